@@ -1,0 +1,120 @@
+"""The exceptions of gristmill, drawn as a tree; nothing else raises on purpose.
+
+    GristmillError                  exit 1: failed, and safe to rerun
+      ConfigError                   exit 2: the config or the command line is wrong; carries file:line:column
+        MissingExtra                exit 2: a part needs an extra; carries the install command
+      SourceError                   a source cannot be listed or read
+        Transient                   worth another try (the only type that is retried on another attempt)
+        UnitFailed                  one file of a source is bad: the task is redone without it, it is quarantined
+      StepError                     a step failed outside a record
+      TooManyErrors                 the quarantine budget is used up (over 1 % of the records)
+      StoreError                    the dataset on disk is not what its manifest says
+        StaleError                  another run committed in between
+      LockedError                   exit 5: another run holds the dataset
+      UnbalancedError               the accounting laws do not hold; nothing is published
+      GateRefused                   exit 3: the gate refused the candidate
+      DamageError                   exit 4: verify found damage
+      Stopped                       exit 130/143: a signal asked the run to stop
+
+Not here: quarantine codes of records, which are data (`core.source.Reject`). Invariant: a message says what was found
+(quoted, never document text or a secret), where, and what to do now; retry is decided by type, never by words.
+"""
+
+from __future__ import annotations
+
+
+class GristmillError(Exception):
+    """Base of all errors raised on purpose. `exit_code` is the process exit code it leads to."""
+
+    exit_code = 1
+
+
+class ConfigError(GristmillError):
+    """The config or the command line is wrong. `problems` holds one complete sentence each, with its place."""
+
+    exit_code = 2
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class MissingExtra(ConfigError):
+    """A part needs an optional dependency that is not installed."""
+
+
+class SourceError(GristmillError):
+    """A source cannot be listed or read."""
+
+
+class Transient(SourceError):
+    """A passing failure of a source or store: the task may be tried again."""
+
+
+class UnitFailed(SourceError):
+    """One unit (file) of a split is bad from `code` on: nothing of it is kept, the task is redone without it."""
+
+    def __init__(self, unit: str, code: str, detail: str, *, advance: bool = True) -> None:
+        super().__init__(f"{unit}: {code}: {detail}")
+        self.unit = unit
+        self.code = code
+        self.detail = detail
+        self.advance = advance
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keep the fields when the error crosses a process border."""
+        return (_unit_failed, (self.unit, self.code, self.detail, self.advance))
+
+
+def _unit_failed(unit: str, code: str, detail: str, advance: bool) -> UnitFailed:
+    return UnitFailed(unit, code, detail, advance=advance)
+
+
+class StepError(GristmillError):
+    """A step failed in a way that no single record explains."""
+
+
+class TooManyErrors(GristmillError):
+    """More than the allowed share of the records made a step raise."""
+
+
+class StoreError(GristmillError):
+    """The dataset on disk is not what its manifest says, or its format is not known."""
+
+
+class StaleError(StoreError):
+    """Another run has committed since this one was planned."""
+
+
+class LockedError(GristmillError):
+    """Another run holds the dataset."""
+
+    exit_code = 5
+
+
+class UnbalancedError(GristmillError):
+    """The accounting does not balance: nothing is published."""
+
+
+class GateRefused(GristmillError):
+    """The gate refused the candidate: nothing is published."""
+
+    exit_code = 3
+
+
+class DamageError(GristmillError):
+    """`verify` found damage."""
+
+    exit_code = 4
+
+
+class Stopped(GristmillError):
+    """A signal asked the run to stop; what is done is kept and the next run goes on from it."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"stopped by signal {signal_number}; run again to go on from here")
+        self.exit_code = 128 + signal_number
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keep the signal number when the error crosses a process border."""
+        return (Stopped, (self.exit_code - 128,))
