@@ -7,7 +7,6 @@ seed, no global random state decides a byte.
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import random
 from collections.abc import Iterable, Mapping
@@ -86,11 +85,7 @@ def pack(content: bytes, name: str) -> bytes:
     if name.endswith(".gz"):
         return gzip.compress(content, 6, mtime=0)
     if name.endswith(".zst"):
-        sink = io.BytesIO()
-        with pa.CompressedOutputStream(sink, "zstd") as stream:
-            stream.write(content)
-            stream.flush()
-        return sink.getvalue()
+        return bytes(pa.compress(content, codec="zstd", asbytes=True))
     return content
 
 
