@@ -249,7 +249,14 @@ def _broken(kind: Kind, name: str, error: Exception) -> ConfigError:
 
 def _constant(file: Path, name: str) -> str | None:
     for node in ast.parse(file.read_bytes()).body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == name:
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
+        if (
+            any(_last(target) == name for target in targets)
+            and isinstance(node, ast.Assign | ast.AnnAssign)
+            and node.value
+        ):
             return str(ast.literal_eval(node.value))
     return None
 

@@ -1,0 +1,169 @@
+"""The typed model of a config: what a pipeline is, frozen, with every part built.
+
+Not here: reading it from a file or from Python objects (`engine.config`), what decides its records (`engine.changes`).
+Invariants: a `PipelineConfig` that exists is valid (names unique, parts built, references resolved); the values of
+references are in the parts and in `Written.secrets` alone, and no `repr` shows them.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from gristmill.core.export import Export
+from gristmill.core.source import BoundSource
+from gristmill.core.step import BoundStep
+from gristmill.core.yamlfile import Keys
+
+Ratio = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+
+# Named in the design, but no version up to this one does anything with them.
+NOT_YET = ("alerts", "freshness", "on_error")
+
+
+class SourceGate(msgspec.Struct, frozen=True, kw_only=True):
+    """Rules for what one source gave in a run.
+
+    min_kept_ratio: published records over those read that were not unchanged. max_quarantined_ratio: quarantined
+    records over those read. min_docs: records published.
+    """
+
+    min_kept_ratio: Ratio | None = None
+    max_quarantined_ratio: Ratio | None = None
+    min_docs: Count | None = None
+
+
+class Gate(msgspec.Struct, frozen=True, kw_only=True):
+    """Rules a run must meet, or it publishes nothing.
+
+    min_quality_score: valid records over those that reached `require`. min_kept_ratio: published records over those
+    read that were not unchanged. max_quarantined_ratio: quarantined records over those read. min_docs: records
+    published. sources: rules for one source, by its name.
+    """
+
+    min_quality_score: Ratio | None = 0.8
+    min_kept_ratio: Ratio | None = None
+    max_quarantined_ratio: Ratio | None = None
+    min_docs: Count | None = None
+    sources: dict[str, SourceGate] = {}
+
+
+class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run works; nothing here changes a record.
+
+    workers: processes, null for one a core. retries: further tries of a task after a passing failure. batch_bytes: text
+    a batch holds, about. max_error_ratio: share of the records that may make a step raise before the run stops.
+    """
+
+    workers: Positive | None = None
+    retries: Count = 3
+    batch_bytes: Positive = 8 << 20
+    max_error_ratio: Ratio = 0.01
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    """What the config says around any part.
+
+    name: unique among its kind; the part's name by default. description: for people. owner: who answers for it.
+    """
+
+    name: str = ""
+    description: str = ""
+    owner: str = ""
+
+
+class StepEnvelope(Envelope, frozen=True, kw_only=True):
+    """What the config says around a step.
+
+    license: the licence of what the step brings in.
+    """
+
+    license: str = ""
+
+
+class SourceEnvelope(StepEnvelope, frozen=True, kw_only=True):
+    """What the config says around a source.
+
+    license: the licence of its texts. steps: the source's own steps, before the common ones.
+    """
+
+    steps: list[str | dict[str, Any]] = []
+
+
+class ConfigFile(msgspec.Struct, frozen=True, kw_only=True):
+    """The top of a config file.
+
+    version: of this format. dataset: folder or object store where the snapshots live, from the config's folder.
+    description: for people. sources: where records come from, in their order. steps: what is done to every record, in
+    order. require: what every record must meet in the end. gate: what a run must meet. exports: copies made of each
+    snapshot. run: how a run works.
+    """
+
+    version: Literal[1]
+    dataset: Annotated[str, msgspec.Meta(min_length=1)]
+    sources: Annotated[list[dict[str, Any]], msgspec.Meta(min_length=1)]
+    description: str = ""
+    steps: list[str | dict[str, Any]] = []
+    require: dict[str, Any] | None = None
+    gate: Gate = Gate()
+    exports: list[dict[str, Any]] = []
+    run: RunSettings = RunSettings()
+
+
+class BoundExport(msgspec.Struct, frozen=True, kw_only=True):
+    """An export in its place in a pipeline: its unique name, its part name, and who answers for it."""
+
+    name: str
+    part: str
+    export: Export
+    description: str = ""
+    owner: str = ""
+
+
+class Written(msgspec.Struct, frozen=True):
+    """Where a config was written, and what it holds by reference. Keys: `sources.<name>`, `steps.<name>`, `require`, ….
+
+    places: `file:line:column` of each part. references: for each part, the text as written of the parameters that hold
+    a reference. secrets: value -> its reference.
+    """
+
+    places: dict[str, str] = {}
+    references: dict[str, dict[Keys, str]] = {}
+    secrets: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"Written({len(self.places)} places)"
+
+
+class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole pipeline. `dataset` is absolute or a URL; relative paths in the parts start from `folder`."""
+
+    version: Literal[1] = 1
+    dataset: str
+    description: str = ""
+    sources: list[BoundSource]
+    steps: list[BoundStep]
+    require: BoundStep
+    gate: Gate
+    exports: list[BoundExport]
+    run: RunSettings
+    folder: Path
+    file: Path | None = None
+    written: Written = Written()
+
+    def __repr__(self) -> str:
+        return f"PipelineConfig({str(self.file) if self.file else self.dataset!r})"
+
+    def redact(self, text: str) -> str:
+        """Give a text from elsewhere (a driver's message) with the values of references replaced by the references."""
+        secrets = {value: ref for value, ref in self.written.secrets.items() if len(value) > 3}
+        spelled = secrets | {repr(value)[1:-1]: ref for value, ref in secrets.items()}
+        if not spelled:
+            return text
+        longest_first = sorted(spelled, key=len, reverse=True)
+        return re.sub("|".join(map(re.escape, longest_first)), lambda match: spelled[match[0]], text)
