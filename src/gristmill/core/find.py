@@ -104,6 +104,8 @@ def unknown(kind: Kind, name: str) -> str:
         hint = f"; it is a group: {', '.join(n for n in names if n.startswith(name + '.'))}"
     else:
         hint = suggestion(name, names, by_last=True)
+        if not hint and "." in name:
+            hint = f"; there is no module {name.partition('.')[0]!r} to import"
     return (
         f"unknown {_ONE[kind]} {name!r}{hint}; `gristmill parts` lists all, your own goes by mycorp.module or ./file.py"
     )

@@ -230,7 +230,7 @@ def _members(annotation: Any) -> list[Any]:
     if origin is Annotated:
         return _members(get_args(annotation)[0])
     if origin in (Union, types.UnionType):
-        return [member for one in get_args(annotation) for member in _members(one)]
+        return [member for one in get_args(annotation) if one is not msgspec.UnsetType for member in _members(one)]
     return [annotation]
 
 
@@ -251,7 +251,7 @@ def words(annotation: Any) -> str:
         bounds = " and ".join(text for meta in args[1:] if isinstance(meta, msgspec.Meta) for text in _bounds(meta))
         return f"{words(args[0])} {bounds}".strip()
     if origin in (Union, types.UnionType):
-        return " or ".join(words(arg) for arg in args)
+        return " or ".join(words(arg) for arg in args if arg is not msgspec.UnsetType)
     options = _options([annotation])
     if options:
         return ("one of " if len(options) > 1 else "") + ", ".join(repr(option) for option in options)

@@ -74,9 +74,12 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.file}:1:1"
 
     def replaced(self, path: Keys, value: Any, label: str) -> Document:
-        """Give the document with `value` at `path`; every key of the path but the last must be there."""
+        """Give the document with `value` at `path`, which messages call `label`; mappings on the way are made."""
         raw = _put(self.raw, path, value)
-        return msgspec.structs.replace(self, raw=raw, value=raw, labels={**self.labels, path: label})
+        keys = {at: place for at, place in self.keys.items() if at[: len(path)] != path}
+        values = {at: place for at, place in self.values.items() if at[: len(path)] != path}
+        labels = {**self.labels, path: label}
+        return msgspec.structs.replace(self, raw=raw, value=raw, keys=keys, values=values, labels=labels)
 
 
 def _put(tree: Any, path: Keys, value: Any) -> Any:
@@ -84,7 +87,8 @@ def _put(tree: Any, path: Keys, value: Any) -> Any:
         return value
     if isinstance(tree, list):
         return [_put(item, path[1:], value) if at == path[0] else item for at, item in enumerate(tree)]
-    return {**tree, path[0]: _put(tree.get(path[0]), path[1:], value)}
+    inside = tree if isinstance(tree, dict) else {}
+    return {**inside, path[0]: _put(inside.get(path[0]), path[1:], value)}
 
 
 def read(path: Path, shown: str | None = None) -> Document:

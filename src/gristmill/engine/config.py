@@ -1,0 +1,286 @@
+"""A config becomes a `PipelineConfig`: from a file, or from Python objects by the same rules.
+
+Not here: YAML and references (`core.yamlfile`), types and bounds (`core.params`), the model (`engine.settings`), what
+decides records (`engine.changes`). Invariants: all problems of a file are told at once, each with `file:line:column`;
+reading a config looks at no data and changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from gristmill.core import find, params, yamlfile
+from gristmill.core.errors import ConfigError, MissingExtra
+from gristmill.core.export import Export
+from gristmill.core.find import Kind
+from gristmill.core.params import Where
+from gristmill.core.step import BoundStep, GlobalStep
+from gristmill.core.yamlfile import Document, Keys
+from gristmill.engine.bind import (
+    IN_PLAIN,
+    NOT_OWN,
+    Named,
+    absolute,
+    bind_export,
+    bind_source,
+    bind_step,
+    from_parts,
+    name_steps,
+    name_uniquely,
+    no_such_source,
+)
+from gristmill.engine.changes import changes, describe, fingerprint, problems, step_fingerprint
+from gristmill.engine.overrides import ENVELOPES, envelope_keys, override
+from gristmill.engine.settings import (
+    NOT_YET,
+    BoundExport,
+    ConfigFile,
+    Gate,
+    PipelineConfig,
+    RunSettings,
+    SourceEnvelope,
+    SourceGate,
+    StepEnvelope,
+    Written,
+)
+
+__all__ = [
+    "FILE_NAME",
+    "BoundExport",
+    "Gate",
+    "PipelineConfig",
+    "RunSettings",
+    "SourceGate",
+    "Written",
+    "changes",
+    "describe",
+    "discover",
+    "fingerprint",
+    "from_parts",
+    "load",
+    "problems",
+    "step_fingerprint",
+]
+
+FILE_NAME = "gristmill.yml"
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def discover(start: Path) -> Path:
+    """Give the `gristmill.yml` of a folder or of the nearest one above it.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    folder = start.absolute()
+    for each in (folder, *folder.parents):
+        if (each / FILE_NAME).is_file():
+            return each / FILE_NAME
+    raise ConfigError(
+        f"there is no {FILE_NAME} in {str(folder)!r} or above; `gristmill init` writes one, -c FILE names another"
+    )
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> PipelineConfig:
+    """Read a config file.
+
+    Args:
+        path: the file.
+        overrides: `KEY=VALUE`, applied before anything is checked (`engine.overrides`).
+
+    Raises:
+        ConfigError: with every problem of the file.
+    """
+    full = path.absolute()
+    shown = os.path.relpath(full)
+    document = yamlfile.read(full, str(path) if shown.startswith("..") else shown)
+    for setting in overrides:
+        document = override(document, setting)
+    document, told = yamlfile.resolve(document)
+    for place in yamlfile.written_secrets(document.raw):
+        told.append(f"{document.at(place)}: {place[-1]!r} {IN_PLAIN}")
+    return _Reader(document, told).config(full)
+
+
+class _Reader:
+    """Reads a resolved document, and collects problems on the way."""
+
+    def __init__(self, document: Document, told: list[str]) -> None:
+        self.document = document
+        self.problems = told
+        self.missing_only = not told
+
+    def config(self, file: Path) -> PipelineConfig:
+        """Give the pipeline, or raise with everything that was found."""
+        tree = self.document.value
+        if not isinstance(tree, dict):
+            keys = ", ".join(field.encode_name for field in msgspec.structs.fields(ConfigFile))
+            raise ConfigError(f"{self.document.at(())}: a config is a mapping with the keys {keys}")
+        tree = self._without_not_yet(tree, (), "the config")
+        top = self._build(ConfigFile, tree, Where(self.document, (), "the config"))
+        sources = self._items("sources", tree.get("sources"), ("sources",))
+        own = [step for at, source in enumerate(sources) for step in self._own_steps(at, source)]
+        steps = self._items("steps", tree.get("steps"), ("steps",))
+        exports = self._items("exports", tree.get("exports"), ("exports",))
+        place = Where(self.document, ("require",), "require")
+        require = self._make("steps", "require", tree.get("require"), place)
+        self.problems += [*name_uniquely("source", sources), *name_uniquely("export", exports)]
+        self.problems += name_steps([*steps, *own])
+        self._check_gate(tree, sources)
+        self._check_export_paths(exports)
+        if self.problems or top is None:
+            told = sorted(dict.fromkeys(self.problems), key=_line_of)
+            raise MissingExtra(*told) if self.missing_only else ConfigError(*told)
+        return PipelineConfig(
+            dataset=absolute(top.dataset, file.parent),
+            description=top.description,
+            sources=[bind_source(each, [step for step in own if step.own == at]) for at, each in enumerate(sources)],
+            steps=[bind_step(each) for each in steps],
+            require=BoundStep(name="require", part="require", step=require),
+            gate=top.gate,
+            exports=[bind_export(each) for each in exports],
+            run=top.run,
+            folder=file.parent,
+            file=file,
+            written=self._written(sources, [*steps, *own], exports),
+        )
+
+    def _tell(self, error: ConfigError, place: str = "") -> None:
+        self.missing_only &= isinstance(error, MissingExtra)
+        self.problems += [f"{place}{problem}" for problem in error.problems]
+
+    def _build(self, cls: type[T], mapping: Any, where: Where) -> T | None:
+        try:
+            return params.build(cls, mapping, where)
+        except ConfigError as error:
+            self._tell(error)
+            return None
+
+    def _make(self, kind: Kind, part: str, mapping: Any, where: Where) -> Any:
+        try:
+            cls: type[msgspec.Struct] = find.find(kind, part, self.document.folder)
+        except ConfigError as error:
+            self._tell(error, f"{where.at(key=True)}: ")
+            return None
+        return self._build(cls, mapping, where)
+
+    def _without_not_yet(self, tree: dict[str, Any], path: Keys, called: str) -> dict[str, Any]:
+        for key in NOT_YET:
+            if key in tree:
+                place = self.document.at((*path, key), key=True)
+                self.problems.append(f"{place}: {key!r} in {called} is not supported by this version; remove it")
+        return {key: value for key, value in tree.items() if key not in NOT_YET}
+
+    def _items(self, kind: Kind, items: Any, path: Keys, own: int | None = None) -> list[Named]:
+        """Read the parts of a list. What is no list, or no item, `ConfigFile` or the envelope has told already."""
+        read = []
+        for at, item in enumerate(items if isinstance(items, list) else []):
+            named = None
+            if isinstance(item, dict):
+                named = self._item(kind, item, (*path, at))
+            elif isinstance(item, str) and kind == "steps":
+                where = Where(self.document, (*path, at), item)
+                built = self._make(kind, item, None, where)
+                named = Named(item, where.at(), StepEnvelope(), built, where.path)
+            if named:
+                named.own = own
+                read.append(named)
+        return read
+
+    def _item(self, kind: Kind, item: dict[str, Any], path: Keys) -> Named | None:
+        """Read an envelope and the one part in it."""
+        called = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path).removeprefix(".")
+        item = self._without_not_yet(item, path, called)
+        around = envelope_keys(kind)
+        envelope = self._build(
+            ENVELOPES[kind], {key: item[key] for key in item if key in around}, Where(self.document, path, called)
+        )
+        rest = [key for key in item if key not in around]
+        parts = [key for key in rest if find.exists(kind, key)]
+        for key in rest:
+            if key not in parts:
+                self.problems.append(self._stray_key(kind, key, path, called, parts))
+        if len(parts) > 1:
+            at = self.document.at((*path, parts[1]), key=True)
+            self.problems.append(f"{at}: {called} holds {parts[0]!r} and {parts[1]!r}; one item, one part")
+        elif not rest:
+            listed = (
+                ", ".join(part.name for part in find.parts() if part.kind == kind) or "a module or file of your own"
+            )
+            self.problems.append(f"{self.document.at(path)}: {called} holds no part; add one of: {listed}")
+        if len(parts) != 1:
+            return None
+        where = Where(self.document, (*path, parts[0]), parts[0])
+        built = self._make(kind, parts[0], item[parts[0]], where)
+        return Named(parts[0], where.at(key=True), envelope or ENVELOPES[kind](), built, where.path)
+
+    def _stray_key(self, kind: Kind, key: str, path: Keys, called: str, parts: list[str]) -> str:
+        around = envelope_keys(kind)
+        if len(parts) == 1:
+            try:
+                fields = [
+                    f.encode_name for f in msgspec.structs.fields(find.find(kind, parts[0], self.document.folder))
+                ]
+            except ConfigError:
+                fields = []  # told when the part is made
+            if key in fields:
+                at = self.document.at((*path, key), key=True)
+                return f"{at}: {key!r} is a parameter of {parts[0]}; indent it below `{parts[0]}:`"
+        if not parts and not find.near_miss(key, around):
+            return f"{self.document.at((*path, key), key=True)}: {find.unknown(kind, key)}"
+        return params.unknown_key(key, Where(self.document, path, called), (), around)
+
+    def _own_steps(self, at: int, source: Named) -> list[Named]:
+        envelope = source.envelope
+        if not isinstance(envelope, SourceEnvelope):
+            return []
+        path = (*source.path[:-1], "steps")
+        steps = self._items("steps", envelope.steps, path, at)
+        self.problems += [
+            f"{step.place}: {NOT_OWN.format(step.part)}" for step in steps if isinstance(step.built, GlobalStep)
+        ]
+        return steps
+
+    def _check_gate(self, tree: dict[str, Any], sources: list[Named]) -> None:
+        gate = tree.get("gate")
+        rules = gate.get("sources") if isinstance(gate, dict) else None
+        names = [source.name for source in sources]
+        for name in rules if isinstance(rules, dict) else []:
+            if name not in names:
+                at = self.document.at(("gate", "sources", name), key=True)
+                self.problems.append(f"{at}: {no_such_source(name, names)}")
+
+    def _check_export_paths(self, exports: list[Named]) -> None:
+        seen: dict[str, str] = {}
+        for each in exports:
+            if isinstance(each.built, Export):
+                path = absolute(each.built.path, self.document.folder)
+                at = self.document.at((*each.path, "path"))
+                if path in seen:
+                    self.problems.append(f"{at}: two exports write to the same path; the other one is at {seen[path]}")
+                seen.setdefault(path, at)
+
+    def _written(self, sources: list[Named], steps: list[Named], exports: list[Named]) -> Written:
+        places: dict[str, str] = {"require": self.document.at(("require",), key=True)}
+        references: dict[str, dict[Keys, str]] = {"require": _below(self.document.references, ("require",))}
+        for kind, items in (("sources", sources), ("steps", steps), ("exports", exports)):
+            for each in items:
+                places[f"{kind}.{each.name}"] = each.place
+                references[f"{kind}.{each.name}"] = _below(self.document.references, each.path)
+        return Written(places, {key: found for key, found in references.items() if found}, self.document.secrets)
+
+
+def _below(references: dict[Keys, str], path: Keys) -> dict[Keys, str]:
+    return {leaf[len(path) :]: text for leaf, text in references.items() if leaf[: len(path)] == path}
+
+
+def _line_of(problem: str) -> tuple[int, int]:
+    """Give the line and column a problem begins with; one without a place comes first."""
+    match = re.search(r":(\d+):(\d+): ", problem)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
