@@ -106,8 +106,10 @@ def unknown(kind: Kind, name: str) -> str:
         hint = suggestion(name, names, by_last=True)
         if not hint and "." in name:
             hint = f"; there is no module {name.partition('.')[0]!r} to import"
+    stop = "" if hint.endswith("?") else ";"
     return (
-        f"unknown {_ONE[kind]} {name!r}{hint}; `gristmill parts` lists all, your own goes by mycorp.module or ./file.py"
+        f"unknown {_ONE[kind]} {name!r}{hint}{stop} `gristmill parts` lists all, "
+        "your own goes by mycorp.module or ./file.py"
     )
 
 

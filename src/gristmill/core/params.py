@@ -48,8 +48,16 @@ class Where(msgspec.Struct, frozen=True):
         return any(leaf[: len(full)] == full for leaf in self.document.references)
 
     def called(self, path: Keys) -> str:
-        """Give `filter.length`, or `filter.length.rules[0]` for what lies in it."""
-        return self.name + "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
+        """Give `filter.length`, or `filter.length.rules[0]` for what lies in it; at the top of a file `rules[0]`."""
+        inside = spelled(path)
+        if not inside or inside.startswith("["):
+            return self.name + inside
+        return f"{self.name}.{inside}" if self.path else inside
+
+
+def spelled(path: Keys) -> str:
+    """Give `rules[0].name` for the way to a value."""
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path).removeprefix(".")
 
 
 def build(cls: type[T], mapping: Any, where: Where) -> T:
@@ -137,8 +145,10 @@ def _check(annotation: Any, value: Any, where: Where, path: Keys, problems: list
 
 def _mistyped(annotation: Any, value: Any, error: Exception, where: Where, path: Keys) -> str:
     text, inner = _split(error)
-    at, called = where.at((*path, *inner)), where.called(path[:-1])
-    key = where.called((*path, *inner))[len(called) :].removeprefix(".")
+    full = (*path, *inner)
+    # `langs[0]` in filter.x: the last name and the positions after it.
+    named = max((n for n, key in enumerate(full) if isinstance(key, str)), default=0)
+    at, key, called = where.at(full), spelled(full[named:]), where.called(full[:named])
     if inner:
         # Inside a tuple or a union of structs msgspec knows best what it expected, but it may quote what it found.
         text = "not one of the accepted values" if text.startswith("Invalid") else text.replace("`", "")
@@ -256,11 +266,11 @@ def words(annotation: Any) -> str:
     if options:
         return ("one of " if len(options) > 1 else "") + ", ".join(repr(option) for option in options)
     if origin in _LISTS:
-        return f"list of {words(args[0])}"
+        return f"a list of {words(args[0])}"
     if origin is dict:
-        return f"mapping of {words(args[1])}"
+        return "a mapping" if args[1] is Any else f"a mapping of {words(args[1])}"
     if origin is tuple:
-        return "list of " + ", ".join("..." if arg is Ellipsis else words(arg) for arg in args)
+        return "a list of " + ", ".join("..." if arg is Ellipsis else words(arg) for arg in args)
     if _is_struct(annotation):
         return "a mapping with " + ", ".join(field.encode_name for field in msgspec.structs.fields(annotation))
     return _WORDS.get(annotation) or str(getattr(annotation, "__name__", annotation))

@@ -65,7 +65,8 @@ def no_such_source(name: str, names: list[str]) -> str:
     return f"there is no source {name!r}{meant or ';'} sources: {', '.join(names)}"
 
 
-def _default_name(part: str) -> str:
+def default_name(part: str) -> str:
+    """Give the name a part has if the config gives none: its own, or the stem of its file."""
     return Path(part).stem if find.is_path(part) else part
 
 
@@ -82,7 +83,7 @@ def name_uniquely(one: str, items: list[Named]) -> list[str]:
     problems: list[str] = []
     first: dict[str, Named] = {}
     for each in items:
-        each.name = each.envelope.name or _default_name(each.part)
+        each.name = each.envelope.name or default_name(each.part)
         problems += _bad_name(each, each.name)
         if each.name in first:
             problems.append(
@@ -106,7 +107,7 @@ def name_steps(items: list[Named]) -> list[str]:
                 problems.append(f"{each.place}: another step is called {each.name!r} too; give this one another `name`")
                 given[each.name] -= 1
             continue
-        base = _default_name(each.part)
+        base = default_name(each.part)
         number = 1
         each.name = base
         while each.name in taken:

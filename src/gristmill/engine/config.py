@@ -195,7 +195,7 @@ class _Reader:
 
     def _item(self, kind: Kind, item: dict[str, Any], path: Keys) -> Named | None:
         """Read an envelope and the one part in it."""
-        called = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path).removeprefix(".")
+        called = params.spelled(path)
         item = self._without_not_yet(item, path, called)
         around = envelope_keys(kind)
         envelope = self._build(

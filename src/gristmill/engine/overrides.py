@@ -16,6 +16,7 @@ from gristmill.core import yamlfile
 from gristmill.core.errors import ConfigError
 from gristmill.core.find import suggestion
 from gristmill.core.yamlfile import Document, Keys
+from gristmill.engine.bind import default_name
 from gristmill.engine.settings import Envelope, SourceEnvelope, StepEnvelope
 
 ENVELOPES: dict[str, type[Envelope]] = {"sources": SourceEnvelope, "steps": StepEnvelope, "exports": Envelope}
@@ -77,6 +78,7 @@ def _item(items: list[Any], rest: list[str], kind: str, label: str) -> tuple[int
         for item in items:
             part = _part_key(item, kind)
             name = str(item.get("name") or part) if isinstance(item, dict) else part
+            name = default_name(name)
             same = sum(1 for other in names if other == name or other.startswith(f"{name}#"))
             names.append(f"{name}#{same + 1}" if same else name)
     for n in range(len(rest), 0, -1):
@@ -85,7 +87,6 @@ def _item(items: list[Any], rest: list[str], kind: str, label: str) -> tuple[int
     if rest[0].isdecimal() and int(rest[0]) < len(items):
         return int(rest[0]), 1
     what = ".".join(rest[:-1]) or rest[0]
-    raise ConfigError(
-        f"{label}: there is no {what!r} in {kind}{suggestion(what, names)}".rstrip("?")
-        + f"; it holds {', '.join(names) or f'{len(items)} values'}"
-    )
+    meant = suggestion(what, names)
+    there = ", ".join(name for name in names if name) or f"{len(items)} values, counted from 0"
+    raise ConfigError(f"{label}: there is no {what!r} in {kind}{meant or ';'} it holds {there}")

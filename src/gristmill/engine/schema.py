@@ -29,7 +29,7 @@ def schema() -> dict[str, Any]:
             classes[part.kind, part.name] = find.find(part.kind, part.name, Path())
         except MissingExtra:
             continue
-    structs = [ConfigFile, *ENVELOPES.values(), *classes.values()]
+    structs: list[type[msgspec.Struct]] = [ConfigFile, *ENVELOPES.values(), *classes.values()]
     references, definitions = params.components(structs)
     reference = dict(zip([id(cls) for cls in structs], references, strict=True))
 
