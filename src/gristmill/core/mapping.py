@@ -1,0 +1,319 @@
+"""Field mapping: decoded objects become pages of `PAGE_SCHEMA`, and what is no record becomes a reject with a code.
+
+Not here: cutting bytes into objects (`sources/formats/`), which file is read (`sources/files.py`). Invariants: only
+mapped fields leave `meta`, everything else goes there as JSON text with its key order kept; a row or a reject comes of
+every object, never nothing; no detail quotes document text. Known and accepted: the last of duplicate keys wins, and
+integers beyond 64 bits are read as floats (orjson does both; as an id such a number is refused).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, TypeAlias
+
+import msgspec
+import orjson
+import pyarrow as pa
+
+from gristmill.core.errors import Transient
+from gristmill.core.source import PAGE_SCHEMA, Page, Reject
+
+Record: TypeAlias = dict[str, Any]
+
+MAX_DEPTH = 1024  # orjson's own limit on reading
+_ROW_BYTES = 64  # what a row or reject costs besides its bytes; keeps pages of tiny records small
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_MILLISECONDS_FROM = 1e11  # as seconds that is the year 5138, as milliseconds 1973
+_TEMPLATE = re.compile(r"\{\{|\}\}|\{([^{}]+)\}")
+_STRINGS = ("url", "lang", "license")
+
+
+class Mapping(msgspec.Struct, frozen=True):
+    """Which field of an object becomes which column: a name, a dotted path, or a template such as "{a}: {b}"."""
+
+    text: str = "text"
+    id: str | None = None
+    url: str | None = None
+    time: str | None = None
+    lang: str | None = None
+    license: str | None = None
+
+    def problems(self) -> list[str]:
+        """Give a sentence for each template that cannot be understood."""
+        return [
+            f'{name}: "{spec}" has a stray brace; write {{{{ or }}}} for a brace, {{name}} for a field'
+            for name in self.__struct_fields__
+            if (spec := getattr(self, name)) and re.search(r"[{}]", _TEMPLATE.sub("", spec))
+        ]
+
+
+class Field:
+    """One mapped column: how to get its value out of an object, and what to take away from `meta`."""
+
+    def __init__(self, spec: str) -> None:
+        self._pieces: list[tuple[str, str | None]] = []
+        if "{" in spec or "}" in spec:
+            at = 0
+            for hole in _TEMPLATE.finditer(spec):
+                literal = spec[at : hole.start()] + ("" if hole[1] else hole[0][0])
+                self._pieces.append((literal, hole[1]))
+                at = hole.end()
+            self._pieces.append((spec[at:], None))
+            self.names = [name for _, name in self._pieces if name]
+            self.get: Callable[[Record], Any] = self._fill
+        else:
+            self.names = [spec]
+            self.get = (lambda record: _dig(record, spec)) if "." in spec else (lambda record: record.get(spec))
+
+    def _fill(self, record: Record) -> Any:
+        """Fill the template; None when it has fields and all are missing or null."""
+        parts, found = [], not self.names
+        for literal, name in self._pieces:
+            parts.append(literal)
+            value = None if name is None else _dig(record, name)
+            if value is None:
+                continue
+            found = True
+            if type(value) is str:
+                parts.append(value)
+            elif isinstance(value, (bool, int, float)):
+                parts.append(json.dumps(value))
+            else:
+                return value  # not text: the caller refuses it by its type
+        return "".join(parts) if found else None
+
+    def leave(self, record: Record) -> None:
+        """Take the mapped fields away from `record`."""
+        for name in self.names:
+            if record.pop(name, record) is record and "." in name:
+                *above, last = name.split(".")
+                inner: Any = record
+                for key in above:
+                    inner = inner.get(key) if isinstance(inner, dict) else None
+                if isinstance(inner, dict):
+                    inner.pop(last, None)
+
+    def missing(self, names: set[str]) -> bool:
+        """Tell if none of these column names can give this field a value."""
+        return bool(self.names) and not any(name in names or name.partition(".")[0] in names for name in self.names)
+
+
+def _dig(record: Record, name: str) -> Any:
+    """Give `record[name]`; without such a key, walk the dotted path."""
+    if name in record or "." not in name:
+        return record.get(name)
+    inner: Any = record
+    for key in name.split("."):
+        if not isinstance(inner, dict):
+            return None
+        inner = inner.get(key)
+    return inner
+
+
+class Rows:
+    """The page in the making of one unit. A reader adds rows and rejects, and takes the page when it is `full`."""
+
+    def __init__(self, unit: str, mapping: Mapping, batch_bytes: int) -> None:
+        self.unit = unit
+        self.text = Field(mapping.text)
+        self._id = Field(mapping.id) if mapping.id else None
+        self._time = Field(mapping.time) if mapping.time else None
+        self._strings = [(name, Field(spec)) for name in _STRINGS if (spec := getattr(mapping, name))]
+        self._batch_bytes = batch_bytes
+        self.taken = False
+        self._clear()
+
+    def _clear(self) -> None:
+        self._columns: dict[str, list[Any]] = {"key": [], "text": [], "origin": [], "time": [], "meta": []}
+        self._columns |= {name: [] for name, _ in self._strings}
+        self._rejects: list[Reject] = []
+        self._warnings: dict[str, int] = {}
+        self._held_bytes = 0
+
+    @property
+    def full(self) -> bool:
+        """Tell if the page has its size."""
+        return self._held_bytes >= self._batch_bytes
+
+    def warn(self, code: str) -> None:
+        """Count an oddity that costs no record."""
+        self._warnings[code] = self._warnings.get(code, 0) + 1
+
+    def reject(self, code: str, locator: int, detail: str, size: int) -> None:
+        """Add a piece of `size` bytes that is no record."""
+        self._held_bytes += _ROW_BYTES
+        self._rejects.append(Reject(code, f"{self.unit}#{locator}", detail, size))
+
+    def add(self, record: Any, locator: int, size: int) -> None:
+        """Add a decoded object of `size` input bytes as a row, or as a reject. Changes `record`."""
+        if type(record) is not dict:
+            return self.reject("json.not_object", locator, f"found {_kind(record)}, expected an object", size)
+        text = self.text.get(record)
+        if type(text) is bytes:  # a binary column: text only if it is valid
+            try:
+                text = text.decode()
+            except UnicodeDecodeError as error:
+                return self.reject("text.encoding", locator, f"not UTF-8 at byte {error.start} of the text", size)
+        if type(text) is not str:
+            code = "field.missing" if text is None else "field.type"
+            return self.reject(code, locator, f"{'/'.join(self.text.names)} is {_kind(text)}, expected a string", size)
+        key = None
+        if self._id:
+            key = self._id.get(record)
+            if key is None or key == "":
+                return self.reject("id.missing", locator, f"{'/'.join(self._id.names)} is missing, null or empty", size)
+            if type(key) is int:
+                key = str(key)
+            elif type(key) is not str or "\0" in key:
+                return self.reject("id.invalid", locator, f"the id is {_kind(key)}, expected a string or integer", size)
+        taken = [self.text, self._id] if self._id else [self.text]
+        strings = self._optional(record, taken)
+        time = self._moment(record, taken) if self._time else None
+        for field in taken:  # after all are read: two columns may come from one field
+            field.leave(record)
+        try:
+            meta = orjson.dumps(record, default=_plain) if record else None
+        except TypeError:  # orjson reads 1024 levels but writes 254
+            return self.reject("json.depth", locator, "fields are nested too deeply to be kept as meta", size)
+        if "\0" in text:
+            text = text.replace("\0", "")
+            self.warn("text.nul")
+        columns = self._columns
+        columns["key"].append(key)
+        columns["text"].append(text)
+        columns["origin"].append(f"{self.unit}#{locator}")
+        columns["time"].append(time)
+        columns["meta"].append(meta)
+        for name, value in strings:
+            columns[name].append(value)
+        self._held_bytes += size + _ROW_BYTES
+        return None
+
+    def _optional(self, record: Record, taken: list[Field]) -> list[tuple[str, str | None]]:
+        """Read url, lang and license; what is no string stays in meta and is counted."""
+        values: list[tuple[str, str | None]] = []
+        for name, field in self._strings:
+            value = field.get(record)
+            if value is None or type(value) is str:
+                taken.append(field)
+            else:
+                self.warn(f"{name}.type")
+                value = None
+            values.append((name, value))
+        return values
+
+    def _moment(self, record: Record, taken: list[Field]) -> int | None:
+        """Read the time as microseconds since 1970 UTC; what is not understood stays in meta and is counted."""
+        assert self._time is not None
+        value = self._time.get(record)
+        moment = None if value is None else microseconds(value)
+        if value is not None and moment is None:
+            self.warn("time.unparsed")
+        else:
+            taken.append(self._time)
+        return moment
+
+    def take(self, bytes_in: int) -> Page:
+        """Give the page, for which `bytes_in` bytes were read, and begin the next one."""
+        n = len(self._columns["text"])
+        arrays = [
+            pa.array(self._columns[field.name], field.type) if field.name in self._columns else pa.nulls(n, field.type)
+            for field in PAGE_SCHEMA
+        ]
+        rows = pa.RecordBatch.from_arrays(arrays, schema=PAGE_SCHEMA)
+        page = Page(self.unit, rows, self._rejects, bytes_in, self._warnings)
+        self.taken = True
+        self._clear()
+        return page
+
+
+def microseconds(value: Any) -> int | None:
+    """Give a time as microseconds since 1970 UTC, or None: ISO 8601, epoch seconds or milliseconds, a date, a datetime."""
+    try:
+        if type(value) in {int, float}:
+            scale = 1_000 if abs(value) > _MILLISECONDS_FROM else 1_000_000
+            value = _EPOCH + timedelta(microseconds=round(value * scale))
+        elif type(value) is str:
+            value = datetime.fromisoformat(value.strip())
+        elif isinstance(value, date) and not isinstance(value, datetime):
+            value = datetime(value.year, value.month, value.day, tzinfo=UTC)
+        elif not isinstance(value, datetime):
+            return None
+        if value.tzinfo is None:
+            value = value.replace(tzinfo=UTC)
+        return (value - _EPOCH) // _MICROSECOND  # type: ignore[no-any-return]
+    except (ValueError, OverflowError):
+        return None
+
+
+def why_malformed(data: bytes, error: Exception) -> tuple[str, str]:
+    """Give code and detail for bytes that orjson refused. Slow and only for failures; linear on hostile input.
+
+    Raises:
+        Transient: the bytes are fine, memory was short (orjson says so with the same exception).
+    """
+    if "memory" in str(error):
+        raise Transient(f"not enough memory to decode a record of {len(data)} bytes; run with fewer workers")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as bad:
+        return "text.encoding", f"not UTF-8 at byte {bad.start} of {len(data)}"
+    if _deeper_than(text, MAX_DEPTH):
+        return "json.depth", f"nested more than {MAX_DEPTH} levels deep"
+    constants: list[str] = []
+    decoder = json.JSONDecoder(parse_constant=constants.append, parse_int=float)
+    stripped = text.lstrip(" \t\r\n")
+    try:
+        value, end = decoder.raw_decode(stripped)
+        if constants:
+            return "json.nan", "NaN or Infinity is no JSON"
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:
+        return "text.surrogate", "an escape gives half a surrogate pair"
+    except json.JSONDecodeError as bad:
+        return "json.syntax", f"{bad.msg.partition(':')[0]} at character {bad.pos}"
+    except RecursionError:
+        return "json.depth", "nested too deeply"
+    except ValueError:  # allow_nan=False
+        return "json.nan", "a number is too large for a 64-bit float"
+    if stripped[end:].strip(" \t\r\n"):
+        return "json.extra", f"more follows the value that ends at character {end}"
+    return "json.syntax", "refused by the strict parser"
+
+
+_BRACKETS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
+
+
+def _deeper_than(text: str, limit: int) -> bool:
+    depth = 0
+    for token in _BRACKETS.finditer(text):
+        mark = token[0]
+        if mark in "[{":
+            depth += 1
+            if depth > limit:
+                return True
+        elif mark in "]}":
+            depth -= 1
+    return False
+
+
+def _kind(value: Any) -> str:
+    names = {type(None): "missing or null", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
+    return names.get(
+        type(value), "a list" if isinstance(value, list) else "an object" if isinstance(value, dict) else "binary"
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Give what orjson cannot write as something it can (only Parquet has such values)."""
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value)

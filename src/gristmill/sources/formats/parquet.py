@@ -1,0 +1,147 @@
+"""Parquet: row groups in order, a batch of rows at a time.
+
+Not here: which row groups (`sources/files.py`), the mapping of fields (`core.mapping`). Locator: row number in the
+file. `bytes_in` is the share of the stored size that the rows are of the file's rows, so that it adds up to the size.
+Invariants: page checksums are verified wherever a file has them (else a flipped bit is read as text); a file that
+cannot be decoded fails as a whole; a row group that gives fewer rows than it promised fails it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gristmill.core.errors import UnitFailed
+from gristmill.core.mapping import Rows
+from gristmill.core.source import Page
+
+_MAX_BATCH_ROWS = 1024  # dictionary pages make rows larger in memory than the file tells
+_UNDECODABLE = (pa.ArrowException, ValueError, OverflowError, KeyError, TypeError)
+
+
+def row_groups(raw: BinaryIO, piece_bytes: int, size: int) -> list[tuple[int, int]]:
+    """Cut a file of `size` bytes into ranges of row groups of about `piece_bytes`; none if it cannot be read."""
+    try:
+        footer = pq.ParquetFile(raw, pre_buffer=False).metadata
+        counts = [footer.row_group(i).num_rows for i in range(footer.num_row_groups)]
+    except (*_UNDECODABLE, OSError):
+        return []
+    total = max(sum(counts), 1)
+    ranges, first, rows = [], 0, 0
+    for i, count in enumerate(counts):
+        rows += count
+        if size * rows // total >= piece_bytes or i + 1 == len(counts):
+            ranges.append((first, i + 1))
+            first, rows = i + 1, 0
+    return ranges
+
+
+def read(
+    raw: BinaryIO, rows: Rows, groups: tuple[int, int] | None, size: int, limits: tuple[int, int]
+) -> Iterator[Page]:
+    """Read row groups [first, last), or all, of an open file of `size` bytes. limits: batch_bytes, max_record_bytes.
+
+    Raises:
+        UnitFailed: file.corrupt, file.unsupported or field.missing; file.unreadable when memory or the disk failed.
+    """
+    try:
+        file = pq.ParquetFile(raw, page_checksum_verification=True, pre_buffer=False)
+        footer = file.metadata
+        names = set(file.schema_arrow.names)
+        counts = [footer.row_group(i).num_rows for i in range(footer.num_row_groups)]
+    except (*_UNDECODABLE, OSError, MemoryError) as error:
+        raise _failed(rows.unit, error) from None
+    if rows.text.missing(names):
+        raise UnitFailed(
+            rows.unit, "field.missing", f"no column {'/'.join(rows.text.names)}; found {', '.join(sorted(names))[:500]}"
+        )
+    first, last = groups or (0, len(counts))
+    total = sum(counts)
+    at = sum(counts[:first])
+    done = size * at // total if total else 0
+    for group in range(first, last):
+        begin = at
+        for batch in _batches(file, group, limits[0], rows.unit):
+            row_bytes = batch.nbytes // max(batch.num_rows, 1)
+            for record in _records(batch, rows.unit):
+                text = rows.text.get(record)
+                if isinstance(text, (str, bytes)) and len(text) > limits[1]:
+                    rows.reject("size.cap", at, f"a text of {len(text)} characters, over max_record_bytes", len(text))
+                else:
+                    rows.add(record, at, row_bytes)
+                at += 1
+                if rows.full:
+                    end = size * min(at, total) // total
+                    yield rows.take(end - done)
+                    done = end
+        if at - begin != counts[group]:
+            detail = f"row group {group} promised {counts[group]} rows and gave {at - begin}"
+            raise UnitFailed(rows.unit, "file.corrupt", detail)
+    end = size * at // total if total else size
+    if end != done or not rows.taken:
+        yield rows.take(end - done)
+
+
+def _batches(file: Any, group: int, batch_bytes: int, unit: str) -> Iterator[pa.RecordBatch]:
+    try:
+        stored = file.metadata.row_group(group)
+        fit = batch_bytes * stored.num_rows // max(stored.total_byte_size, 1)
+        size = max(1, min(_MAX_BATCH_ROWS, fit))
+        yield from file.iter_batches(batch_size=size, row_groups=[group], use_threads=False)
+    except (*_UNDECODABLE, OSError, MemoryError) as error:
+        raise _failed(unit, error) from None
+
+
+def _failed(unit: str, error: Exception) -> UnitFailed:
+    """Tell a bad file from a bad disk (has an errno), from too little memory, from what pyarrow cannot do."""
+    words = str(error).partition("\n")[0][:200]
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno):
+        return UnitFailed(unit, "file.unreadable", f"{type(error).__name__}: {words}", advance=False)
+    code = "file.unsupported" if isinstance(error, pa.ArrowNotImplementedError) else "file.corrupt"
+    return UnitFailed(unit, code, f"Parquet: {words}")
+
+
+def _records(batch: pa.RecordBatch, unit: str) -> Iterator[dict[str, Any]]:
+    """Give the rows as objects."""
+    names = batch.schema.names
+    try:
+        columns = [_values(column) for column in batch.columns]
+    except (*_UNDECODABLE, MemoryError) as error:
+        raise _failed(unit, error) from None
+    if not columns:
+        yield from ({} for _ in range(batch.num_rows))
+    for row in zip(*columns, strict=True):
+        yield dict(zip(names, row, strict=True))
+
+
+def _values(column: pa.Array) -> list[Any]:
+    """Give a column as Python values: text as str, or as bytes where it is not UTF-8; times in UTC."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    kind = column.type
+    if pa.types.is_timestamp(kind):  # nanoseconds and odd zone names have no Python value
+        column = column.cast(pa.timestamp("us", "UTC" if kind.tz else None), safe=False)
+    elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
+        return _decoded(column.to_pylist())
+    try:
+        return column.to_pylist()  # type: ignore[no-any-return]
+    except UnicodeDecodeError:
+        if pa.types.is_nested(kind):
+            raise
+        return _decoded(column.cast(pa.large_binary()).to_pylist())
+    except (ValueError, OverflowError):  # a date or time beyond Python's years
+        return column.cast(pa.string()).to_pylist()  # type: ignore[no-any-return]
+
+
+def _decoded(values: list[bytes | None]) -> list[str | bytes | None]:
+    """Decode each value that is UTF-8."""
+    out: list[str | bytes | None] = []
+    for value in values:
+        try:
+            out.append(None if value is None else value.decode())
+        except UnicodeDecodeError:
+            out.append(value)
+    return out

@@ -1,0 +1,71 @@
+"""Plain text: a whole file is one record, or each line is.
+
+Not here: other encodings than UTF-8 (refused as `text.encoding`). Locator: 0, or the byte offset of the line. Only the
+text is filled; there are no fields to map. Invariant: text is taken as it stands, byte for byte, except for a BOM, NUL
+characters (counted) and, by lines, the line's end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from gristmill.core.files import lines
+from gristmill.core.mapping import Rows
+from gristmill.core.source import Page
+
+_BOM = b"\xef\xbb\xbf"
+_PROBE_BYTES = 8 << 10  # as far as git and grep look for a NUL to call a file binary
+
+
+def read(blocks: Iterable[bytes], rows: Rows, max_record_bytes: int) -> Iterator[Page]:
+    """Read a whole file as one record."""
+    held: list[bytes] = []
+    size = 0
+    for block in blocks:
+        size += len(block)
+        if size <= max_record_bytes:
+            held.append(block)
+        else:
+            held.clear()
+    data = b"".join(held)
+    if size > max_record_bytes:
+        rows.reject("size.cap", 0, f"a text of {size} bytes, over max_record_bytes", size)
+    elif b"\0" in data[:_PROBE_BYTES]:
+        # UTF-16 text is full of NULs too: say what it is.
+        code = "text.encoding" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "type.mismatch"
+        rows.reject(code, 0, "NUL bytes near the start: not UTF-8 text", size)
+    elif size:
+        _add(rows, data.removeprefix(_BOM), 0, size)
+    yield rows.take(size)
+
+
+def read_lines(blocks: Iterable[bytes], rows: Rows, start: int, max_record_bytes: int) -> Iterator[Page]:
+    """Read whole lines, the first of which begins at byte `start` of the file, each as one record."""
+    done = start
+    for group in lines(blocks, start, max_record_bytes):
+        at = group.start
+        if not group.lines:
+            rows.reject("size.cap", at, f"a line of {group.end - at} bytes, over max_record_bytes", group.end - at)
+        for line in group.lines:
+            bare = (line if at else line.removeprefix(_BOM)).removesuffix(b"\r")
+            if len(line) > max_record_bytes:
+                rows.reject("size.cap", at, f"a line of {len(line)} bytes, over max_record_bytes", len(line))
+            elif bare and not bare.isspace():
+                _add(rows, bare, at, len(line))
+            at += len(line) + 1
+            if rows.full:
+                end = min(at, group.end)
+                yield rows.take(end - done)
+                done = end
+        start = group.end
+    if start != done or not rows.taken:
+        yield rows.take(start - done)
+
+
+def _add(rows: Rows, data: bytes, at: int, size: int) -> None:
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        rows.reject("text.encoding", at, f"not UTF-8 at byte {error.start} of {size}", size)
+    else:
+        rows.add({"text": text}, at, size)
