@@ -1,0 +1,228 @@
+"""The candidate: everything a run made, gathered into the manifest that the gate judges and the commit publishes.
+
+Not here: judging (`engine.gate`), the commit itself (`store.snapshot`). Invariant: a manifest is a function of the
+plan, the results and the parent; it holds no times and no machine.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gristmill.core.batch import Int64s
+from gristmill.core.counts import Counts, StepCounts, add_into
+from gristmill.core.failpoints import failpoint
+from gristmill.core.step import GlobalStep
+from gristmill.engine import changes, exports, gate, merge, plan
+from gristmill.engine.gate import Quality
+from gristmill.engine.plan import Plan
+from gristmill.engine.report import error_entry
+from gristmill.engine.sides import QUARANTINE_SCHEMA, SideWriter
+from gristmill.engine.work import TaskResult, UnitRead, Work
+from gristmill.store import disk, index, snapshot
+from gristmill.store.index import IndexRun
+from gristmill.store.layout import FORMAT
+from gristmill.store.snapshot import Manifest, Shard
+
+ERRORS_SHOWN = 100
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """A manifest before the gate, and what the report says beside it."""
+
+    manifest: Manifest
+    quality: Quality
+    dataset_score: float | None
+    steps: list[StepCounts]
+    warnings: dict[str, int]
+    errors: list[dict[str, Any]]
+    bytes_read: int
+    bytes_published: int
+    text_bytes: int
+
+    def quality_json(self) -> dict[str, Any]:
+        """Give `quality` as the report shows it."""
+        q = self.quality
+        return {
+            "total": q.total,
+            "valid": q.valid,
+            "invalid": q.invalid,
+            "duplicates": q.duplicates,
+            "quality_score": q.quality_score,
+        }
+
+
+def build(
+    work: Work,
+    planned: Plan,
+    units: dict[str, list[UnitRead]],
+    results: list[TaskResult],
+    merged: list[TaskResult],
+    rewritten: list[TaskResult],
+    tombstones: list[str],
+) -> Candidate:
+    """Gather what a run made. `results`: of read and stage tasks; `merged`: of barriers; `rewritten`: of withdrawals."""
+    head, layout = work.parent, work.layout
+    sources = {bound.name: plan.source_rejects(planned, bound.name) for bound in work.config.sources}
+    _write_failed(work, planned)
+    steps: dict[str, StepCounts] = {}
+    warnings: dict[str, int] = {}
+    for result in results:
+        sources[result.source].add(result.counts)
+        add_into(warnings, result.warnings)
+        for step in result.steps:
+            steps.setdefault(step.name, StepCounts(name=step.name)).add(step)
+    total = Counts()
+    for result in rewritten:
+        total.withdrawn += result.counts.withdrawn
+        for name, n in result.by_source.items():
+            sources.setdefault(name, Counts()).withdrawn += n
+    for part in sources.values():
+        total.add(msgspec.structs.replace(part, withdrawn=0))
+
+    new = [shard for result in results for shard in result.shards]
+    shards = _shards(head, rewritten) + new
+    ordered = _steps(work, steps, total)
+    quality = _quality(work, steps)
+    removed = _withdrawn_ords(work, rewritten)
+    states = _states(work, planned, units)
+    failpoint("state.written")
+    exported = {
+        bound.name: exports.next_state(bound, layout, head, shards, removed, work.seq) for bound in work.config.exports
+    }
+    described = changes.describe(work.config)
+    lineage = [{"config_changed": text} for text in changes.changes(head.pipeline, described)] if head.seq else []
+    score_before = head.summary.get("dataset_valid", 0), head.summary.get("dataset_total", 0)
+    valid, judged = score_before[0] + quality.valid, score_before[1] + quality.total
+    summary = {
+        "indexes": sorted(
+            {merge.index_name(bound) for bound in work.config.steps if isinstance(bound.step, GlobalStep)}
+        ),
+        "dataset_valid": valid,
+        "dataset_total": judged,
+    }
+    manifest = Manifest(
+        FORMAT,
+        work.seq,
+        head.seq,
+        shards,
+        [*head.index, *(msgspec.convert(result.extra["run"], IndexRun) for result in merged if result.extra)],
+        [*head.tombstones, *tombstones],
+        {**head.states, **states},
+        head.promotions,
+        exported,
+        total,
+        sources,
+        summary,
+        planned.config,
+        planned.code,
+        described,
+        lineage,
+    )
+    return Candidate(
+        manifest,
+        quality,
+        valid / judged if judged else None,
+        ordered,
+        warnings,
+        _errors(work, planned, results),
+        sum(result.bytes_read for result in results),
+        sum(shard.bytes for shard in new),
+        sum(shard.text_bytes for shard in new),
+    )
+
+
+def publish(work: Work, manifest: Manifest, head: Manifest) -> None:
+    """Write the manifest, then make it visible by the one Delta commit."""
+    digest = snapshot.write_manifest(work.layout.manifest(work.seq), manifest)
+    failpoint("manifest.written")
+    snapshot.commit(work.layout, manifest, digest, head)
+
+
+def _shards(head: Manifest, rewritten: list[TaskResult]) -> list[Shard]:
+    instead = {result.extra["replaces"]: result.shards for result in rewritten if result.extra["changed"]}
+    return [shard for old in head.shards for shard in instead.get(old.path, [old])]
+
+
+def _withdrawn_ords(work: Work, rewritten: list[TaskResult]) -> Int64s:
+    """Give the ords that really left the table, sorted."""
+    sides = [work.layout.absolute(side.path) for result in rewritten for side in result.sides]
+    columns = [pq.read_table(path, columns=["ord"])["ord"].to_numpy() for path in sides]
+    return np.sort(np.concatenate([np.zeros(0, np.int64), *columns]))
+
+
+def _quality(work: Work, steps: dict[str, StepCounts]) -> Quality:
+    judged = steps.get(work.config.require.name, StepCounts(name=work.config.require.name))
+    equal = gate.count_equal(sorted(work.staged(str(work.stages - 1)).glob("*.hashes.npy")))
+    valid = judged.rows_out - equal
+    return Quality(judged.rows_in, valid, judged.rows_in - valid, equal)
+
+
+def _steps(work: Work, steps: dict[str, StepCounts], total: Counts) -> list[StepCounts]:
+    """Give the steps in their order, GlobalSteps with what they let through; valid: what came out."""
+    ordered = []
+    names = [step.name for source in work.config.sources for step in source.steps]
+    names += [bound.name for bound in work.config.steps] + [work.config.require.name]
+    after = {bound.name: i for i, bound in enumerate(work.config.steps)}
+    for name in dict.fromkeys(names):
+        step = steps.get(name, StepCounts(name=name))
+        if name in {bound.name for bound in work.globals}:
+            following = [bound.name for bound in work.config.steps[after[name] + 1 :]] + [work.config.require.name]
+            step.rows_out = steps[following[0]].rows_in if following[0] in steps else 0
+            step.invalid = total.duplicates.get(name, 0)
+            step.rows_in = step.rows_out + step.invalid
+        step.valid = step.rows_out
+        ordered.append(step)
+    return ordered
+
+
+def _states(work: Work, planned: Plan, units: dict[str, list[UnitRead]]) -> dict[str, dict[str, str]]:
+    states = {}
+    for bound in work.config.sources:
+        table = plan.next_state(work.layout, work.parent, planned, bound.name, units.get(bound.name, []))
+        scratch = work.staged(f"state-{bound.name}.parquet")
+        index.write_table(scratch, table, statistics=["unit"])
+        digest = disk.sha256_of(scratch)
+        path = work.layout.state(bound.name, work.seq)
+        disk.adopt_file(scratch, path)
+        states[bound.name] = {"path": work.layout.relative(path), "sha256": digest}
+    return states
+
+
+def _write_failed(work: Work, planned: Plan) -> None:
+    """Quarantine the units that could not even be opened."""
+    rows = [
+        {"source": name, "origin": unit, "step": "plan", "code": code, "detail": detail, "bytes": 0}
+        for name, doing in planned.sources.items()
+        for unit, code, detail in doing.failed
+    ]
+    if rows:
+        side = SideWriter(work.staging / "sides" / "plan.quarantine", "quarantine")
+        side.write(pa.Table.from_pylist(rows, schema=QUARANTINE_SCHEMA).to_batches()[0])
+        side.close()
+        disk.adopt_file(side.path, work.layout.side(work.seq, "quarantine", "plan"))
+
+
+def _errors(work: Work, planned: Plan, results: list[TaskResult]) -> list[dict[str, Any]]:
+    """Give the first quarantined things with their places, for the report."""
+    paths = [
+        (result.source, work.layout.absolute(s.path))
+        for result in results
+        for s in result.sides
+        if s.kind == "quarantine"
+    ]
+    failed = work.layout.side(work.seq, "quarantine", "plan")
+    if failed.exists():
+        paths.append(("", failed))
+    entries: list[dict[str, Any]] = []
+    for _, path in paths:
+        if len(entries) >= ERRORS_SHOWN:
+            break
+        for row in pq.read_table(path).slice(0, ERRORS_SHOWN - len(entries)).to_pylist():
+            context = {"origin": row["origin"], "id": row["id"], "bytes": row["bytes"]}
+            entries.append(error_entry(row["step"], row["source"], row["code"], row["detail"] or "", "", context))
+    return entries

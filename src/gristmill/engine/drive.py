@@ -1,0 +1,125 @@
+"""Driving jobs through an executor: retries, dead workers, and finding the record that kills them.
+
+Not here: where jobs run (`executors/`), what they do (`engine.task`). Invariants: retry is decided by the error's
+type; a job that kills its worker is tried again, then run record by record to find the culprit, which is quarantined
+as `crash.worker`; nothing is skipped.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+import msgspec
+
+from gristmill.core.counts import StepCounts
+from gristmill.core.errors import StepError, Stopped, Transient
+from gristmill.engine.work import Job, Outcome, TaskResult, Work
+from gristmill.observe.events import Events, RunLog
+
+BACKOFF_S = (0.5, 2.0, 5.0)
+MAX_POISON = 20  # records of one task that may kill a worker before the run stops
+
+
+class Executor(Protocol):
+    """What runs jobs."""
+
+    def map(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
+        """Run all jobs; give their outcomes as they come."""
+        ...
+
+    def close(self) -> None:
+        """End the executor."""
+        ...
+
+
+class Driver:
+    """Runs the jobs of one run."""
+
+    def __init__(self, work: Work, executor: Executor, events: Events) -> None:
+        self.work = work
+        self.executor = executor
+        self.events = events
+        self.log = RunLog(work.layout.log(work.seq))
+        self.retried = 0
+        self.peak_rss_mb = 0.0
+
+    def run(self, stage: str, jobs: list[Job]) -> list[TaskResult]:
+        """Run all jobs of a stage; give the results in the order of the jobs.
+
+        Raises:
+            GristmillError: a job failed for good; all its tries are in the run's log.
+        """
+        if not jobs:
+            return []
+        sizes = {job.id: job.split.bytes if job.split is not None else 0 for job in jobs}
+        self.events.stage(stage, len(jobs), sum(sizes.values()))
+        place = {job.id: i for i, job in enumerate(jobs)}
+        results: list[TaskResult | None] = [None] * len(jobs)
+        tries: dict[str, int] = {}
+        waiting = jobs
+        while waiting:
+            again: list[Job] = []
+            for outcome in self.executor.map(waiting):
+                job = outcome.job
+                if outcome.result is not None:
+                    results[place[job.id]] = outcome.result
+                    self.peak_rss_mb = max(self.peak_rss_mb, outcome.result.peak_rss_mb)
+                    rows_in, rows_out = _rows(outcome.result.steps, outcome.result)
+                    self.events.task(stage, sizes[job.id], rows_in, rows_out)
+                    continue
+                tries[job.id] = tries.get(job.id, 0) + 1
+                self.retried += 1
+                again.append(self._again(outcome, tries[job.id]))
+            waiting = again
+        return [result for result in results if result is not None]
+
+    def _again(self, outcome: Outcome, tried: int) -> Job:
+        """Give the job to try next, or raise."""
+        job, retries = outcome.job, self.work.config.run.retries
+        if outcome.error is not None:
+            self.log.write(f"task {job.id}, try {tried}: {type(outcome.error).__name__}\n{places_of(outcome.error)}")
+            if not isinstance(outcome.error, Transient) or tried > retries:
+                raise outcome.error
+            time.sleep(BACKOFF_S[min(tried, len(BACKOFF_S)) - 1])
+            return job
+        self.log.write(f"task {job.id}, try {tried}: its worker died ({outcome.died})")
+        self.events.note(f"a worker died in task {job.id} ({outcome.died}); trying again")
+        if job.marker:
+            return self._poisoned(job, outcome.died)
+        if tried < max(2, retries):
+            return job
+        if job.kind not in ("read", "stage"):
+            raise StepError(f"task {job.id} killed its worker {tried} times ({outcome.died}); see {self.log.path}")
+        self.work.staged(f"{job.id}.marker").unlink(missing_ok=True)
+        return msgspec.structs.replace(job, marker=True)
+
+    def _poisoned(self, job: Job, died: str) -> Job:
+        marker = self.work.staged(f"{job.id}.marker")
+        if not marker.exists() or len(job.poison) >= MAX_POISON:
+            raise StepError(
+                f"task {job.id} of source {job.source} keeps killing its worker ({died}) and no record explains it; "
+                f"see {self.log.path}; give the machine more memory, or take the input it reads out of the source"
+            )
+        ord_, step = msgspec.json.decode(marker.read_bytes(), type=tuple[int, str])
+        marker.unlink()
+        self.log.write(f"task {job.id}: record {ord_} kills its worker in {step}; it is quarantined")
+        return msgspec.structs.replace(job, poison=job.poison | {ord_: step})
+
+
+def _rows(steps: list[StepCounts], result: TaskResult) -> tuple[int, int]:
+    if steps:
+        return steps[0].rows_in, steps[-1].rows_out
+    return result.counts.read, result.counts.read
+
+
+def places_of(error: BaseException) -> str:
+    """Give the code places of an error and its causes; never a value, which could be document text."""
+    lines = []
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, Stopped):
+        lines += [f"{type(seen).__name__}:", *traceback.format_tb(seen.__traceback__), *getattr(seen, "__notes__", [])]
+        seen = seen.__cause__
+    return "".join(line if line.endswith("\n") else line + "\n" for line in lines).rstrip()

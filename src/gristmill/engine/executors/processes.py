@@ -1,0 +1,120 @@
+"""The process executor: worker processes on this machine, each doing one job at a time.
+
+Workers come from a fork server that has loaded the kernels once, so a worker starts in milliseconds and shares that
+memory. Not here: retries (`engine.drive`). Invariants: a worker that dies (killed, out of memory, aborted by a
+library) is seen at once, its job is reported as died, and a fresh worker takes its place; when the parent dies the
+workers end by themselves, and what they still write has names nobody reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from gristmill.engine.task import run_task
+from gristmill.engine.work import Job, Outcome, Setup, Work
+
+PRELOAD = ["gristmill.engine.executors.processes"]
+
+
+class Processes:
+    """Runs jobs in `workers` processes; outcomes come in the order they are done."""
+
+    def __init__(self, setup: Setup, workers: int) -> None:
+        self.setup = setup
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(PRELOAD)
+        self._workers = [self._start() for _ in range(workers)]
+
+    def _start(self) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_serve, args=(theirs, self.setup), daemon=True)
+        process.start()
+        theirs.close()
+        return _Worker(process, ours)
+
+    def map(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
+        """Run all jobs; give each outcome as soon as it is there."""
+        waiting = deque(jobs)
+        busy: dict[int, Job] = {}
+        while waiting or busy:
+            for i, worker in enumerate(self._workers):
+                if i not in busy and waiting:
+                    busy[i] = waiting.popleft()
+                    with contextlib.suppress(OSError):  # a dead worker is seen below, by its sentinel
+                        worker.pipe.send(busy[i])
+            ends: list[Any] = [end for i in busy for end in (self._workers[i].pipe, self._workers[i].process.sentinel)]
+            ready = set(wait(ends))
+            for i in [i for i in busy if self._workers[i].pipe in ready or self._workers[i].process.sentinel in ready]:
+                yield self._collect(i, busy.pop(i))
+
+    def _collect(self, i: int, job: Job) -> Outcome:
+        worker = self._workers[i]
+        with contextlib.suppress(EOFError, OSError):
+            if worker.pipe.poll():
+                result, error = worker.pipe.recv()
+                return Outcome(job, result=result, error=error)
+        worker.process.join()
+        worker.pipe.close()
+        self._workers[i] = self._start()
+        return Outcome(job, died=f"exit code {worker.process.exitcode}")
+
+    def close(self) -> None:
+        """End all workers, whatever they do."""
+        for worker in self._workers:
+            worker.pipe.close()
+            worker.process.kill()
+        for worker in self._workers:
+            worker.process.join()
+            worker.process.close()
+
+
+class _Worker:
+    def __init__(self, process: Any, pipe: Connection[Any, Any]) -> None:
+        self.process = process
+        self.pipe = pipe
+
+
+def _serve(pipe: Connection[Any, Any], setup: Setup) -> None:
+    """Do jobs until the pipe closes. Signals are the parent's business."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    work: Work | None = None
+    threading.current_thread().name = f"gristmill-worker-{os.getpid()}"
+    while True:
+        try:
+            job = pipe.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            work = work or Work(setup)
+            answer: tuple[Any, BaseException | None] = (run_task(work, job), None)
+        except Exception as error:
+            answer = (None, _portable(error))
+        try:
+            pipe.send(answer)
+        except OSError:
+            return
+
+
+def _portable(error: Exception) -> Exception:
+    """Give an error that can cross the process border, with its traceback as a note (code places only, no values)."""
+    import pickle
+    import traceback
+
+    from gristmill.core.errors import StepError
+
+    places = "".join(traceback.format_tb(error.__traceback__))
+    try:
+        clone = pickle.loads(pickle.dumps(error))  # noqa: S301  our own bytes, made on the line
+    except Exception:
+        clone = StepError(f"a task failed with {type(error).__name__}; see the run's log")
+    clone.add_note(places)
+    return clone

@@ -1,0 +1,132 @@
+"""The gate: do the counts balance, and do the rules hold. Judges the candidate; publishes nothing itself.
+
+Not here: counting (`engine.flow`), the report's shape (`engine.report`). Invariants: a run that does not balance is
+never published, whatever is accepted; a rule is judged on this run's records.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from gristmill.core.counts import Counts
+from gristmill.core.errors import UnbalancedError
+from gristmill.engine.settings import Gate
+
+# Hashes held at once while counting equal texts: 16 bytes each.
+COUNTED_AT_ONCE = 1 << 24
+
+
+class Quality(msgspec.Struct, frozen=True):
+    """total: records that reached `require`. valid: passed, and no exact duplicate of another of them."""
+
+    total: int
+    valid: int
+    invalid: int
+    duplicates: int
+
+    @property
+    def quality_score(self) -> float:
+        """Valid / total; 1.0 where nothing was judged."""
+        return self.valid / self.total if self.total else 1.0
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """One rule, judged. accepted: the run was told to go on although it does not hold."""
+
+    rule: str
+    value: float
+    limit: float
+    ok: bool
+    accepted: bool = False
+
+
+def count_equal(paths: list[Path]) -> int:
+    """Count the rows beyond the first of each hash in staged uint64 (n, 2) files; memory stays bounded."""
+    arrays = [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
+    total = sum(len(array) for array in arrays)
+    parts = 1
+    while total / parts > COUNTED_AT_ONCE:
+        parts *= 2
+    shift = np.uint64(64 - (parts.bit_length() - 1)) if parts > 1 else None
+    distinct = 0
+    for part in range(parts):
+        picked = [array if shift is None else array[array[:, 0] >> shift == part] for array in arrays]
+        held = np.concatenate([np.zeros((0, 2), np.uint64), *picked])
+        held = held[np.lexsort((held[:, 1], held[:, 0]))]
+        if len(held):
+            distinct += 1 + int((held[1:] != held[:-1]).any(axis=1).sum())
+    return total - distinct
+
+
+def check_balance(counts: Counts, sources: dict[str, Counts], rows_before: int, rows_after: int) -> None:
+    """Hold both laws.
+
+    Raises:
+        UnbalancedError: a record is unaccounted for.
+    """
+    for name, part in [("run", counts), *sources.items()]:
+        if not part.balanced:
+            raise UnbalancedError(
+                f"{name}: {part.read} records read, {part.accounted} accounted for: {part.read - part.accounted} are missing; "
+                "nothing is published. This is a fault of gristmill: keep the run folder and report it"
+            )
+    if rows_after != rows_before + counts.published - counts.withdrawn:
+        raise UnbalancedError(
+            f"the snapshot would hold {rows_after} rows, not {rows_before} + {counts.published} - {counts.withdrawn}; "
+            "nothing is published. This is a fault of gristmill: keep the run folder and report it"
+        )
+
+
+def judge(
+    gate: Gate, counts: Counts, sources: dict[str, Counts], quality: Quality, accepted: frozenset[str]
+) -> list[Verdict]:
+    """Judge every rule of the gate; a rule named in `accepted` holds whatever its value."""
+    verdicts: list[Verdict] = []
+
+    def rule(name: str, value: float, limit: float | None, *, at_most: bool = False) -> None:
+        if limit is not None:
+            holds = value <= limit if at_most else value >= limit
+            verdicts.append(Verdict(name, value, limit, holds or name in accepted, not holds and name in accepted))
+
+    if counts.read or counts.published:
+        rule("min_quality_score", quality.quality_score, gate.min_quality_score)
+        rule("min_kept_ratio", kept_ratio(counts), gate.min_kept_ratio)
+        rule("max_quarantined_ratio", quarantined_ratio(counts), gate.max_quarantined_ratio, at_most=True)
+        rule("min_docs", counts.published, gate.min_docs)
+    for name, rules in gate.sources.items():
+        part = sources.get(name, Counts())
+        if part.read:
+            rule(f"{name}.min_kept_ratio", kept_ratio(part), rules.min_kept_ratio)
+            rule(f"{name}.max_quarantined_ratio", quarantined_ratio(part), rules.max_quarantined_ratio, at_most=True)
+            rule(f"{name}.min_docs", part.published, rules.min_docs)
+    return verdicts
+
+
+def kept_ratio(counts: Counts) -> float:
+    """Published over what was read and not unchanged; 1.0 where there was none."""
+    arrived = counts.read - counts.unchanged
+    return counts.published / arrived if arrived else 1.0
+
+
+def quarantined_ratio(counts: Counts) -> float:
+    """Quarantined over read; 0.0 where nothing was read."""
+    return sum(counts.quarantined.values()) / counts.read if counts.read else 0.0
+
+
+def refusal(verdicts: list[Verdict]) -> str:
+    """Say which rules do not hold, and what to do."""
+    broken = [f"{v.rule} is {v.value:.6g}, limit {v.limit:.6g}" for v in verdicts if not v.ok]
+    names = " ".join(f"--accept-gate {v.rule}" for v in verdicts if not v.ok)
+    return (
+        f"the gate refused: {'; '.join(broken)}. Nothing is published, the candidate is kept; look with "
+        f"`gristmill inspect --dropped` or publish it with `gristmill run {names} --why TEXT`"
+    )
+
+
+def as_json(verdicts: list[Verdict]) -> list[dict[str, Any]]:
+    """Give the verdicts as the report shows them."""
+    return [{name: getattr(v, name) for name in ("rule", "value", "limit", "ok", "accepted")} for v in verdicts]

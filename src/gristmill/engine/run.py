@@ -1,0 +1,320 @@
+"""The outer loop: plan, work, gate, commit, exports, report.
+
+Not here: each of those (`plan`, `task`, `merge`, `gate`, `store.snapshot`, `exports`). Invariants: everything that
+lasts is written under the dataset's lock; until the one Delta commit no reader sees anything; a run that dies anywhere
+is gone on with by the next one, with the same bytes.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from gristmill.core.batch import Int64s
+from gristmill.core.counts import Counts, StepCounts
+from gristmill.core.errors import ConfigError, GateRefused, TooManyErrors
+from gristmill.core.failpoints import failpoint
+from gristmill.core.step import GlobalStep
+from gristmill.engine import changes, exports, gate, merge, plan
+from gristmill.engine.candidate import Candidate, build, publish
+from gristmill.engine.drive import Driver, Executor
+from gristmill.engine.plan import Plan
+from gristmill.engine.report import Report, error_entry
+from gristmill.engine.settings import PipelineConfig
+from gristmill.engine.work import Job, Setup, TaskResult, UnitRead, Work
+from gristmill.observe.events import Events
+from gristmill.store import claim, disk, index, snapshot
+from gristmill.store.layout import Layout
+from gristmill.store.snapshot import Manifest
+
+# Work below this is done in the process itself: starting workers would take longer.
+INLINE_BYTES = 2 << 20
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """How one run is asked for.
+
+    accept_gate: rules that need not hold, with `why` recorded. overrides: `KEY=VALUE` settings the config was loaded
+    with, which workers load again. wait_s: how long to wait for the lock.
+    """
+
+    workers: int | None = None
+    accept_gate: list[str] = []
+    why: str = ""
+    overrides: list[str] = []
+    wait_s: float = 0.0
+
+
+MakeExecutor = Callable[[Work, int, bool], Executor]
+
+
+def run(config: PipelineConfig, options: Options, events: Events, make: MakeExecutor) -> Report:
+    """Make the next snapshot, if there is anything new.
+
+    Raises:
+        LockedError: another run holds the dataset.
+        GristmillError: the run failed; nothing is published and it is safe to run again.
+    """
+    layout = Layout(Path(config.dataset))
+    fingerprint = changes.fingerprint(config)
+    with claim.DatasetLock(layout, options.wait_s):
+        head = snapshot.head(layout)
+        _check_indexes(config, head)
+        report: Report | None = None
+        dead = claim.unfinished(layout, head.seq, fingerprint)
+        if dead is not None:
+            events.note(f"going on with run {dead.seq}, which did not end")
+            if dead.boot != claim.boot_id():  # staged files were not synced: after a restart they are not trusted
+                shutil.rmtree(layout.staging(dead.seq), ignore_errors=True)
+            frozen = plan.read_plan(layout, dead.seq)
+            report = _Run(config, options, events, make, head, frozen, resumed=True).go()
+            head = snapshot.head(layout)
+        _finish(config, layout, head, options, events, make)
+        drafted = plan.draft(config, layout, head)
+        if drafted.empty:
+            return report or _nothing_new(config, layout, head)
+        snapshot.create_table(layout)
+        taken = claim.take_seq(layout, head.seq, fingerprint)
+        failpoint("claim.created")
+        code = plan.code_fingerprint(Path(__file__).parent.parent)
+        frozen = plan.freeze(drafted, layout, head, taken.seq, fingerprint, code)
+        failpoint("plan.written")
+        return _Run(config, options, events, make, head, frozen, resumed=False).go()
+
+
+def _check_indexes(config: PipelineConfig, head: Manifest) -> None:
+    """Refuse a GlobalStep whose index does not cover what is published: duplicates would go unseen."""
+    known = set(head.summary.get("indexes", []))
+    for bound in config.steps:
+        if isinstance(bound.step, GlobalStep) and head.seq and merge.index_name(bound) not in known:
+            raise ConfigError(
+                f"step {bound.name}: the dataset's snapshots were made without it, or with other parameters, so its index does not "
+                "cover them; put the parameters back, or publish into a new dataset folder"
+            )
+
+
+def _nothing_new(config: PipelineConfig, layout: Layout, head: Manifest) -> Report:
+    return Report(
+        status="nothing_new",
+        snapshot=head.seq or None,
+        dataset=str(layout.root),
+        dataset_rows=head.rows,
+        started=claim.now(),
+        sources={bound.name: msgspec.to_builtins(Counts()) for bound in config.sources},
+    )
+
+
+def _finish(
+    config: PipelineConfig, layout: Layout, head: Manifest, options: Options, events: Events, make: MakeExecutor
+) -> None:
+    """Complete what a run that died after its commit left open: exports, report, staging."""
+    if not head.seq:
+        return
+    if config.exports:
+        work = Work(Setup(layout.root, head.seq, head.parent, "", config.file, options.overrides, config))
+        driver = Driver(work, make(work, 1, True), events)
+        exports.reconcile(config, layout, head, lambda jobs: driver.run("exports", jobs))
+        driver.executor.close()
+    if not layout.report(head.seq).exists():
+        disk.write_file(layout.report(head.seq), disk.to_json(_late_report(layout, head).to_json()))
+    shutil.rmtree(layout.staging(head.seq), ignore_errors=True)
+
+
+def _late_report(layout: Layout, head: Manifest) -> Report:
+    """Give the report of a snapshot whose run died before writing one: all but the times is in the manifest."""
+    kept = head.summary["report"]
+    steps = [
+        StepCounts(step["name"], step["in"], step["out"], step["valid"], step["invalid"], 0.0, step["bytes"])
+        for step in kept["steps"]
+    ]
+    fields = {name: value for name, value in kept.items() if name != "steps"}
+    return Report(
+        **fields,
+        steps=steps,
+        run=head.seq,
+        snapshot=head.seq,
+        parent=head.parent or None,
+        status="published",
+        dataset=str(layout.root),
+        counts=head.counts,
+        dataset_rows=head.rows,
+        lineage=head.lineage,
+        resumed=True,
+    )
+
+
+class _Run:
+    """One run from its frozen plan to its report."""
+
+    def __init__(
+        self,
+        config: PipelineConfig,
+        options: Options,
+        events: Events,
+        make: MakeExecutor,
+        head: Manifest,
+        frozen: Plan,
+        *,
+        resumed: bool,
+    ) -> None:
+        self.config, self.options, self.events, self.head, self.plan, self.resumed = (
+            config,
+            options,
+            events,
+            head,
+            frozen,
+            resumed,
+        )
+        self.layout = Layout(Path(config.dataset))
+        self.seq = frozen.seq
+        setup = Setup(self.layout.root, self.seq, head.seq, frozen.config, config.file, options.overrides, config)
+        self.work = Work(setup)
+        small = frozen.stored_bytes < INLINE_BYTES or len(frozen.tasks) < 2
+        self.driver = Driver(self.work, make(self.work, options.workers or config.run.workers or 0, small), events)
+        self.started, self.clock = claim.now(), time.perf_counter()
+
+    def go(self) -> Report:
+        try:
+            return self._go()
+        finally:
+            self.driver.executor.close()
+
+    def _go(self) -> Report:
+        reads = self.driver.run("read", self.plan.tasks)
+        self._check_errors(reads)
+        units: dict[str, list[UnitRead]] = {}
+        for result in reads:
+            units.setdefault(result.source, []).extend(result.units)
+        results = list(reads)
+        merged = self._identity(units)
+        withdrawn = merge.load_withdrawn(self.work)[0]
+        tombstones = [index.write_tombstones(self.layout, self.seq, withdrawn)] if len(withdrawn) else []
+        for stage in range(self.work.stages - 1):
+            merged += self._merge(stage)
+            staged = self.driver.run(f"stage {stage + 1}", [self._stage_job(job, stage + 1) for job in self.plan.tasks])
+            self._check_errors(reads, staged)
+            results += staged
+        rewritten = self.driver.run("withdraw", self._withdraw_jobs(withdrawn))
+        candidate = build(self.work, self.plan, units, results, merged, rewritten, tombstones)
+        return self._decide(candidate)
+
+    def _identity(self, units: dict[str, list[UnitRead]]) -> list[TaskResult]:
+        retired = plan.retired(self.work, self.plan, units)
+        merge.save_retired(self.work, retired)
+        buckets = set(merge.buckets_seen(self.work, 0, ".ids.arrow"))
+        if len(retired.ranges):
+            buckets |= set(range(1 << merge.ID_BUCKET_BITS))
+        return self.driver.run("identity", [Job(f"ids-{b:04x}", "identity", bucket=b) for b in sorted(buckets)])
+
+    def _merge(self, stage: int) -> list[TaskResult]:
+        bound = self.work.barrier(stage)
+        if bound is None:
+            return []
+        buckets = merge.buckets_seen(self.work, stage, ".keys.arrow")
+        return self.driver.run(bound.name, [Job(f"m{stage}-{b:04x}", "merge", stage=stage, bucket=b) for b in buckets])
+
+    @staticmethod
+    def _stage_job(job: Job, stage: int) -> Job:
+        return msgspec.structs.replace(job, id=f"s{stage}-{job.number:06d}", kind="stage", stage=stage)
+
+    def _withdraw_jobs(self, withdrawn: Int64s) -> list[Job]:
+        jobs = []
+        for i, shard in enumerate(self.head.shards):
+            lo, hi = np.searchsorted(withdrawn, [shard.first_ord, shard.last_ord + 1])
+            if hi > lo:
+                jobs.append(Job(f"w-{i:06d}", "withdraw", shard=shard))
+        return jobs
+
+    def _check_errors(self, reads: list[TaskResult], staged: list[TaskResult] | None = None) -> None:
+        """Stop when steps raise on more than the allowed share of the records (a single one is always allowed)."""
+        failed = sum(result.step_errors for result in [*reads, *(staged or [])])
+        read = sum(result.counts.read for result in reads)
+        if failed > max(1, self.config.run.max_error_ratio * read):
+            raise TooManyErrors(
+                f"steps raised on {failed} of {read} records, over max_error_ratio {self.config.run.max_error_ratio:g}; nothing is published. "
+                f"Look at runs/{self.seq}/quarantine for the step and type, mend the step, and run again"
+            )
+
+    def _decide(self, candidate: Candidate) -> Report:
+        gate.check_balance(
+            candidate.manifest.counts, candidate.manifest.sources, self.head.rows, candidate.manifest.rows
+        )
+        accepted = frozenset(self.options.accept_gate)
+        counts, sources = candidate.manifest.counts, candidate.manifest.sources
+        verdicts = gate.judge(self.config.gate, counts, sources, candidate.quality, accepted)
+        lineage = list(candidate.manifest.lineage)
+        lineage += [
+            {"accepted": v.rule, "value": v.value, "limit": v.limit, "why": self.options.why}
+            for v in verdicts
+            if v.accepted
+        ]
+        report = self._report(candidate, verdicts, lineage)
+        manifest = msgspec.structs.replace(
+            candidate.manifest, lineage=lineage, summary=candidate.manifest.summary | {"report": _timeless(report)}
+        )
+        if not all(verdict.ok for verdict in verdicts):
+            snapshot.write_manifest(self.layout.candidate(self.seq), manifest)
+            report.status, report.snapshot = "refused", self.head.seq or None
+            report.errors.append(
+                error_entry("gate", None, "gate.refused", gate.refusal(verdicts), claim.now(), {"candidate": self.seq})
+            )
+            self._write(report)
+            error = GateRefused(gate.refusal(verdicts))
+            error.add_note(msgspec.json.encode(report.to_json()).decode())
+            raise error
+        publish(self.work, manifest, self.head)
+        self._export(manifest, report)
+        self._write(report)
+        failpoint("report.written")
+        shutil.rmtree(self.layout.staging(self.seq), ignore_errors=True)
+        failpoint("staging.removed")
+        return report
+
+    def _export(self, manifest: Manifest, report: Report) -> None:
+        try:
+            made = exports.reconcile(self.config, self.layout, manifest, lambda jobs: self.driver.run("exports", jobs))
+            report.exports = {
+                name: {"chunks_written": n, "chunks": len(manifest.exports[name].ledger.chunks)}
+                for name, n in made.items()
+            }
+        except OSError as error:  # the snapshot stands; the export is repaired by the next run
+            report.status = "published_export_failed"
+            message = f"the snapshot is published, an export failed ({type(error).__name__}: {error.strerror}); the next run repairs it"
+            report.errors.append(
+                error_entry("export", None, "export.failed", message, claim.now(), {"path": str(error.filename)})
+            )
+
+    def _report(self, candidate: Candidate, verdicts: list[gate.Verdict], lineage: list[dict[str, object]]) -> Report:
+        counts, manifest = candidate.manifest.counts, candidate.manifest
+        failed = sum(counts.quarantined.values())
+        seconds = time.perf_counter() - self.clock
+        return Report(
+            run=self.seq, snapshot=self.seq, parent=self.head.seq or None, status="published", dataset=str(self.layout.root), counts=counts,
+            balanced=counts.balanced, quality=candidate.quality_json(), dataset_rows=manifest.rows, dataset_quality_score=candidate.dataset_score,
+            success_rate=1 - failed / counts.read if counts.read else 1.0, records_failed=failed, errors=candidate.errors,
+            sources={name: msgspec.to_builtins(part) for name, part in manifest.sources.items()}, steps=candidate.steps,
+            warnings=candidate.warnings, bytes_read=candidate.bytes_read, bytes_published=candidate.bytes_published,
+            compression_ratio=candidate.text_bytes / candidate.bytes_published if candidate.bytes_published else 0.0,
+            started=self.started, seconds=seconds, mb_per_s=candidate.bytes_read / 1e6 / seconds, peak_rss_mb=self.driver.peak_rss_mb,
+            retries=self.driver.retried, resumed=self.resumed, gate=gate.as_json(verdicts), lineage=lineage,
+        )  # fmt: skip
+
+    def _write(self, report: Report) -> None:
+        report.seconds = time.perf_counter() - self.clock
+        report.mb_per_s = report.bytes_read / 1e6 / report.seconds
+        disk.write_file(self.layout.report(self.seq), disk.to_json(report.to_json()))
+
+
+def _timeless(report: Report) -> dict[str, object]:
+    """Give what of a report depends on the records alone, for the manifest."""
+    names = ("balanced", "quality", "dataset_quality_score", "success_rate", "records_failed", "sources", "warnings",
+             "bytes_read", "bytes_published", "compression_ratio", "gate")  # fmt: skip
+    steps = [{**step, "seconds": 0.0} for step in msgspec.to_builtins(report.steps)]
+    plain = report.to_json()
+    errors = [{**entry, "time": ""} for entry in plain["errors"]]
+    return {name: plain[name] for name in names} | {"steps": steps, "errors": errors}

@@ -1,0 +1,320 @@
+"""Tasks: `run_task`, the one function an executor knows, and the two passes over records.
+
+    read:   for page in source.read(split): name the rows; for step in steps: ...; stage the rows, observe them
+    stage:  for batch of the stage before: take out what the barrier decided; for step in steps: ...; stage or write
+
+Not here: steps (`engine.flow`), what happens between passes (`engine.merge`). Invariants: a task reads its split and
+staged files only, and can be done twice or by two at once with the same result; it never sees the plan.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gristmill.core.batch import RECORD_SCHEMA, Batch
+from gristmill.core.counts import Counts, add_into
+from gristmill.core.errors import SourceError, UnitFailed
+from gristmill.core.failpoints import failpoint
+from gristmill.core.source import Page, ReadContext
+from gristmill.engine import exports, merge, withdraw
+from gristmill.engine.flow import Crash, Flow, Sides
+from gristmill.engine.merge import OBSERVED, Decisions, observe
+from gristmill.engine.sides import (
+    QUARANTINE_SCHEMA,
+    VERDICT_SCHEMA,
+    Side,
+    SideWriter,
+    StagedWriter,
+    read_staged,
+    rows_of,
+)
+from gristmill.engine.table import TableWriter
+from gristmill.engine.work import ROW_BITS, Job, TaskResult, UnitRead, Work, first_ord
+from gristmill.kernels.columns import hash_columns
+from gristmill.store import disk, journal
+
+HASHED_COLUMNS = ("text", "url", "time", "lang", "license", "meta")
+
+
+def run_task(work: Work, job: Job) -> TaskResult:
+    """Do one job, or give its journalled result if it was done before."""
+    done = journal.find(work.layout, work.seq, job.id, TaskResult) if job.kind != "chunk" else None
+    if done is not None and all(work.staged(name).exists() for name in done.staged):
+        return done
+    if done is not None:
+        journal.forget(work.layout, work.seq, job.id)
+    started = time.perf_counter()
+    kinds: dict[str, Callable[[Work, Job], TaskResult]] = {
+        "read": read_task,
+        "stage": stage_task,
+        "identity": merge.identity_task,
+        "merge": merge.merge_task,
+        "withdraw": withdraw.withdraw_task,
+        "chunk": exports.chunk_task,
+    }
+    result = kinds[job.kind](work, job)
+    result.seconds = time.perf_counter() - started
+    result.peak_rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if job.kind == "chunk":
+        return result
+    result = journal.record(work.layout, work.seq, job.id, result, TaskResult)
+    failpoint("task.journalled")
+    return result
+
+
+def read_task(work: Work, job: Job) -> TaskResult:
+    """Read a split, name its records, run the first steps, stage the rest and what the barrier must see."""
+    failed: dict[str, UnitFailed] = {}
+    for _ in range(len(job.split.units) + 1 if job.split else 1):
+        try:
+            return _Reading(work, job, failed).run()
+        except UnitFailed as error:
+            if error.unit in failed:
+                raise SourceError(f"source {job.source}: {error} (again, although it was set aside)") from error
+            failed[error.unit] = error
+    raise SourceError(f"source {job.source}: no unit of split {job.id} could be read")
+
+
+class _Reading:
+    """One attempt at a read task, leaving out the units already found bad."""
+
+    def __init__(self, work: Work, job: Job, failed: dict[str, UnitFailed]) -> None:
+        assert job.split is not None
+        self.work, self.job, self.failed, self.split = work, job, failed, job.split
+        self.bound = work.source(job.source)
+        self.result = TaskResult(job.id, job.source)
+        self.sides = open_sides(work, job)
+        self.flow = Flow(
+            work.segment(0, job.source), work.folder, self.sides, crash_of(work, job), work.config.run.retries
+        )
+        self.ranges: dict[str, list[int]] = {}
+        self.next_ord = first_ord(work.seq, job.number)
+        self.limit = first_ord(work.seq, job.number + 1)
+
+    def run(self) -> TaskResult:
+        work, job, result = self.work, self.job, self.result
+        for error in self.failed.values():
+            self._reject(error.code, error.unit, error.detail, 0)
+        names = [f"0/{job.number:06d}{end}" for end in (".arrow", ".ids.arrow", ".keys.arrow")]
+        barrier = work.barrier(0)
+        with (
+            StagedWriter(work.staged(names[0]), RECORD_SCHEMA) as rows_out,
+            StagedWriter(work.staged(names[1]), merge.ID_OBSERVED) as ids_out,
+            StagedWriter(work.staged(names[2]), OBSERVED) as keys_out,
+        ):
+            for pages in self._gather():
+                batch, ids = self._name(pages)
+                ids_out.write(ids)
+                batch = self.flow.run(batch)
+                rows_out.write(batch.rows)
+                if barrier is not None and len(batch):
+                    keys_out.write(observe(barrier.step, batch, work.seq))
+        failpoint("task.staged")
+        result.staged = names
+        _close_flow(result, self.flow)
+        result.units = self._units()
+        result.sides = close_sides(work, job, self.sides)
+        return result
+
+    def _gather(self) -> Iterator[list[Page]]:
+        """Give pages in groups of about one batch of text, so that a thousand small files make one batch."""
+        aim = self.work.config.run.batch_bytes
+        context = ReadContext(folder=self.work.folder, batch_bytes=aim, skip=frozenset(self.failed))
+        held: list[Page] = []
+        size = 0
+        for page in self.bound.source.read(self.split, context):
+            self.result.bytes_read += page.bytes_in
+            add_into(self.result.warnings, page.warnings)
+            for reject in page.rejects:
+                self._reject(reject.code, reject.origin, reject.detail, reject.bytes)
+            start, self.next_ord = self.next_ord, self.next_ord + page.rows.num_rows
+            known = self.ranges.setdefault(page.unit, [start, start])
+            known[1] = self.next_ord
+            if self.next_ord > self.limit:
+                raise SourceError(
+                    f"source {self.job.source}: split {self.split.id} holds over {1 << ROW_BITS} records; set a smaller split_bytes"
+                )
+            if page.rows.num_rows:
+                held.append(page)
+                size += page.rows.nbytes
+            if size >= aim:
+                yield held
+                held, size = [], 0
+        if held:
+            yield held
+
+    def _name(self, pages: list[Page]) -> tuple[Batch, pa.RecordBatch]:
+        """Give the pages' rows their id, source, content hash and ord; and what the identity merge must see."""
+        rows = pa.Table.from_batches([page.rows for page in pages]).combine_chunks().to_batches()[0]
+        n = rows.num_rows
+        self.result.counts.read += n
+        low = self.next_ord - sum(page.rows.num_rows for page in pages)
+        ords = np.arange(low, low + n, dtype=np.int64)
+        keys = rows.column("key")
+        names = pc.coalesce(keys, rows.column("origin"))
+        ids = pc.binary_join_element_wise(pa.scalar(self.job.source), names, "/")
+        content = hash_columns([rows.column(name) for name in HASHED_COLUMNS])
+        licenses = rows.column("license")
+        if self.bound.license:
+            licenses = pc.fill_null(licenses, self.bound.license)
+        batch = Batch(
+            rows_of(
+                RECORD_SCHEMA,
+                n,
+                {
+                    **{
+                        name: rows.column(name)
+                        for name in ("text", "origin", "url", "time", "fetched_at", "lang", "meta")
+                    },
+                    "id": ids,
+                    "source": self.job.source,
+                    "license": licenses,
+                    "content_hash": pa.Array.from_buffers(pa.binary(16), n, [None, pa.py_buffer(content)]).cast(
+                        pa.binary()
+                    ),
+                    "ord": ords,
+                },
+            )
+        )
+        id_hash = hash_columns([ids])
+        units = np.repeat(
+            np.array([merge.unit_hash(self.job.source, page.unit) for page in pages], np.uint64),
+            [p.rows.num_rows for p in pages],
+        )
+        fresh = keys.is_null().to_numpy(zero_copy_only=False) if self.split.fresh else np.zeros(n, bool)
+        return batch, merge.observe_ids(id_hash, content, ords, units, fresh)
+
+    def _reject(self, code: str, origin: str, detail: str, size: int) -> None:
+        counts = self.result.counts
+        counts.read += 1
+        counts.quarantined[code] = counts.quarantined.get(code, 0) + 1
+        row = {
+            "source": self.job.source,
+            "origin": origin,
+            "step": "read",
+            "code": code,
+            "detail": detail,
+            "bytes": size,
+        }
+        self.sides.quarantine.write(rows_of(QUARANTINE_SCHEMA, 1, row))
+
+    def _units(self) -> list[UnitRead]:
+        end = first_ord(self.work.seq, self.job.number)
+        units = []
+        for unit in self.split.units:
+            lo, hi = self.ranges.get(unit, [end, end])
+            error = self.failed.get(unit)
+            if error is None:
+                units.append(UnitRead(unit, lo, hi))
+            else:
+                units.append(UnitRead(unit, end, end, "bad", error.code, error.advance))
+        return units
+
+
+def stage_task(work: Work, job: Job) -> TaskResult:
+    """Take a read task's rows on: apply what the barrier decided, run the next steps, stage or write the rest."""
+    result = TaskResult(job.id, job.source)
+    sides = open_sides(work, job)
+    flow = Flow(work.segment(job.stage, job.source), work.folder, sides, crash_of(work, job), work.config.run.retries)
+    decided = Decisions(work, job.stage - 1, first_ord(work.seq, job.number), first_ord(work.seq, job.number + 1))
+    batches = (
+        flow.run(_apply(decided, Batch(rows), sides, result.counts))
+        for rows in read_staged(work.staged(f"{job.stage - 1}/{job.number:06d}.arrow"))
+    )
+    if job.stage == work.stages - 1:
+        assert job.split is not None
+        writer = TableWriter(work, job.id, job.split.id)
+        for batch in batches:
+            writer.write(batch)
+        result.shards = writer.close()
+        result.counts.published = writer.rows
+        result.staged = writer.save_hashes(f"{job.stage}/{job.number:06d}.hashes.npy")
+    else:
+        barrier = work.barrier(job.stage)
+        assert barrier is not None
+        result.staged = [f"{job.stage}/{job.number:06d}.arrow", f"{job.stage}/{job.number:06d}.keys.arrow"]
+        with (
+            StagedWriter(work.staged(result.staged[0]), RECORD_SCHEMA) as rows_out,
+            StagedWriter(work.staged(result.staged[1]), OBSERVED) as keys_out,
+        ):
+            for batch in batches:
+                rows_out.write(batch.rows)
+                keys_out.write(observe(barrier.step, batch, work.seq))
+        failpoint("task.staged")
+    _close_flow(result, flow)
+    result.sides = close_sides(work, job, sides)
+    return result
+
+
+def _close_flow(result: TaskResult, flow: Flow) -> None:
+    result.counts.dropped = flow.dropped
+    add_into(result.counts.quarantined, flow.quarantined)
+    result.steps, result.step_errors = flow.counts, flow.step_errors
+
+
+def _apply(decided: Decisions, batch: Batch, sides: Sides, counts: Counts) -> Batch:
+    """Take out the rows that a barrier decided against, with a verdict each."""
+    kinds, other = decided.of(batch.ords)
+    if not kinds.any():
+        return batch
+    counts.unchanged += int((kinds == merge.UNCHANGED).sum())
+    counts.superseded += int((kinds == merge.SUPERSEDED).sum())
+    for kind, action, step, reason in (
+        (merge.SUPERSEDED, "supersede", "identity", "newer_content"),
+        (merge.CONFLICT, "quarantine", "identity", "id.conflict"),
+        (merge.DUPLICATE, "duplicate", decided.step, "duplicate"),
+    ):
+        hit = kinds == kind
+        n = int(hit.sum())
+        if n == 0:
+            continue
+        rows = batch.rows.filter(pa.array(hit))
+        ids, ords = rows.column("id"), rows.column("ord")
+        columns = {"ord": ords, "id": ids, "step": step, "action": action, "reason": reason, "dup_of": other[hit]}
+        sides.verdicts.write(rows_of(VERDICT_SCHEMA, n, columns))
+        if kind == merge.DUPLICATE:
+            counts.duplicates[step] = counts.duplicates.get(step, 0) + n
+        if kind == merge.CONFLICT:
+            counts.quarantined[reason] = counts.quarantined.get(reason, 0) + n
+            detail = "another content under the same id stands earlier in this unit"
+            columns = {
+                "source": rows.column("source"),
+                "origin": rows.column("origin"),
+                "code": reason,
+                "detail": detail,
+            }
+            sides.quarantine.write(rows_of(QUARANTINE_SCHEMA, n, {"ord": ords, "id": ids, "step": step, **columns}))
+    return batch.keep(kinds == 0)
+
+
+def open_sides(work: Work, job: Job) -> Sides:
+    """Open the side files of a task under scratch names."""
+    scratch = work.staging / "sides"
+    return Sides(*(SideWriter(scratch / f"{job.id}-{os.getpid()}.{kind}", kind) for kind in Sides.__struct_fields__))
+
+
+def close_sides(work: Work, job: Job, sides: Sides) -> list[Side]:
+    """Finish the side files and give them their lasting names."""
+    written = []
+    for kind in Sides.__struct_fields__:
+        writer: SideWriter = getattr(sides, kind)
+        writer.close()
+        if writer.rows:
+            path = work.layout.side(work.seq, kind, job.id)
+            digest = disk.sha256_of(writer.path)
+            disk.adopt_file(writer.path, path)
+            written.append(Side(kind, work.layout.relative(path), writer.rows, digest))
+    failpoint("task.sides_written")
+    return written
+
+
+def crash_of(work: Work, job: Job) -> Crash:
+    """Give what is known of worker deaths in this task."""
+    return Crash(marker=work.staged(f"{job.id}.marker") if job.marker else None, poison=job.poison)

@@ -1,0 +1,168 @@
+"""Work: what every task of one run knows, in whichever process it runs; and the shape of jobs and results.
+
+Not here: what the tasks do. Invariant: a job and its result are plain data; a worker process can make the same `Work`
+from `Setup` alone.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from gristmill.core.counts import Counts, StepCounts
+from gristmill.core.errors import ConfigError
+from gristmill.core.export import Chunk
+from gristmill.core.source import BoundSource, Split
+from gristmill.core.step import BoundStep, GlobalStep
+from gristmill.engine import config as config_file
+from gristmill.engine.settings import PipelineConfig
+from gristmill.engine.sides import Side
+from gristmill.store.layout import Layout
+from gristmill.store.snapshot import EMPTY, Manifest, Shard, read_manifest
+
+TASK_BITS = 19
+ROW_BITS = 26
+
+
+class Setup(msgspec.Struct, frozen=True):
+    """What a process needs to work on a run. config: the pipeline itself, or None to read `file` again."""
+
+    root: Path
+    seq: int
+    parent: int
+    fingerprint: str
+    file: Path | None
+    overrides: list[str] = []
+    config: PipelineConfig | None = None
+
+
+class Job(msgspec.Struct, frozen=True):
+    """One task: `kind` says which function does it. number: the task's place in the total order (read, stage)."""
+
+    id: str
+    kind: Literal["read", "stage", "identity", "merge", "withdraw", "chunk"]
+    number: int = 0
+    stage: int = 0
+    source: str = ""
+    split: Split | None = None
+    bucket: int = 0
+    shard: Shard | None = None
+    export: str = ""
+    chunk: Chunk | None = None
+    shards: list[Shard] = []
+    marker: bool = False
+    poison: dict[int, str] = {}
+
+
+class UnitRead(msgspec.Struct, frozen=True):
+    """What became of one unit in a task: its ord range and whether it was read; advance: its state may move on."""
+
+    unit: str
+    lo: int
+    hi: int
+    status: str = "ok"
+    code: str | None = None
+    advance: bool = True
+
+
+class TaskResult(msgspec.Struct):
+    """What one task did. bytes_read: decompressed input; staged: files it left for the next stage."""
+
+    task: str
+    source: str = ""
+    counts: Counts = msgspec.field(default_factory=Counts)
+    steps: list[StepCounts] = []
+    units: list[UnitRead] = []
+    shards: list[Shard] = []
+    sides: list[Side] = []
+    staged: list[str] = []
+    warnings: dict[str, int] = {}
+    by_source: dict[str, int] = {}
+    extra: dict[str, Any] = {}
+    bytes_read: int = 0
+    step_errors: int = 0
+    seconds: float = 0.0
+    peak_rss_mb: float = 0.0
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What an executor hands back for a job: one of result, error, died (how its process ended)."""
+
+    job: Job
+    result: TaskResult | None = None
+    error: Exception | None = None
+    died: str = ""
+
+
+class Work:
+    """One run, as its tasks see it."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.seq = setup.seq
+        self.layout = Layout(setup.root)
+        self.staging = self.layout.staging(setup.seq)
+        self.config = setup.config if setup.config is not None else self._load()
+
+    def _load(self) -> PipelineConfig:
+        if self.setup.file is None:
+            raise ConfigError("this pipeline was made in Python and has no file; run it inline (workers: 1)")
+        loaded = config_file.load(self.setup.file, self.setup.overrides)
+        if config_file.fingerprint(loaded) != self.setup.fingerprint:
+            raise ConfigError(
+                f"{self.setup.file}: the config or its code changed while the run was going on; run again"
+            )
+        return loaded
+
+    @cached_property
+    def parent(self) -> Manifest:
+        """The manifest this run builds on."""
+        return read_manifest(self.layout.manifest(self.setup.parent)) if self.setup.parent else EMPTY
+
+    @property
+    def folder(self) -> Path:
+        """Where the config lies: relative paths in it start there."""
+        return self.config.folder
+
+    def source(self, name: str) -> BoundSource:
+        """Give the source called `name`."""
+        return next(source for source in self.config.sources if source.name == name)
+
+    @cached_property
+    def globals(self) -> list[BoundStep]:
+        """The GlobalSteps in order: the barriers after stage 0, 1, ..."""
+        return [bound for bound in self.config.steps if isinstance(bound.step, GlobalStep)]
+
+    @property
+    def stages(self) -> int:
+        """Passes over the records: one more than barriers, and at least two (identity is settled at barrier 0)."""
+        return max(2, len(self.globals) + 1)
+
+    def segment(self, stage: int, source: str) -> list[BoundStep]:
+        """Give the steps of one stage for records of one source."""
+        steps = list(self.source(source).steps) if stage == 0 else []
+        at = 0
+        for bound in self.config.steps:
+            if isinstance(bound.step, GlobalStep):
+                at += 1
+            elif at == stage:
+                steps.append(bound)
+        if stage == self.stages - 1:
+            steps.append(self.config.require)
+        return steps
+
+    def barrier(self, stage: int) -> BoundStep | None:
+        """Give the GlobalStep that closes `stage`, if any."""
+        return self.globals[stage] if stage < len(self.globals) else None
+
+    def staged(self, name: str) -> Path:
+        """Give the path of a staged file."""
+        return self.staging / name
+
+
+def first_ord(seq: int, number: int) -> int:
+    """Give the first `ord` of task `number` in run `seq`: seq (18 bits) | task (19) | row (26)."""
+    return seq << (TASK_BITS + ROW_BITS) | number << ROW_BITS

@@ -1,0 +1,96 @@
+"""Durable file operations on a local disk: the few that a crash-safe commit is made of.
+
+Not here: path names (`layout.py`), object stores (they come behind the same few verbs). Invariants: a name under which
+a file can be found always has its whole content; when a function says durable, content and name survive power loss.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+
+import msgspec
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_file(path: Path) -> None:
+    """Make the content of `path` durable."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def make_folder(folder: Path) -> None:
+    """Make `folder` and its parents, durably."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o750)
+    sync_folder(folder.parent)
+
+
+def _scratch(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def _write_scratch(path: Path, content: bytes) -> Path:
+    make_folder(path.parent)
+    scratch = _scratch(path)
+    with scratch.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return scratch
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write `content` durably under `path`, replacing what was there in one step."""
+    _write_scratch(path, content).replace(path)
+    sync_folder(path.parent)
+
+
+def create_file(path: Path, content: bytes) -> bool:
+    """Write `content` durably under `path` if the name is free; give whether it was. Of many callers one wins."""
+    scratch = _write_scratch(path, content)
+    try:
+        os.link(scratch, path)
+    except FileExistsError:
+        return False
+    finally:
+        scratch.unlink()
+    sync_folder(path.parent)
+    return True
+
+
+def adopt_file(scratch: Path, path: Path, *, durable: bool = True) -> None:
+    """Give a finished scratch file its lasting name; both must lie on one file system."""
+    make_folder(path.parent)
+    if durable:
+        sync_file(scratch)
+    scratch.replace(path)
+    if durable:
+        sync_folder(path.parent)
+
+
+def sha256_of(path: Path) -> str:
+    """Give the hex sha256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def to_json(value: object) -> bytes:
+    """Give the canonical JSON of `value`: keys sorted, indented, so that equal values have equal bytes."""
+    return msgspec.json.format(msgspec.json.encode(value, order="sorted"), indent=1) + b"\n"

@@ -1,0 +1,38 @@
+"""The journal: finished tasks of a run, so that a run that died is gone on with.
+
+Not here: what is in a task's result (`engine.task`). Invariant: the first create-if-absent of `tasks/<id>.json` wins;
+what a loser wrote beside it is never named and never read.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+
+from gristmill.store import disk
+from gristmill.store.layout import Layout
+
+T = TypeVar("T")
+
+
+def record(layout: Layout, seq: int, task: str, result: T, kind: type[T]) -> T:
+    """Journal a task's result; give the winner's, which is another's if somebody was first."""
+    path = layout.task(seq, task)
+    if disk.create_file(path, msgspec.json.encode(result) + b"\n"):
+        return result
+    return msgspec.json.decode(path.read_bytes(), type=kind)
+
+
+def find(layout: Layout, seq: int, task: str, kind: type[T]) -> T | None:
+    """Give the journalled result of a task, None if it is not finished."""
+    try:
+        content = layout.task(seq, task).read_bytes()
+    except FileNotFoundError:
+        return None
+    return msgspec.json.decode(content, type=kind)
+
+
+def forget(layout: Layout, seq: int, task: str) -> None:
+    """Take a task out of the journal: its staged files are gone, it must be done again."""
+    layout.task(seq, task).unlink(missing_ok=True)

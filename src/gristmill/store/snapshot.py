@@ -1,0 +1,190 @@
+"""Snapshots: the manifest (the complete head) and the one Delta commit that makes it visible.
+
+Not here: what goes into a snapshot (`engine`), path names (`layout.py`). Invariants: a manifest is written whole before the commit that names
+its sha256; the commit happens only if the table's `gristmill` transaction version still is the manifest's parent, checked on the very handle that
+commits (a fresh handle accepts replays: platform study, break 1); what no committed manifest names is garbage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from gristmill.core.batch import TABLE_SCHEMA
+from gristmill.core.counts import Counts
+from gristmill.core.errors import StaleError, StoreError
+from gristmill.core.export import Ledger
+from gristmill.core.failpoints import failpoint
+from gristmill.store import disk
+from gristmill.store.index import IndexRun
+from gristmill.store.layout import FORMAT, Layout
+
+APP = "gristmill"
+# Commit metadata is lost when the log is cleaned up (platform study, break 2): keep the log practically for ever.
+TABLE_CONFIG = {
+    "delta.logRetentionDuration": "interval 36500 days",
+    "delta.deletedFileRetentionDuration": "interval 36500 days",
+}
+
+
+class Shard(msgspec.Struct, frozen=True):
+    """One Parquet file of the table. Its rows have first_ord <= ord <= last_ord; text_bytes before compression."""
+
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+    first_ord: int
+    last_ord: int
+    text_bytes: int
+
+
+class ExportState(msgspec.Struct, frozen=True):
+    """What a snapshot fixes of an export: its config and which chunk holds which records."""
+
+    part: str
+    config: dict[str, Any]
+    ledger: Ledger
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """The complete head. Holds no times, so that equal runs have equal bytes.
+
+    parent: 0 for none. states: source name -> relative path and sha256 of its unit table. promotions: records to be
+    read again because what kept them out was withdrawn (used from near-dedup on). lineage: accepted gate rules and
+    config changes with their reasons. pipeline: what `engine.config.describe` says.
+    """
+
+    format: int
+    seq: int
+    parent: int
+    shards: list[Shard]
+    index: list[IndexRun]
+    tombstones: list[str]
+    states: dict[str, dict[str, str]]
+    promotions: list[dict[str, Any]]
+    exports: dict[str, ExportState]
+    counts: Counts
+    sources: dict[str, Counts]
+    summary: dict[str, Any]
+    config: str
+    code: str
+    pipeline: dict[str, Any]
+    lineage: list[dict[str, Any]]
+
+    @property
+    def rows(self) -> int:
+        """Documents in the snapshot."""
+        return sum(shard.rows for shard in self.shards)
+
+
+EMPTY = Manifest(FORMAT, 0, 0, [], [], [], {}, [], {}, Counts(), {}, {}, "", "", {}, [])
+
+
+def write_manifest(path: Path, manifest: Manifest) -> str:
+    """Write a manifest durably; give its sha256."""
+    content = disk.to_json(manifest)
+    disk.write_file(path, content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest.
+
+    Raises:
+        StoreError: it is missing, damaged or of an unknown format.
+    """
+    try:
+        content = path.read_bytes()
+        version = json.loads(content).get("format")
+        if version != FORMAT:
+            raise StoreError(f"{path} has format {version}, this gristmill knows {FORMAT}; upgrade gristmill")
+        return msgspec.json.decode(content, type=Manifest)
+    except FileNotFoundError:
+        raise StoreError(f"{path} is missing: the dataset is damaged; restore it or start a new dataset") from None
+    except (ValueError, msgspec.ValidationError) as error:
+        raise StoreError(f"{path} is damaged ({type(error).__name__}); restore it or start a new dataset") from error
+
+
+def head_seq(layout: Layout) -> int:
+    """Give the number of the newest committed snapshot, 0 when there is none."""
+    from deltalake import DeltaTable
+
+    if not (layout.table / "_delta_log").is_dir() or not DeltaTable.is_deltatable(str(layout.table)):
+        return 0
+    return int(DeltaTable(str(layout.table), without_files=True).transaction_version(APP) or 0)
+
+
+def head(layout: Layout) -> Manifest:
+    """Give the newest committed manifest, `EMPTY` when there is none."""
+    seq = head_seq(layout)
+    return read_manifest(layout.manifest(seq)) if seq else EMPTY
+
+
+def create_table(layout: Layout) -> None:
+    """Make the empty Delta table if there is none."""
+    from deltalake import DeltaTable
+
+    if not DeltaTable.is_deltatable(str(layout.table)):
+        disk.make_folder(layout.table)
+        DeltaTable.create(str(layout.table), schema=pa.schema(TABLE_SCHEMA), mode="ignore", configuration=TABLE_CONFIG)
+
+
+def commit(layout: Layout, manifest: Manifest, digest: str, parent: Manifest) -> None:
+    """Publish `manifest` (already written, with sha256 `digest`) by one Delta transaction.
+
+    Raises:
+        StaleError: the table's newest snapshot is not `parent`.
+    """
+    from deltalake import CommitProperties, DeltaTable, Transaction
+
+    create_table(layout)
+    table = DeltaTable(str(layout.table))
+    newest = int(table.transaction_version(APP) or 0)
+    if newest != parent.seq:
+        raise StaleError(f"snapshot {newest} was committed since this run was planned on {parent.seq}; run again")
+    failpoint("commit.before_delta")
+    table.create_write_transaction(
+        _actions(manifest, parent),
+        "append",
+        table.schema(),
+        commit_properties=CommitProperties(
+            custom_metadata={"gristmill.seq": str(manifest.seq), "gristmill.manifest_sha256": digest},
+            app_transactions=[Transaction(APP, manifest.seq)],
+        ),
+    )
+    failpoint("commit.after_delta")
+    log = layout.table / "_delta_log"
+    disk.sync_file(log / f"{table.version() + 1:020d}.json")
+    disk.sync_folder(log)
+    failpoint("commit.synced")
+
+
+def _actions(manifest: Manifest, parent: Manifest) -> list[Any]:
+    from deltalake.transaction import AddAction, RemoveAction
+
+    now_ms = time.time_ns() // 1_000_000
+    before = {shard.path: shard for shard in parent.shards}
+    after = {shard.path: shard for shard in manifest.shards}
+    actions: list[Any] = [
+        RemoveAction(
+            _in_table(path), data_change=True, deletion_timestamp=now_ms, size=shard.bytes, partition_values={}
+        )
+        for path, shard in before.items()
+        if path not in after
+    ]
+    for path, shard in after.items():
+        if path not in before:
+            stats = json.dumps({"numRecords": shard.rows})
+            actions.append(AddAction(_in_table(path), shard.bytes, {}, now_ms, data_change=True, stats=stats))
+    return actions
+
+
+def _in_table(path: str) -> str:
+    return path.removeprefix("table/")
