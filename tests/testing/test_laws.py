@@ -314,6 +314,16 @@ def published_and_quarantined(tiny):
     tiny.quarantine[1][0].update(ord=at(1, 0, 1), id="b/1")
 
 
+@damage("not by both")
+def quarantined_record_without_verdict(tiny):
+    tiny.quarantine[1][0].update(ord=at(1, 5, 1), id="b/9")
+
+
+@damage("not by both")
+def quarantine_verdict_without_row(tiny):
+    tiny.verdicts[1].append(verdict(at(1, 5), "a/9", "clean", "quarantine", "step.error"))
+
+
 @damage("has two outcomes")
 def two_outcomes(tiny):
     tiny.verdicts[1][2]["ord"] = tiny.verdicts[1][0]["ord"]

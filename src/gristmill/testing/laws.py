@@ -243,6 +243,7 @@ def _recount(dataset: Path, manifest: Json, head: Head, *, is_head: bool) -> Ite
     live = {ord_ for ord_, _ in head.values()}
     found: dict[str, Counter[str]] = {source: Counter() for source in manifest["sources"]}
     ended: set[int] = set()
+    set_aside: list[set[int]] = [set(), set()]  # ords quarantined: by verdict, by quarantine row
     for row in _rows(run / "verdicts"):
         action, ord_, where = row["action"], row["ord"], f"snapshot {seq}: record {row['id']!r}"
         source = row["id"].split("/", 1)[0]
@@ -256,14 +257,20 @@ def _recount(dataset: Path, manifest: Json, head: Head, *, is_head: bool) -> Ite
             if ord_ >> ORD_BITS != seq:
                 yield f"{where}: ord {ord_} is not of this run"
             ended.add(ord_)
+        if action == "quarantine":
+            set_aside[0].add(ord_)
         if action == "duplicate" and (row["dup_of"] is None or row["dup_of"] >= ord_):
             yield f"{where} is a duplicate of {row['dup_of']}, which is not before {ord_}"
         if action == "withdraw" and ord_ in live:
             yield f"{where} was withdrawn and is still in the head snapshot"
     for row in _rows(run / "quarantine"):
         found.setdefault(row["source"], Counter())[f"quarantined/{row['code']}"] += 1
+        if row["ord"] is not None:
+            set_aside[1].add(row["ord"])
         if row["ord"] in published:
             yield f"snapshot {seq}: record {row['id']!r} is published and quarantined"
+    for ord_ in sorted(set_aside[0] ^ set_aside[1]):
+        yield f"snapshot {seq}: ord {ord_} is quarantined by a verdict or by a quarantine row, not by both"
     for source, counter in found.items():
         said = {key: n for key, n in _flat(manifest["sources"].get(source, {})).items() if _is_written_down(key)}
         if +counter != +Counter(said):
