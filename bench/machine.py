@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import psutil
 
@@ -63,15 +63,13 @@ def measure(command: Sequence[str], *, cwd: Path = ROOT, pin: Sequence[int] = ()
     Raises:
         RuntimeError: it did not end with 0.
     """
-    chosen = set(pin) or set(cores())
+    ours = os.sched_getaffinity(0)
     started = time.perf_counter()
-    process = subprocess.Popen(
-        list(command),
-        cwd=cwd,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        preexec_fn=lambda: os.sched_setaffinity(0, chosen),  # noqa: PLW1509  no threads of ours run yet
-    )
+    try:  # a child inherits the cores of the thread that starts it
+        os.sched_setaffinity(0, set(pin) or ours)
+        process = subprocess.Popen(list(command), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    finally:
+        os.sched_setaffinity(0, ours)
     streams = [_Drain(process.stdout), _Drain(process.stderr)]
     sampler = _MemorySampler(process.pid) if memory else None
     _, status, usage = os.wait4(process.pid, 0)
@@ -87,15 +85,17 @@ def measure(command: Sequence[str], *, cwd: Path = ROOT, pin: Sequence[int] = ()
 class _Drain(threading.Thread):
     """Reads a pipe to its end so that the writer never waits."""
 
-    def __init__(self, pipe: object) -> None:
+    def __init__(self, pipe: IO[bytes] | None) -> None:
         super().__init__(daemon=True)
+        assert pipe is not None
         self._pipe = pipe
         self._pieces: list[bytes] = []
         self.start()
 
     def run(self) -> None:
         """Read."""
-        self._pieces.append(self._pipe.read())  # type: ignore[attr-defined]
+        with self._pipe:
+            self._pieces.append(self._pipe.read())
 
     def text(self) -> str:
         """Wait for the end and give what was read."""

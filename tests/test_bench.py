@@ -20,7 +20,11 @@ def folder(tmp_path_factory):
 
 
 def lines(folder, opener=open):
-    return [line for path in corpus.files(folder) for line in opener(path, "rb")]
+    found = []
+    for path in corpus.files(folder):
+        with opener(path, "rb") as file:
+            found += file.readlines()
+    return found
 
 
 def test_corpus_has_its_size_and_its_repeats(folder):
