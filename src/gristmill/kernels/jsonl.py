@@ -11,7 +11,7 @@ Shapes: n rows; offsets int32 (n + 1) into data; valid bool (n); sizes, at int64
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,15 +19,13 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-_BYTES = types.Array(types.uint8, 1, "C", readonly=True)
-_OFFSETS = types.Array(types.int32, 1, "C", readonly=True)
-_VALID = types.Array(types.bool_, 1, "C", readonly=True)
-_TIMES = types.Array(types.int64, 1, "C", readonly=True)
-_OUT = types.Array(types.uint8, 1, "C")
-_SIZES = types.Array(types.int64, 1, "C")
+from gristmill.kernels.utf8 import READ_8, READ_32, READ_BOOL, Bytes, F, kernel, load64, store64
 
-F = TypeVar("F", bound=Callable[..., Any])
-Bytes: TypeAlias = npt.NDArray[np.uint8]
+_TIMES = types.Array(types.int64, 1, "C", readonly=True)
+_OUT = types.uint8[::1]
+_SIZES = types.int64[::1]
+_ENDS = types.int32[::1]
+
 
 _LOW7 = np.uint64(0x7F7F7F7F7F7F7F7F)
 _HIGH = np.uint64(0x8080808080808080)
@@ -54,46 +52,13 @@ class Column(NamedTuple):
     escape: bool
 
 
-def _kernel(*arguments: Any) -> Callable[[F], F]:
-    """Compile now (or load from the cache) for these arguments, which are all it works on."""
-    return cast("Callable[[F], F]", njit(types.void(*arguments), nogil=True, cache=True, error_model="numpy"))
-
-
 def _helper(function: F) -> F:
-    """Compile as part of the kernels that call it."""
-    return cast("F", njit(function, nogil=True, inline="always", error_model="numpy"))
+    """Compile as part of the kernels that call it, in place: the loops here are a few instructions a byte."""
+    return cast("F", njit(function, nogil=True, inline="always"))
 
 
 def _intrinsic(function: Callable[..., Any]) -> Any:
     return intrinsic(function)
-
-
-def _place(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index]), ir.IntType(64).as_pointer())
-
-
-@_intrinsic
-def _load(_typing: Any, array: Any, _index: Any) -> Any:
-    """Read eight bytes of a uint8 array at any place."""
-
-    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        word = builder.load(_place(context, builder, signature.args[0], args[0], args[1]))
-        word.align = 1
-        return word
-
-    return types.uint64(array, types.int64), build
-
-
-@_intrinsic
-def _store(_typing: Any, array: Any, _index: Any, _word: Any) -> Any:
-    """Write eight bytes into a uint8 array at any place."""
-
-    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        builder.store(args[2], _place(context, builder, signature.args[0], args[0], args[1])).align = 1
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64, types.uint64), build
 
 
 @_intrinsic
@@ -114,19 +79,6 @@ def _ones(_typing: Any, _word: Any) -> Any:
         return builder.ctpop(args[0])
 
     return types.uint64(types.uint64), build
-
-
-@_helper
-def _load64(data: Bytes, at: Any) -> Any:
-    """Give the 8 bytes from `at` on as one word; the last is touched by index for `NUMBA_BOUNDSCHECK=1` to see."""
-    _ = data[at + 7]
-    return _load(data, at)
-
-
-@_helper
-def _store64(out: Bytes, to: Any, word: Any) -> None:
-    _ = out[to + 7]
-    _store(out, to, word)
 
 
 @_helper
@@ -153,7 +105,7 @@ def _hits(word: Any) -> Any:
     return _zeros(word & _TOP3) | _zeros(word ^ _QUOTES) | _zeros(word ^ _BACKSLASHES)
 
 
-@_kernel(_BYTES, _OFFSETS, _VALID, types.boolean, types.int64, _SIZES)
+@kernel(types.void, READ_8, READ_32, READ_BOOL, types.boolean, types.int64, _SIZES)
 def _measure(  # noqa: PLR0917 (Numba: positions only)
     data: Any, offsets: Any, valid: Any, escape: Any, head: Any, sizes: Any
 ) -> None:
@@ -166,7 +118,7 @@ def _measure(  # noqa: PLR0917 (Numba: positions only)
         if escape:
             size += 2
             while at + 8 <= end:
-                word = _load64(data, at)
+                word = load64(data, at)
                 found = _hits(word)
                 if found:
                     size += _count(found)
@@ -203,8 +155,8 @@ def _put_text(data: Any, at: Any, end: Any, out: Any, to: Any) -> Any:
     out[to] = 34
     to += 1
     while at + 8 <= end:
-        word = _load64(data, at)
-        _store64(out, to, word)
+        word = load64(data, at)
+        store64(out, to, word)
         found = _hits(word)
         if found:
             clean = _first_byte(found)
@@ -225,7 +177,7 @@ def _put_text(data: Any, at: Any, end: Any, out: Any, to: Any) -> Any:
     return to + 1
 
 
-@_kernel(_BYTES, _BYTES, _OFFSETS, _VALID, types.boolean, _OUT, _SIZES)
+@kernel(types.void, READ_8, READ_8, READ_32, READ_BOOL, types.boolean, _OUT, _SIZES)
 def _fill(  # noqa: PLR0917 (Numba: positions only)
     head: Any, data: Any, offsets: Any, valid: Any, escape: Any, out: Any, places: Any
 ) -> None:
@@ -255,13 +207,13 @@ def _put_digits(out: Any, to: Any, value: Any, width: Any) -> Any:
     return to + width
 
 
-@_kernel(_TIMES, _OUT, types.Array(types.int32, 1, "C"))
+@kernel(types.void, _TIMES, _OUT, _ENDS)
 def _iso_times(times: Any, out: Any, offsets: Any) -> None:
     to = np.int64(0)
     for row in range(len(times)):
         micros = times[row] % 86_400_000_000
         # Days since 1970 to the date of the proleptic Gregorian calendar: H. Hinnant, "chrono-compatible date algorithms".
-        days = (times[row] - micros) // 86_400_000_000 + 719_468
+        days = times[row] // 86_400_000_000 + 719_468
         era = days // 146_097
         day = days - era * 146_097
         year = (day - day // 1460 + day // 36_524 - day // 146_096) // 365
