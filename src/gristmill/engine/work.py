@@ -17,6 +17,7 @@ from gristmill.core.errors import ConfigError
 from gristmill.core.export import Chunk
 from gristmill.core.source import BoundSource, Split
 from gristmill.core.step import BoundStep, GlobalStep
+from gristmill.engine import changes
 from gristmill.engine import config as config_file
 from gristmill.engine.settings import PipelineConfig
 from gristmill.engine.sides import Side
@@ -111,7 +112,7 @@ class Work:
         if self.setup.file is None:
             raise ConfigError("this pipeline was made in Python and has no file; run it inline (workers: 1)")
         loaded = config_file.load(self.setup.file, self.setup.overrides)
-        if config_file.fingerprint(loaded) != self.setup.fingerprint:
+        if changes.fingerprint(loaded) != self.setup.fingerprint:
             raise ConfigError(
                 f"{self.setup.file}: the config or its code changed while the run was going on; run again"
             )

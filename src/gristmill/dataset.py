@@ -1,0 +1,144 @@
+"""Dataset: what earlier runs published, opened for reading.
+
+Not here: making snapshots (`pipeline`). Invariants: read only; a snapshot is read from its own manifest, so what is
+read never depends on what is being written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from gristmill.core.errors import ConfigError
+from gristmill.engine import explain, verify
+from gristmill.engine.explain import Kind
+from gristmill.engine.settings import PipelineConfig
+from gristmill.engine.table import read_shard
+from gristmill.store import claim, snapshot
+from gristmill.store.layout import Layout
+from gristmill.store.snapshot import Manifest
+
+
+class Dataset:
+    """A dataset folder, opened for reading."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.layout = Layout(Path(path).absolute())
+        if not self.layout.root.is_dir():
+            raise ConfigError(f"there is no dataset at {str(path)!r}; `gristmill run` makes one")
+
+    def seqs(self) -> list[int]:
+        """Give the numbers of all published snapshots, oldest first."""
+        chain = []
+        seq = snapshot.head_seq(self.layout)
+        while seq:
+            chain.append(seq)
+            seq = snapshot.read_manifest(self.layout.manifest(seq)).parent
+        return chain[::-1]
+
+    def manifest(self, seq: int | None = None) -> Manifest:
+        """Give the manifest of snapshot `seq`, the newest by default.
+
+        Raises:
+            ConfigError: there is no such snapshot.
+        """
+        known = self.seqs()
+        wanted = known[-1] if seq is None and known else seq
+        if wanted is None or wanted not in known:
+            have = ", ".join(map(str, known[-10:])) or "none yet"
+            raise ConfigError(
+                f"there is no snapshot {wanted if wanted is not None else ''} in {self.layout.root}; there are: {have}"
+            )
+        return snapshot.read_manifest(self.layout.manifest(wanted))
+
+    def files(self, seq: int | None = None) -> list[str]:
+        """Give the Parquet files of a snapshot, in the order of its records."""
+        shards = sorted(self.manifest(seq).shards, key=lambda shard: shard.first_ord)
+        return [str(self.layout.absolute(shard.path)) for shard in shards]
+
+    def delta_version(self, seq: int | None = None) -> int:
+        """Give the Delta version that is snapshot `seq`, for tools that open the table themselves."""
+        from deltalake import DeltaTable
+
+        wanted = str(self.manifest(seq).seq)
+        for commit in DeltaTable(str(self.layout.table)).history():
+            if commit.get("gristmill.seq") == wanted:
+                return int(commit["version"])
+        raise ConfigError(
+            f"the Delta log no longer names snapshot {wanted}; open its files instead: Dataset.files({wanted})"
+        )
+
+    def scan(self, seq: int | None = None, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Give the records of a snapshot batch by batch, in order; memory stays small."""
+        for shard in sorted(self.manifest(seq).shards, key=lambda shard: shard.first_ord):
+            yield from read_shard(self.layout, shard, columns)
+
+    def read(self, seq: int | None = None, columns: list[str] | None = None) -> pa.Table:
+        """Give a whole snapshot as an Arrow table, the newest by default."""
+        from gristmill.core.batch import TABLE_SCHEMA
+
+        names = columns or TABLE_SCHEMA.names
+        return pa.Table.from_batches(
+            (rows.select(names) for rows in self.scan(seq, names)),
+            pa.schema([TABLE_SCHEMA.field(name) for name in names]),
+        )
+
+    def report(self, seq: int) -> dict[str, Any]:
+        """Give the report of run `seq`, published or not.
+
+        Raises:
+            ConfigError: there is no such run, or it has no report yet.
+        """
+        path = self.layout.report(seq)
+        if not path.exists():
+            raise ConfigError(
+                f"run {seq} has no report in {self.layout.root}; runs: {', '.join(map(str, claim.claimed(self.layout))) or 'none'}"
+            )
+        report: dict[str, Any] = msgspec.json.decode(path.read_bytes())
+        return report
+
+    def log(self) -> list[dict[str, Any]]:
+        """Give one line a run, oldest first: its number, status, time, counts and rows."""
+        lines = []
+        for seq in claim.claimed(self.layout):
+            taken = claim.read_claim(self.layout, seq)
+            line: dict[str, Any] = {"run": seq, "started": taken.time, "status": "unfinished"}
+            if self.layout.report(seq).exists():
+                report = self.report(seq)
+                line["status"] = report["status"]
+                line |= {name: report["counts"][name] for name in ("read", "published", "unchanged", "withdrawn")}
+                line |= {
+                    "rows": report["dataset_rows"],
+                    "quality_score": report["quality"].get("quality_score"),
+                    "seconds": report["seconds"],
+                }
+            lines.append(line)
+        return lines
+
+    def explain(self, wanted: str) -> dict[str, Any]:
+        """Give the whole path of the record with this id or URL.
+
+        Raises:
+            ConfigError: no record with this id or URL was ever seen.
+        """
+        return explain.explain(self.layout, [self.manifest(seq) for seq in self.seqs()], wanted)
+
+    def inspect(
+        self, kind: Kind, *, step: str | None = None, reason: str | None = None, n: int = 20, seq: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Give up to n records that were kept, dropped, duplicates or quarantined, of one run (default: the newest)."""
+        runs = claim.claimed(self.layout)
+        wanted = seq if seq is not None else (runs[-1] if runs else None)
+        if wanted is None or wanted not in runs:
+            raise ConfigError(
+                f"there is no run {wanted if wanted is not None else ''} in {self.layout.root}; runs: {', '.join(map(str, runs)) or 'none'}"
+            )
+        return explain.inspect(self.layout, wanted, kind, step, reason, n)
+
+    def verify(self, seq: int | None = None, config: PipelineConfig | None = None) -> list[str]:
+        """Check everything a snapshot names, and the exports of `config`; give what is damaged (empty: nothing)."""
+        return verify.verify(self.layout, self.manifest(seq), config)

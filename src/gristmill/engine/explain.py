@@ -1,0 +1,158 @@
+"""Looking things up: one record's whole path, and samples of what was kept or not.
+
+Not here: printing (`cli`). Invariant: answers come from side files and the table only; nothing is computed again, and
+the text of a record is never part of an answer.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from gristmill.core.batch import TABLE_SCHEMA
+from gristmill.core.errors import ConfigError
+from gristmill.store.layout import Layout
+from gristmill.store.snapshot import Manifest, read_manifest
+
+Kind = Literal["kept", "dropped", "duplicates", "quarantined"]
+ACTIONS = {"dropped": "drop", "duplicates": "duplicate", "quarantined": "quarantine"}
+ROW_BITS, SEQ_SHIFT = 26, 45
+SHOWN = ["id", "source", "origin", "url", "time", "lang", "license", "ord", "seq"]
+
+
+def sides(layout: Layout, seq: int, kind: str) -> list[Path]:
+    """Give the side files of one kind of a run, in task order."""
+    return sorted((layout.run(seq) / kind).glob("*.parquet"))
+
+
+def explain(layout: Layout, manifests: list[Manifest], wanted: str) -> dict[str, Any]:
+    """Tell all that is known of the record with this id or URL, oldest first.
+
+    Raises:
+        ConfigError: nothing is known of it.
+    """
+    if not manifests:
+        raise ConfigError(f"{layout.root} holds no snapshot yet; run `gristmill run` first")
+    head = manifests[-1]
+    live = _rows_with(layout, head, wanted)
+    ids = sorted({row["id"] for row in live}) or [wanted]
+    history: list[dict[str, Any]] = []
+    for manifest in manifests:
+        for path in sides(layout, manifest.seq, "verdicts"):
+            history += [{"run": manifest.seq, **row} for row in _verdicts(path, ids)]
+        for path in sides(layout, manifest.seq, "quarantine"):
+            history += [{"run": manifest.seq, "action": "quarantine", **row} for row in _quarantined(path, wanted)]
+    if not live and not history:
+        raise ConfigError(
+            f"no record with the id, URL or origin {wanted!r} was published, dropped or quarantined; ids look like "
+            "'<source>/<key>' or '<source>/<path>#<offset>' (see `gristmill inspect --kept`)"
+        )
+    for entry in history:
+        if entry.get("dup_of") is not None and entry["dup_of"] >= 0:
+            entry["dup_of_id"] = _id_of(layout, manifests, entry["dup_of"])
+    for row in live:
+        row["signals"] = _signals(layout, row["seq"], row["ord"])
+        row["exports"] = {
+            name: next((c.name for c in state.ledger.chunks if c.first_ord <= row["ord"] <= c.last_ord), None)
+            for name, state in head.exports.items()
+        }
+    return {"wanted": wanted, "snapshot": head.seq, "published": live, "history": history}
+
+
+def _rows_with(layout: Layout, manifest: Manifest, wanted: str) -> list[dict[str, Any]]:
+    found = []
+    for shard in manifest.shards:
+        path = layout.absolute(shard.path)
+        table = pq.read_table(path, columns=SHOWN)
+        hits = pc.or_kleene(
+            pc.equal(table["id"], wanted), pc.fill_null(pc.equal(table["url"], wanted), fill_value=False)
+        )
+        found += [{**row, "shard": shard.path} for row in _plain(table.filter(hits))]
+    return found
+
+
+def _plain(table: pa.Table) -> list[dict[str, Any]]:
+    rows = table.to_pylist()
+    for row in rows:
+        for name, value in row.items():
+            if hasattr(value, "isoformat"):
+                row[name] = value.isoformat()
+    return rows
+
+
+def _verdicts(path: Path, ids: list[str]) -> list[dict[str, Any]]:
+    table = pq.read_table(path)
+    return _plain(table.filter(pc.is_in(table["id"], pa.array(ids))))
+
+
+def _quarantined(path: Path, wanted: str) -> list[dict[str, Any]]:
+    """Give quarantined pieces that never became a record, by their origin."""
+    table = pq.read_table(path)
+    names = pc.binary_join_element_wise(table["source"], table["origin"], "/")
+    hits = pc.and_(pc.is_null(table["id"]), pc.or_(pc.equal(table["origin"], wanted), pc.equal(names, wanted)))
+    return _plain(table.filter(pc.fill_null(hits, fill_value=False)))
+
+
+def _id_of(layout: Layout, manifests: list[Manifest], ord_: int) -> str | None:
+    """Give the id of the record with this ord: published then, or dropped with a verdict."""
+    seq = ord_ >> SEQ_SHIFT
+    for manifest in manifests:
+        if manifest.seq >= seq:
+            for shard in manifest.shards:
+                if shard.first_ord <= ord_ <= shard.last_ord:
+                    table = pq.read_table(
+                        layout.absolute(shard.path), columns=["id", "ord"], filters=[("ord", "=", ord_)]
+                    )
+                    if table.num_rows:
+                        return str(table["id"][0])
+    for path in sides(layout, seq, "verdicts"):
+        table = pq.read_table(path, columns=["id", "ord"], filters=[("ord", "=", ord_)])
+        if table.num_rows:
+            return str(table["id"][0])
+    return None
+
+
+def _signals(layout: Layout, seq: int, ord_: int) -> dict[str, float]:
+    number = ord_ >> ROW_BITS & ((1 << (SEQ_SHIFT - ROW_BITS)) - 1)
+    signals: dict[str, float] = {}
+    for path in sides(layout, seq, "signals"):
+        if path.stem.endswith(f"-{number:06d}"):
+            table = pq.read_table(path, filters=[("ord", "=", ord_)])
+            signals |= {f"{row['step']}.{row['signal']}": row["value"] for row in table.to_pylist()}
+    return signals
+
+
+def inspect(layout: Layout, seq: int, kind: Kind, step: str | None, reason: str | None, n: int) -> list[dict[str, Any]]:
+    """Give up to n records of one kind of run `seq`; of a refused run too."""
+    if kind == "kept":
+        return _kept(layout, seq, n)
+    folder = "quarantine" if kind == "quarantined" else "verdicts"
+    rows: list[dict[str, Any]] = []
+    for path in sides(layout, seq, folder):
+        table = pq.read_table(path)
+        if kind != "quarantined":
+            table = table.filter(pc.equal(table["action"], ACTIONS[kind]))
+        if step is not None:
+            table = table.filter(pc.equal(table["step"], step))
+        if reason is not None:
+            table = table.filter(pc.equal(table["code" if kind == "quarantined" else "reason"], reason))
+        rows += _plain(table.slice(0, n - len(rows)))
+        if len(rows) >= n:
+            break
+    return rows
+
+
+def _kept(layout: Layout, seq: int, n: int) -> list[dict[str, Any]]:
+    path = layout.manifest(seq) if layout.manifest(seq).exists() else layout.candidate(seq)
+    if not path.exists():
+        return []
+    rows: list[dict[str, Any]] = []
+    for shard in read_manifest(path).shards:
+        if len(rows) < n and shard.last_ord >> SEQ_SHIFT == seq:
+            rows += _plain(pq.read_table(layout.absolute(shard.path), columns=SHOWN).slice(0, n - len(rows)))
+    assert all(name in TABLE_SCHEMA.names for name in SHOWN)
+    return rows

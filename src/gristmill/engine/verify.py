@@ -1,0 +1,144 @@
+"""Verify: is a snapshot still what its manifest says, do the laws hold, are the exports whole.
+
+Not here: repair (exports are repaired by `run` and `export`). Invariant: reads everything through to its end; says
+what is damaged and where, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gristmill.core import export as ledgers
+from gristmill.core.batch import TABLE_SCHEMA
+from gristmill.core.errors import StoreError
+from gristmill.engine.exports import folder_of
+from gristmill.engine.settings import BoundExport, PipelineConfig
+from gristmill.kernels.columns import hash_columns
+from gristmill.store import disk, snapshot
+from gristmill.store.layout import Layout
+from gristmill.store.snapshot import Manifest, read_manifest
+
+
+def verify(layout: Layout, manifest: Manifest, config: PipelineConfig | None) -> list[str]:
+    """Check a snapshot whole; give one sentence for each thing that is damaged."""
+    found = [
+        *_commit(layout, manifest),
+        *_laws(layout, manifest),
+        *_files(layout, manifest),
+        *_shards(layout, manifest),
+    ]
+    if config is not None and manifest.seq == snapshot.head_seq(layout):
+        for bound in config.exports:
+            found += _export(bound, config, manifest)
+    return found
+
+
+def _commit(layout: Layout, manifest: Manifest) -> Iterator[str]:
+    """The manifest must be the one the Delta commit names, and the table must hold its shards."""
+    from deltalake import DeltaTable
+
+    digest = hashlib.sha256(layout.manifest(manifest.seq).read_bytes()).hexdigest()
+    table = DeltaTable(str(layout.table))
+    commit = next((c for c in table.history() if c.get("gristmill.seq") == str(manifest.seq)), None)
+    if commit is None:
+        yield f"the Delta log has no commit of snapshot {manifest.seq}"
+        return
+    if commit.get("gristmill.manifest_sha256") != digest:
+        yield f"runs/{manifest.seq}/manifest.json is not the one that was committed"
+    table.load_as_version(int(commit["version"]))
+    listed = {Path(uri).name for uri in table.file_uris()}
+    named = {Path(shard.path).name for shard in manifest.shards}
+    if listed != named:
+        yield f"the Delta table lists {len(listed - named)} files the manifest does not name, and lacks {len(named - listed)}"
+
+
+def _laws(layout: Layout, manifest: Manifest) -> Iterator[str]:
+    for name, counts in [("the run", manifest.counts), *((f"source {n}", c) for n, c in manifest.sources.items())]:
+        if not counts.balanced:
+            yield f"{name}: {counts.read} read, {counts.accounted} accounted for"
+    before = read_manifest(layout.manifest(manifest.parent)).rows if manifest.parent else 0
+    expected = before + manifest.counts.published - manifest.counts.withdrawn
+    if manifest.rows != expected:
+        yield f"snapshot {manifest.seq} holds {manifest.rows} rows, not {expected} ({before} + published - withdrawn)"
+
+
+def _files(layout: Layout, manifest: Manifest) -> Iterator[str]:
+    named = [(run.path, run.sha256) for run in manifest.index]
+    named += [(state["path"], state["sha256"]) for state in manifest.states.values()]
+    for relative, digest in named:
+        path = layout.absolute(relative)
+        if not path.exists():
+            yield f"{relative} is missing"
+        elif disk.sha256_of(path) != digest:
+            yield f"{relative} is not what the manifest says (sha256 differs)"
+    yield from (f"{path} is missing" for path in manifest.tombstones if not layout.absolute(path).exists())
+
+
+def _shards(layout: Layout, manifest: Manifest) -> Iterator[str]:
+    hashes: list[np.ndarray[tuple[int, int], np.dtype[np.uint64]]] = []
+    for shard in manifest.shards:
+        path = layout.absolute(shard.path)
+        if not path.exists():
+            yield f"{shard.path} is missing"
+            continue
+        if disk.sha256_of(path) != shard.sha256:
+            yield f"{shard.path} is not what the manifest says (sha256 differs)"
+            continue
+        try:
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                if file.schema_arrow.names != TABLE_SCHEMA.names:
+                    yield f"{shard.path} has other columns than the table"
+                rows = 0
+                for batch in file.iter_batches(columns=["id", "ord", "seq"]):
+                    rows += batch.num_rows
+                    hashes.append(hash_columns([batch.column("id")]))
+                    ords = batch.column("ord").to_numpy()
+                    if len(ords) and (ords.min() < shard.first_ord or ords.max() > shard.last_ord):
+                        yield f"{shard.path} holds records outside its ord range"
+                if rows != shard.rows:
+                    yield f"{shard.path} holds {rows} rows, the manifest says {shard.rows}"
+        except (OSError, pa.ArrowException) as error:
+            yield f"{shard.path} cannot be read ({type(error).__name__})"
+    if hashes:
+        ids = np.concatenate(hashes)
+        ids = ids[np.lexsort((ids[:, 1], ids[:, 0]))]
+        twice = int((ids[1:] == ids[:-1]).all(axis=1).sum())
+        if twice:
+            yield f"{twice} ids stand more than once in snapshot {manifest.seq}"
+
+
+def _export(bound: BoundExport, config: PipelineConfig, manifest: Manifest) -> Iterator[str]:
+    folder = folder_of(bound, config)
+    try:
+        listed = ledgers.read_manifest(folder / "manifest.json")
+    except StoreError as error:
+        yield str(error)
+        return
+    repair = f"repair it with `gristmill export {bound.name}`"
+    if listed is None:
+        yield f"export {bound.name}: {folder} has no manifest.json; {repair}"
+        return
+    if listed.snapshot != manifest.seq:
+        yield f"export {bound.name} is of snapshot {listed.snapshot}, the newest is {manifest.seq}; {repair}"
+    if listed.docs != manifest.rows:
+        yield f"export {bound.name} holds {listed.docs} records, the snapshot {manifest.rows}; {repair}"
+    for chunk in listed.chunks:
+        path = folder / chunk.name
+        if not path.exists():
+            yield f"export {bound.name}: {chunk.name} is missing; {repair}"
+        elif disk.sha256_of(path) != chunk.sha256:
+            yield f"export {bound.name}: {chunk.name} is damaged (sha256 differs); {repair}"
+        else:
+            try:
+                docs = bound.export.count(path)
+            except StoreError as error:
+                yield f"export {bound.name}: {error}"
+                continue
+            if docs != chunk.docs:
+                yield f"export {bound.name}: {chunk.name} holds {docs} records, not {chunk.docs}; {repair}"

@@ -1,0 +1,192 @@
+"""Pipeline: the frozen description of what to do, and the ways to have it done.
+
+Not here: how it runs (`engine`), what came of earlier runs (`dataset`). Invariant: a pipeline made from a file and
+one made from the same parts in Python are the same pipeline, with the same fingerprint.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+
+from gristmill.core.errors import ConfigError, GateRefused, GristmillError, Stopped, Transient
+from gristmill.core.export import Export
+from gristmill.core.source import Source
+from gristmill.core.step import Step
+from gristmill.engine import bind, changes, config, exports, plan
+from gristmill.engine.drive import Driver, Executor, places_of
+from gristmill.engine.executors.inline import Inline
+from gristmill.engine.report import Report, error_entry
+from gristmill.engine.run import Options, run
+from gristmill.engine.settings import Gate, PipelineConfig, RunSettings
+from gristmill.engine.work import Setup, Work
+from gristmill.observe.events import Events, RunLog, Silent
+from gristmill.store import claim, disk, snapshot
+from gristmill.store.layout import Layout
+
+
+class Pipeline:
+    """A pipeline, ready to run.
+
+    Made by `Pipeline.from_file("gristmill.yml")`, or in Python from parts:
+
+        Pipeline(dataset="./corpus", sources=[Files(path="data/*.jsonl")], steps=[Text(), Exact()]).run()
+    """
+
+    def __init__(
+        self,
+        dataset: str | Path,
+        sources: Sequence[Source],
+        steps: Sequence[Step | Callable[..., object]] = (),
+        exports: Sequence[Export] = (),
+        *,
+        require: Step | None = None,
+        gate: Gate | None = None,
+        run: RunSettings | None = None,
+    ) -> None:
+        self.config: PipelineConfig = bind.from_parts(
+            dataset=str(dataset), sources=sources, steps=steps, exports=exports, require=require, gate=gate, run=run
+        )
+        self.overrides: list[str] = []
+
+    @classmethod
+    def from_file(cls, path: str | Path | None = None, *, overrides: Sequence[str] = ()) -> Pipeline:
+        """Read a config file; without a path `gristmill.yml` is looked for here and above.
+
+        Raises:
+            ConfigError: with every problem and its place.
+        """
+        pipeline = cls.__new__(cls)
+        pipeline.config = config.load(Path(path) if path is not None else config.discover(Path.cwd()), overrides)
+        pipeline.overrides = list(overrides)
+        return pipeline
+
+    @property
+    def layout(self) -> Layout:
+        """Where the dataset's files lie."""
+        return Layout(Path(self.config.dataset))
+
+    def problems(self) -> list[str]:
+        """Give what a user could act on before a run; no side effect."""
+        return changes.problems(self.config)
+
+    def plan(self) -> tuple[plan.Draft, list[str]]:
+        """Give what is new since the newest snapshot and what changed in the config; writes nothing."""
+        head = snapshot.head(self.layout)
+        changed = changes.changes(head.pipeline, changes.describe(self.config)) if head.seq else []
+        return plan.draft(self.config, self.layout, head), changed
+
+    def run(
+        self,
+        *,
+        workers: int | None = None,
+        accept_gate: Sequence[str] = (),
+        why: str = "",
+        wait_s: float = 0.0,
+        events: Events | None = None,
+    ) -> Report:
+        """Make the next snapshot if there is anything new, and its exports.
+
+        Raises:
+            ConfigError: a part has a problem that stops the run before it starts.
+            LockedError: another run holds the dataset.
+            GateRefused: nothing is published; the candidate is kept.
+            GristmillError: the run failed; nothing is published, and it is safe to run again.
+        """
+        if accept_gate and not why:
+            raise ConfigError("accept_gate needs a reason: say --why TEXT; it is kept in the lineage")
+        found = changes.problems(self.config)
+        if found:
+            raise ConfigError(*found)
+        options = Options(
+            workers=workers, accept_gate=list(accept_gate), why=why, overrides=self.overrides, wait_s=wait_s
+        )
+        with _signals():
+            try:
+                return run(self.config, options, events or Silent(), make_executor)
+            except (Stopped, GateRefused, Transient, OSError):
+                raise  # refused is reported already; the others are gone on with by the next run
+            except Exception as error:
+                self._report_failure(error)
+                raise
+
+    def _report_failure(self, error: Exception) -> None:
+        """Leave a report of a run that failed for good, so that the next one starts afresh."""
+        seqs = claim.claimed(self.layout)
+        if not seqs or self.layout.report(seqs[-1]).exists() or self.layout.manifest(seqs[-1]).exists():
+            return
+        seq = seqs[-1]
+        RunLog(self.layout.log(seq)).write(f"run {seq} failed\n{places_of(error)}")
+        message = (
+            str(error) if isinstance(error, GristmillError) else f"{type(error).__name__}; see {self.layout.log(seq)}"
+        )
+        report = Report(run=seq, snapshot=None, status="failed", dataset=str(self.layout.root), started=claim.now())
+        report.errors.append(
+            error_entry("run", None, type(error).__name__, self.config.redact(message), claim.now(), {})
+        )
+        disk.write_file(self.layout.report(seq), disk.to_json(report.to_json()))
+
+    def export(self, name: str | None = None, events: Events | None = None) -> dict[str, int]:
+        """Make the exports of the newest snapshot whole; give the chunks written by export name.
+
+        Raises:
+            ConfigError: there is no such export, or nothing is published yet.
+        """
+        known = [bound.name for bound in self.config.exports]
+        if name is not None and name not in known:
+            raise ConfigError(f"there is no export {name!r}; the config has {', '.join(known) or 'none'}")
+        with claim.DatasetLock(self.layout):
+            head = snapshot.head(self.layout)
+            if not head.seq:
+                raise ConfigError(f"{self.layout.root} holds no snapshot yet; run `gristmill run` first")
+            work = Work(
+                Setup(self.layout.root, head.seq, head.parent, "", self.config.file, self.overrides, self.config)
+            )
+            driver = Driver(work, Inline(work), events or Silent())
+            return exports.reconcile(self.config, self.layout, head, lambda jobs: driver.run("exports", jobs), name)
+
+
+def make_executor(work: Work, workers: int, small: bool) -> Executor:
+    """Give the executor for a run: in this process when the work is small or cannot cross a process border."""
+    count = workers or usable_cores()
+    if small or count == 1 or work.config.file is None:
+        return Inline(work)
+    from gristmill.engine.executors.processes import Processes
+
+    return Processes(msgspec.structs.replace(work.setup, config=None), count)
+
+
+def usable_cores() -> int:
+    """Give the cores this process may use: its affinity, cut by the cgroup's CPU quota."""
+    cores = len(os.sched_getaffinity(0))
+    quota = Path("/sys/fs/cgroup/cpu.max")
+    if quota.exists():
+        allowed, _, period = quota.read_text().partition(" ")
+        if allowed != "max":
+            cores = min(cores, max(1, int(allowed) // int(period)))
+    return cores
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into `Stopped` while a run goes on (in the main thread only)."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped(number)
+
+    try:
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: signals are its business
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
