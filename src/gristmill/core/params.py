@@ -47,6 +47,11 @@ class Where(msgspec.Struct, frozen=True):
         full = (*self.path, *path)
         return any(leaf[: len(full)] == full for leaf in self.document.references)
 
+    def is_unresolved(self, path: Keys = ()) -> bool:
+        """Tell whether a reference at or below `path` could not be resolved, which `core.yamlfile.resolve` has told."""
+        full = (*self.path, *path)
+        return any(leaf[: len(full)] == full for leaf in self.document.unresolved)
+
     def called(self, path: Keys) -> str:
         """Give `filter.length`, or `filter.length.rules[0]` for what lies in it; at the top of a file `rules[0]`."""
         inside = spelled(path)
@@ -69,7 +74,8 @@ def build(cls: type[T], mapping: Any, where: Where) -> T:
         where: its place.
 
     Raises:
-        ConfigError: one sentence for each problem: unknown and missing keys, types, bounds, what the struct itself says.
+        ConfigError: one sentence for each problem: unknown and missing keys, types, bounds, what the struct itself says;
+            none at all where the only problem is a reference that could not be resolved, which is told already.
     """
     problems: list[str] = []
     value = {} if mapping is None else mapping
@@ -79,7 +85,7 @@ def build(cls: type[T], mapping: Any, where: Where) -> T:
         keys = ", ".join(field.encode_name for field in msgspec.structs.fields(cls)) or "none"
         found = _found(value, where, ())
         problems.append(f"{where.at()}: {where.name} takes a mapping of parameters, got {found}; parameters: {keys}")
-    if not problems:
+    if not problems and not where.is_unresolved():
         try:
             return msgspec.convert(value, cls)
         except (msgspec.ValidationError, ConfigError) as error:
@@ -115,8 +121,6 @@ def _check_struct(cls: Any, mapping: dict[str, Any], where: Where, path: Keys, p
 
 def _check(annotation: Any, value: Any, where: Where, path: Keys, problems: list[str]) -> None:
     """Add the problems of one value. Goes into structs, lists and mappings to find all of them, not the first."""
-    if (*where.path, *path) in where.document.unresolved:
-        return
     before = len(problems)
     members = _members(annotation)
     if isinstance(value, dict):
@@ -132,7 +136,7 @@ def _check(annotation: Any, value: Any, where: Where, path: Keys, problems: list
         if len(lists) == 1:
             for at, item in enumerate(value):
                 _check(get_args(lists[0])[0], item, where, (*path, at), problems)
-    if len(problems) > before:
+    if len(problems) > before or where.is_unresolved(path):
         return
     try:
         msgspec.convert(value, annotation)
@@ -294,25 +298,37 @@ def components(classes: Sequence[type[msgspec.Struct]]) -> tuple[list[dict[str, 
     """Give the JSON Schema of some structs: a reference for each, and the definitions, described by their docstrings."""
     references, found = msgspec.json.schema_components(classes, ref_template="#/$defs/{name}")
     definitions: dict[str, Any] = dict(found)
-    for reference, cls in zip(references, classes, strict=True):
-        definition = definitions[reference["$ref"].removeprefix("#/$defs/")]
-        definition["additionalProperties"] = False
-        docs = field_docs(cls)
-        for name, schema in definition["properties"].items():
-            if name in docs:
-                schema["description"] = docs[name]
+    docs = {reference["$ref"]: field_docs(cls) for reference, cls in zip(references, classes, strict=True)}
+    for name, definition in definitions.items():
+        text = " ".join(definition.get("description", "").split())
+        if text:
+            definition["description"] = text
+        if "properties" in definition:
+            definition["additionalProperties"] = False
+            described = docs.get(f"#/$defs/{name}") or _labelled(text, list(definition["properties"]))
+            for key, schema in definition["properties"].items():
+                if key in described:
+                    schema["description"] = described[key]
     return list(references), definitions
 
 
 def field_docs(cls: type[msgspec.Struct]) -> dict[str, str]:
     """Give what the docstrings of a struct and its bases say of its fields, written as `name: what it is`."""
     names = [field.encode_name for field in msgspec.structs.fields(cls)]
-    if not names:
-        return {}
-    label = re.compile(r"(?:(?<=^)|(?<=[\s`(,]))`?(" + "|".join(map(re.escape, names)) + r")`?: ")
     docs: dict[str, str] = {}
     for base in reversed(cls.__mro__):
-        text = " ".join(inspect.cleandoc(base.__dict__.get("__doc__") or "").split())
-        pieces = label.split(text)
-        docs.update({name: body.strip(" `(,") for name, body in zip(pieces[1::2], pieces[2::2], strict=True)})
+        text = inspect.cleandoc(base.__dict__.get("__doc__") or "")
+        docs.update(_labelled(" ".join(text.split()), names))
+    return docs
+
+
+def _labelled(text: str, names: list[str]) -> dict[str, str]:
+    """Cut a text at its labels, `name: ` or `name, other: `, for these names."""
+    if not names:
+        return {}
+    name = "`?(?:" + "|".join(map(re.escape, names)) + ")`?"
+    pieces = re.split(rf"(?:^|(?<=[\s(]))({name}(?:, {name})*): ", text)
+    docs: dict[str, str] = {}
+    for label, body in zip(pieces[1::2], pieces[2::2], strict=True):
+        docs.update(dict.fromkeys(label.replace("`", "").split(", "), body.strip(" (")))
     return docs
