@@ -1,9 +1,11 @@
 """The demo: real documents through gristmill, told as it happens. Ends non-zero as soon as anything is not as promised.
 
 Works in a fresh copy of the quickstart (examples/demo/out, not under version control), through the command line only.
+Another folder can be named: `python examples/demo.py FOLDER`; what is in it is removed.
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,7 +13,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 QUICKSTART = HERE / "quickstart"
-WORK = HERE / "demo" / "out"
+WORK = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else HERE / "demo" / "out"
 
 
 def say(text=""):
@@ -110,13 +112,11 @@ def main():
     say(f"  independent checker: 0 problems; {rows} documents in the table and in the chunks")
 
     chapter("Done")
-    say(
-        f"  table    {(WORK / 'corpus' / 'table').relative_to(HERE.parent)}   (Delta: Polars, DuckDB, Spark, datasets read it)"
-    )
-    say(
-        f"  chunks   {(WORK / 'out').relative_to(HERE.parent)}   {', '.join(sorted(p.name for p in (WORK / 'out').iterdir()))}"
-    )
-    say(f"  report   {(WORK / 'corpus' / 'runs' / str(first['snapshot']) / 'report.json').relative_to(HERE.parent)}")
+    here = os.path.relpath(WORK)
+    say(f"  {here}/corpus/table           a Delta table: Polars, DuckDB, Spark and datasets read it")
+    say(f"  {here}/corpus/runs/{first['snapshot']}/report.json")
+    for path in sorted((WORK / "out").iterdir()):
+        say(f"  {here}/out/{path.name}")
 
 
 if __name__ == "__main__":
