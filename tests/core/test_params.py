@@ -8,7 +8,8 @@ import pytest
 
 from gristmill.core.errors import ConfigError
 from gristmill.core.params import Where, build, components, field_docs, words
-from gristmill.core.yamlfile import parse, resolve
+from gristmill.core.references import resolve
+from gristmill.core.yamlfile import parse
 
 
 class Colour(enum.Enum):

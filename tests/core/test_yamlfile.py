@@ -1,4 +1,4 @@
-"""The YAML reader: values, places, refusals, references."""
+"""The YAML reader: values, places, refusals."""
 
 import math
 import time
@@ -7,7 +7,8 @@ import pytest
 
 from gristmill.core import yamlfile
 from gristmill.core.errors import ConfigError
-from gristmill.core.yamlfile import MAX_DEPTH, parse, read, resolve
+from gristmill.core.references import resolve
+from gristmill.core.yamlfile import MAX_DEPTH, parse, read
 
 
 def tree(text):
@@ -182,67 +183,3 @@ def test_random_bytes_never_give_a_traceback(tmp_path):
         except ConfigError as error:
             message = str(error)
         assert message.startswith("f.yml:")
-
-
-def test_references(tmp_path, monkeypatch):
-    monkeypatch.setenv("GM_ONE", "one ${env:GM_TWO}")
-    monkeypatch.setenv("GM_TWO", "two")
-    (tmp_path / "key.txt").write_text("k3y\n")
-    text = (
-        "a: ${env:GM_ONE}\nb: 'x-${file:key.txt}-${env:GM_TWO}'\nc: $${env:GM_TWO} a$ {2} ${2}\n"
-        "${env:GM_TWO}: [1, '${env:GM_TWO}']\n"
-    )
-    document, problems = resolve(parse(text, "f.yml", tmp_path))
-    assert problems == []
-    assert document.value == {
-        "a": "one ${env:GM_TWO}",  # one pass: what comes out is not looked at again
-        "b": "x-k3y-two",
-        "c": "${env:GM_TWO} a$ {2} ${2}",
-        "${env:GM_TWO}": [1, "two"],  # keys are left alone
-    }
-    assert document.raw["b"] == "x-${file:key.txt}-${env:GM_TWO}"
-    assert set(document.references) == {("a",), ("b",), ("${env:GM_TWO}", 1)}
-    assert document.secrets["k3y"] == "${file:key.txt}"
-    assert "two" not in repr(document)
-
-
-@pytest.mark.parametrize(
-    ("text", "phrase"),
-    [
-        ("${env:GM_NOT_SET}", "the environment variable 'GM_NOT_SET' of ${env:GM_NOT_SET} is not set"),
-        ("${file:none.txt}", "cannot be read: No such file"),
-        ("${file:bin}", "is not UTF-8 text"),
-        ("${file:big}", "is larger than"),
-        ("${GM_TOKEN}", "did you mean '${env:GM_TOKEN}'?"),
-        ("${env:}", "is no reference"),
-        ("${env}", "is no reference"),
-        ("${vault:x}", "write ${env:NAME}, ${file:PATH}"),
-    ],
-)
-def test_bad_references(text, phrase, tmp_path):
-    (tmp_path / "bin").write_bytes(b"\xff\xfe")
-    (tmp_path / "big").write_bytes(b"x" * (yamlfile.MAX_SECRET_BYTES + 1))
-    document, problems = resolve(parse(f"a:\n  b: {text}\n", "f.yml", tmp_path))
-    assert len(problems) == 1
-    assert problems[0].startswith("f.yml:2:6: ")
-    assert phrase in problems[0]
-    assert document.unresolved == {("a", "b")}
-
-
-@pytest.mark.parametrize(
-    ("tree", "found"),
-    [
-        ({"password": "x"}, [("password",)]),
-        ({"a": [{"db_password": 5}]}, [("a", 0, "db_password")]),
-        ({"API_KEY": "x"}, [("API_KEY",)]),
-        ({"auth": {"secret": "a"}}, [("auth", "secret")]),
-        ({"dsn": "postgresql://me:hunter2@host/db"}, [("dsn",)]),
-        ({"dsn": "postgresql://me:hunter2@${env:HOST}/db"}, [("dsn",)]),
-        ({"dsn": "postgresql://me:${env:PW}@host/db"}, []),
-        ({"dsn": "${env:DSN}", "password": "${file:pw}", "token_count": 5}, []),
-        ({"password": None, "secret": "", "max_tokens": 5, "eos_token": "</s>"}, []),
-        ({"url": "https://host:80/a@b", "mail": "a:b@c"}, []),
-    ],
-)
-def test_written_secrets(tree, found):
-    assert list(yamlfile.written_secrets(tree)) == found

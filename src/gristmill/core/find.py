@@ -126,8 +126,28 @@ def suggestion(word: str, options: list[str], *, by_last: bool = False) -> str:
 def near_miss(word: str, options: list[str]) -> str | None:
     """Give the option most like a word, if any is like it at all."""
     plain = {option.lower().replace("-", "_"): option for option in reversed(options)}
-    near = difflib.get_close_matches(word.lower().replace("-", "_"), list(plain), n=1, cutoff=0.6)
+    wanted = word.lower().replace("-", "_")
+    slips = {option: _slips(wanted, option) for option in plain if abs(len(option) - len(wanted)) <= 2}
+    closest = min(slips, key=lambda option: slips[option], default="")
+    # A slip or two for a word of this length; beyond that, what looks alike as a whole.
+    if closest and slips[closest] <= min(2, len(wanted) // 3):
+        return plain[closest]
+    near = difflib.get_close_matches(wanted, list(plain), n=1, cutoff=0.6)
     return plain[near[0]] if near else None
+
+
+def _slips(left: str, right: str) -> int:
+    """Count the letters added, left out, changed or swapped with their neighbour between two words."""
+    before: list[int] = []
+    row = list(range(len(right) + 1))
+    for i, letter in enumerate(left):
+        last, before, row = before, row, [i + 1]
+        for j, other in enumerate(right):
+            cost = min(before[j] + (letter != other), before[j + 1] + 1, row[j] + 1)
+            if i and j and letter == right[j - 1] and left[i - 1] == other:
+                cost = min(cost, last[j - 1] + 1)
+            row.append(cost)
+    return row[-1]
 
 
 def parts() -> list[Part]:

@@ -18,7 +18,8 @@ import msgspec
 
 from gristmill.core.errors import ConfigError
 from gristmill.core.find import near_miss, suggestion
-from gristmill.core.yamlfile import Document, Keys, is_secret
+from gristmill.core.references import is_secret
+from gristmill.core.yamlfile import Document, Keys
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -47,8 +48,8 @@ class Where(msgspec.Struct, frozen=True):
         full = (*self.path, *path)
         return any(leaf[: len(full)] == full for leaf in self.document.references)
 
-    def is_unresolved(self, path: Keys = ()) -> bool:
-        """Tell whether a reference at or below `path` could not be resolved, which `core.yamlfile.resolve` has told."""
+    def is_unresolved(self, path: Keys) -> bool:
+        """Tell whether a reference at or below `path` could not be resolved, which `core.references.resolve` has told."""
         full = (*self.path, *path)
         return any(leaf[: len(full)] == full for leaf in self.document.unresolved)
 
@@ -85,7 +86,7 @@ def build(cls: type[T], mapping: Any, where: Where) -> T:
         keys = ", ".join(field.encode_name for field in msgspec.structs.fields(cls)) or "none"
         found = _found(value, where, ())
         problems.append(f"{where.at()}: {where.name} takes a mapping of parameters, got {found}; parameters: {keys}")
-    if not problems and not where.is_unresolved():
+    if not problems and not any(where.is_unresolved((key,)) for key in value):
         try:
             return msgspec.convert(value, cls)
         except (msgspec.ValidationError, ConfigError) as error:

@@ -1,16 +1,14 @@
 """A YAML file as plain values, with the line and column of every key and value in it.
 
-Not here: what the values mean (`core.params`, `engine.config`). YAML 1.2 core schema only; tags, anchors, aliases, merge
-keys and doubled keys are refused, size, depth and number of nodes are capped, so a hostile file costs a message and no
-more. Invariants: whatever the bytes are, the answer is a `Document` or a `ConfigError` with a place; a reference is
-resolved once, in string leaves only, and its value never enters a message.
+Not here: references such as `${env:NAME}` (`core.references`), what the values mean (`core.params`, `engine.config`).
+YAML 1.2 core schema only; tags, anchors, aliases, merge keys and doubled keys are refused, size, depth and number of
+nodes are capped, so a hostile file costs a message and no more. Invariant: whatever the bytes are, the answer is a
+`Document` or a `ConfigError` with a place.
 """
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -25,7 +23,6 @@ Place: TypeAlias = tuple[int, int]
 MAX_BYTES = 1 << 20
 MAX_NODES = 100_000
 MAX_DEPTH = 50
-MAX_SECRET_BYTES = 64 << 10
 
 # The plain scalars of YAML 1.2 that are no strings (spec section 10.3.2), and `1_000` as a kindness.
 _NULL = re.compile(r"~|null|Null|NULL|")
@@ -34,12 +31,9 @@ _INT = re.compile(r"[-+]?[0-9]+(?:_[0-9]+)*|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:_[0-9]+)*(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _INF = re.compile(r"([-+]?)\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 
-# `$${` is the text `${`. `${NAME}` is almost always a forgotten `env:`, so it is refused rather than passed on.
-_REFERENCE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_.-]*)(?::([^}]*))?\}")
-
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
-    """A parsed file. `raw` is what is written; `value` the same with references resolved (after `resolve`).
+    """A parsed file. `raw` is what is written; `value` the same with references resolved (after `core.references.resolve`).
 
     keys, values: the line and column, from 1, of each mapping key and of each value. labels: places outside the file
     (`--set gate.min_docs`). references: the text as written of every leaf that holds a reference. unresolved: those of
@@ -66,6 +60,10 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
             near = path[:n]
             if near in self.labels:
                 return self.labels[near]
+            if n == len(path) and near not in self.keys:
+                made = [label for way, label in self.labels.items() if way[:n] == near]
+                if made:
+                    return made[0]
             inner = n < len(path) or key
             place = self.keys.get(near) if inner else None
             place = place or self.values.get(near) or self.keys.get(near)
@@ -226,6 +224,8 @@ class _Builder:
                 key = self._key[-1] or ""
                 path = (*around, key)
                 container[key] = value
+                if value is None and not event.value:
+                    place = self.keys[path]  # nothing stands there: the parser's mark is at the next thing in the file
                 self._key[-1] = None
             else:
                 path = (*around, len(container))
@@ -272,125 +272,3 @@ class _Builder:
         if _INF.fullmatch(text):
             return float(text.replace(".", "", 1))
         return text
-
-
-def resolve(document: Document) -> tuple[Document, list[str]]:
-    """Give the document with every `${env:NAME}` and `${file:PATH}` in its string leaves replaced, and the problems."""
-    found = _Found()
-    problems: list[str] = []
-    value = _resolved(document.raw, (), document.folder, found)
-    for path, what in found.problems:
-        problems.append(f"{document.at(path)}: {what}")
-    done = msgspec.structs.replace(
-        document,
-        value=value,
-        references=found.references,
-        unresolved=frozenset(path for path, _ in found.problems),
-        secrets=found.secrets,
-    )
-    return done, problems
-
-
-class _Found:
-    """What resolving a tree came across."""
-
-    def __init__(self) -> None:
-        self.references: dict[Keys, str] = {}
-        self.secrets: dict[str, str] = {}
-        self.problems: list[tuple[Keys, str]] = []
-
-
-def _resolved(node: Any, path: Keys, folder: Path, found: _Found) -> Any:
-    if isinstance(node, dict):
-        return {key: _resolved(item, (*path, key), folder, found) for key, item in node.items()}
-    if isinstance(node, list):
-        return [_resolved(item, (*path, at), folder, found) for at, item in enumerate(node)]
-    if not isinstance(node, str) or "${" not in node:
-        return node
-    pieces: list[str] = []
-    end = 0
-    for match in _REFERENCE.finditer(node):
-        pieces.append(node[end : match.start()])
-        end = match.end()
-        if match[0] == "$${":
-            pieces.append("${")
-            continue
-        found.references[path] = node
-        try:
-            secret = _looked_up(match[1], match[2], folder)
-        except ConfigError as error:
-            found.problems.append((path, str(error)))
-            return node
-        pieces.append(secret)
-        if secret:
-            found.secrets[secret] = match[0]
-    return "".join([*pieces, node[end:]])
-
-
-def _looked_up(scheme: str, name: str | None, folder: Path) -> str:
-    written = "${" + scheme + ("" if name is None else f":{name}") + "}"
-    if scheme == "env" and name:
-        if name not in os.environ:
-            raise ConfigError(f"the environment variable {name!r} of {written} is not set; set it before the run")
-        return os.environ[name]
-    if scheme == "file" and name:
-        path = folder / name
-        try:
-            with path.open("rb") as file:
-                data = file.read(MAX_SECRET_BYTES + 1)
-            text = data.decode("utf-8")
-        except OSError as error:
-            raise ConfigError(f"the file {str(path)!r} of {written} cannot be read: {error.strerror}") from None
-        except ValueError:
-            raise ConfigError(f"the file {str(path)!r} of {written} is not UTF-8 text") from None
-        if len(data) > MAX_SECRET_BYTES:
-            raise ConfigError(f"the file {str(path)!r} of {written} is larger than {MAX_SECRET_BYTES} bytes")
-        return text.removesuffix("\n").removesuffix("\r")
-    meant = f"; did you mean '${{env:{scheme}}}'?" if name is None and scheme not in {"env", "file"} else ""
-    raise ConfigError(
-        f"{written} is no reference{meant}; write ${{env:NAME}}, ${{file:PATH}}, or $${{ for the text ${{ itself"
-    )
-
-
-def resolve_tree(tree: Any, folder: Path) -> tuple[Any, dict[Keys, str], dict[str, str]]:
-    """Give a tree of plain values that comes from Python resolved, its references, and its secrets.
-
-    Raises:
-        ConfigError: a reference cannot be resolved.
-    """
-    found = _Found()
-    value = _resolved(tree, (), folder, found)
-    if found.problems:
-        raise ConfigError(*(what for _, what in found.problems))
-    return value, found.references, found.secrets
-
-
-# A user and a literal password in a URL; the password may be a reference.
-_USERINFO = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/\s:@?#]*:(?!\$\{)[^/\s@]+@")
-_SECRET_KEYS = re.compile(
-    r"(?:.*_)?(?:password|passwd|passphrase|secret|secret_key|secret_access_key|api_key|apikey|access_token|auth_token)"
-)
-
-
-def is_secret(path: Keys, value: Any) -> bool:
-    """Tell whether a value stands under a key that holds a secret, or is a URL with a password in it."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float) or value == "":
-        return False
-    named = any(isinstance(key, str) and _SECRET_KEYS.fullmatch(key.lower()) for key in path)
-    return named or (isinstance(value, str) and bool(_USERINFO.search(value)))
-
-
-def written_secrets(tree: Any, path: Keys = ()) -> Iterator[Keys]:
-    """Yield the place of every leaf of an unresolved tree that spells a secret out."""
-    if isinstance(tree, dict):
-        for key, item in tree.items():
-            yield from written_secrets(item, (*path, key))
-    elif isinstance(tree, list):
-        for at, item in enumerate(tree):
-            yield from written_secrets(item, (*path, at))
-    elif is_secret(path, tree) and not (isinstance(tree, str) and _refers(tree)):
-        yield path
-
-
-def _refers(text: str) -> bool:
-    return any(match[1] for match in _REFERENCE.finditer(text)) and not _USERINFO.search(text)

@@ -15,9 +15,10 @@ from typing import Any
 
 import msgspec
 
-from gristmill.core import find, yamlfile
+from gristmill.core import find
 from gristmill.core.errors import ConfigError
 from gristmill.core.export import Export
+from gristmill.core.references import resolve_tree, written_secrets
 from gristmill.core.source import BoundSource, Source
 from gristmill.core.step import BoundStep, GlobalStep, Step
 from gristmill.core.yamlfile import Keys
@@ -184,9 +185,9 @@ class _Binder:
         name = find.part_name(type(part))
         named = Named(name, name, envelope, part)
         raw = msgspec.to_builtins(part)
-        self.problems += [f"{name}: {place[-1]!r} {IN_PLAIN}" for place in yamlfile.written_secrets(raw)]
+        self.problems += [f"{name}: {place[-1]!r} {IN_PLAIN}" for place in written_secrets(raw)]
         try:
-            value, references, secrets = yamlfile.resolve_tree(raw, self.folder)
+            value, references, secrets = resolve_tree(raw, self.folder)
             if references:
                 named.built = msgspec.convert(value, type(part))
                 self.references.append((named, references))

@@ -1,8 +1,8 @@
 """A config becomes a `PipelineConfig`: from a file, or from Python objects by the same rules.
 
-Not here: YAML and references (`core.yamlfile`), types and bounds (`core.params`), the model (`engine.settings`), what
-decides records (`engine.changes`). Invariants: all problems of a file are told at once, each with `file:line:column`;
-reading a config looks at no data and changes nothing.
+Not here: YAML (`core.yamlfile`), references (`core.references`), types and bounds (`core.params`), the model
+(`engine.settings`), what decides records (`engine.changes`). Invariants: all problems of a file are told at once, each
+with `file:line:column`; reading a config looks at no data and changes nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from gristmill.core import find, params, yamlfile
+from gristmill.core import find, params, references, yamlfile
 from gristmill.core.errors import ConfigError, MissingExtra
 from gristmill.core.export import Export
 from gristmill.core.find import Kind
@@ -102,8 +102,8 @@ def load(path: Path, overrides: Sequence[str] = ()) -> PipelineConfig:
     document = yamlfile.read(full, str(path) if shown.startswith("..") else shown)
     for setting in overrides:
         document = override(document, setting)
-    document, told = yamlfile.resolve(document)
-    for place in yamlfile.written_secrets(document.raw):
+    document, told = references.resolve(document)
+    for place in references.written_secrets(document.raw):
         told.append(f"{document.at(place)}: {place[-1]!r} {IN_PLAIN}")
     return _Reader(document, told).config(full)
 
@@ -268,12 +268,12 @@ class _Reader:
 
     def _written(self, sources: list[Named], steps: list[Named], exports: list[Named]) -> Written:
         places: dict[str, str] = {"require": self.document.at(("require",), key=True)}
-        references: dict[str, dict[Keys, str]] = {"require": _below(self.document.references, ("require",))}
+        held: dict[str, dict[Keys, str]] = {"require": _below(self.document.references, ("require",))}
         for kind, items in (("sources", sources), ("steps", steps), ("exports", exports)):
             for each in items:
                 places[f"{kind}.{each.name}"] = each.place
-                references[f"{kind}.{each.name}"] = _below(self.document.references, each.path)
-        return Written(places, {key: found for key, found in references.items() if found}, self.document.secrets)
+                held[f"{kind}.{each.name}"] = _below(self.document.references, each.path)
+        return Written(places, {key: found for key, found in held.items() if found}, self.document.secrets)
 
 
 def _below(references: dict[Keys, str], path: Keys) -> dict[Keys, str]:

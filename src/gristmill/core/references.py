@@ -1,0 +1,145 @@
+"""References to secrets, `${env:NAME}` and `${file:PATH}`, and secrets that are spelled out.
+
+Not here: parsing (`core.yamlfile`). Invariants: a reference is resolved once, in string leaves only, and what comes out
+is not looked at again; its value never enters a message; the text as written is kept for fingerprints.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gristmill.core.errors import ConfigError
+from gristmill.core.yamlfile import Document, Keys
+
+MAX_SECRET_BYTES = 64 << 10
+
+# `$${` is the text `${`. `${NAME}` is almost always a forgotten `env:`, so it is refused rather than passed on.
+_REFERENCE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_.-]*)(?::([^}]*))?\}")
+
+
+def resolve(document: Document) -> tuple[Document, list[str]]:
+    """Give the document with every `${env:NAME}` and `${file:PATH}` in its string leaves replaced, and the problems."""
+    found = _Found()
+    problems: list[str] = []
+    value = _resolved(document.raw, (), document.folder, found)
+    for path, what in found.problems:
+        problems.append(f"{document.at(path)}: {what}")
+    done = msgspec.structs.replace(
+        document,
+        value=value,
+        references=found.references,
+        unresolved=frozenset(path for path, _ in found.problems),
+        secrets=found.secrets,
+    )
+    return done, problems
+
+
+class _Found:
+    """What resolving a tree came across."""
+
+    def __init__(self) -> None:
+        self.references: dict[Keys, str] = {}
+        self.secrets: dict[str, str] = {}
+        self.problems: list[tuple[Keys, str]] = []
+
+
+def _resolved(node: Any, path: Keys, folder: Path, found: _Found) -> Any:
+    if isinstance(node, dict):
+        return {key: _resolved(item, (*path, key), folder, found) for key, item in node.items()}
+    if isinstance(node, list):
+        return [_resolved(item, (*path, at), folder, found) for at, item in enumerate(node)]
+    if not isinstance(node, str) or "${" not in node:
+        return node
+    pieces: list[str] = []
+    end = 0
+    for match in _REFERENCE.finditer(node):
+        pieces.append(node[end : match.start()])
+        end = match.end()
+        if match[0] == "$${":
+            pieces.append("${")
+            continue
+        found.references[path] = node
+        try:
+            secret = _looked_up(match[1], match[2], folder)
+        except ConfigError as error:
+            found.problems.append((path, str(error)))
+            return node
+        pieces.append(secret)
+        if secret:
+            found.secrets[secret] = match[0]
+    return "".join([*pieces, node[end:]])
+
+
+def _looked_up(scheme: str, name: str | None, folder: Path) -> str:
+    written = "${" + scheme + ("" if name is None else f":{name}") + "}"
+    if scheme == "env" and name:
+        if name not in os.environ:
+            raise ConfigError(f"the environment variable {name!r} of {written} is not set; set it before the run")
+        return os.environ[name]
+    if scheme == "file" and name:
+        path = folder / name
+        try:
+            with path.open("rb") as file:
+                data = file.read(MAX_SECRET_BYTES + 1)
+            text = data.decode("utf-8")
+        except OSError as error:
+            raise ConfigError(f"the file {str(path)!r} of {written} cannot be read: {error.strerror}") from None
+        except ValueError:
+            raise ConfigError(f"the file {str(path)!r} of {written} is not UTF-8 text") from None
+        if len(data) > MAX_SECRET_BYTES:
+            raise ConfigError(f"the file {str(path)!r} of {written} is larger than {MAX_SECRET_BYTES} bytes")
+        return text.removesuffix("\n").removesuffix("\r")
+    meant = f"; did you mean '${{env:{scheme}}}'?" if name is None and scheme not in {"env", "file"} else ""
+    raise ConfigError(
+        f"{written} is no reference{meant}; write ${{env:NAME}}, ${{file:PATH}}, or $${{ for the text ${{ itself"
+    )
+
+
+def resolve_tree(tree: Any, folder: Path) -> tuple[Any, dict[Keys, str], dict[str, str]]:
+    """Give a tree of plain values that comes from Python resolved, its references, and its secrets.
+
+    Raises:
+        ConfigError: a reference cannot be resolved.
+    """
+    found = _Found()
+    value = _resolved(tree, (), folder, found)
+    if found.problems:
+        raise ConfigError(*(what for _, what in found.problems))
+    return value, found.references, found.secrets
+
+
+# A user and a literal password in a URL; the password may be a reference.
+_USERINFO = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/\s:@?#]*:(?!\$\{)[^/\s@]+@")
+_SECRET_KEYS = re.compile(
+    r"(?:.*_)?(?:password|passwd|passphrase|secret|secret_key|secret_access_key|api_key|apikey|access_token|auth_token)"
+)
+
+
+def is_secret(path: Keys, value: Any) -> bool:
+    """Tell whether a value stands under a key that holds a secret, or is a URL with a password in it."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or value == "":
+        return False
+    named = any(isinstance(key, str) and _SECRET_KEYS.fullmatch(key.lower()) for key in path)
+    return named or (isinstance(value, str) and bool(_USERINFO.search(value)))
+
+
+def written_secrets(tree: Any, path: Keys = ()) -> Iterator[Keys]:
+    """Yield the place of every leaf of an unresolved tree that spells a secret out."""
+    if isinstance(tree, dict):
+        for key, item in tree.items():
+            yield from written_secrets(item, (*path, key))
+    elif isinstance(tree, list):
+        for at, item in enumerate(tree):
+            yield from written_secrets(item, (*path, at))
+    elif is_secret(path, tree) and not (isinstance(tree, str) and _refers(tree)):
+        yield path
+
+
+def _refers(text: str) -> bool:
+    return any(match[1] for match in _REFERENCE.finditer(text)) and not _USERINFO.search(text)
