@@ -264,6 +264,23 @@ def test_a_prefix_that_is_no_file_name_is_refused(prefix):
         msgspec.convert({"path": "out", "prefix": prefix}, Plain)
 
 
+def test_an_export_owns_its_own_names_only():
+    export = Plain(path="out", prefix="a.", digits=2)
+    assert export.owns(export.name(3))
+    assert export.owns(export.name(3, 17))
+    for other in (
+        "a.3.txt",
+        "a.003.txt",
+        "ab03.txt",
+        "a.03.r.txt",
+        "a.03.txt.gz",
+        "notes.txt",
+        "a.03.txt\n",
+        "manifest.json",
+    ):
+        assert not export.owns(other)
+
+
 def test_an_empty_prefix_is_fine_and_an_empty_path_is_not():
     assert Plain(path="out", prefix="", digits=3).name(7, 12) == "007.r12.txt"
     with pytest.raises(msgspec.ValidationError, match="path"):

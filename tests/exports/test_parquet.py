@@ -172,6 +172,18 @@ def test_a_chunk_cut_short_or_grown_is_damaged(tmp_path, change):
         Parquet(path="out").count(path)
 
 
+def test_a_footer_with_a_broken_name_is_damage(tmp_path):
+    path = tmp_path / "chunk.parquet"
+    path.write_bytes(written(Parquet(path="out"), [table(3)]).replace(b"content_hash", b"content\xffhash"))
+    with pytest.raises(StoreError, match="UnicodeDecodeError"):
+        Parquet(path="out").count(path)
+
+
+def test_a_missing_chunk_is_damage(tmp_path):
+    with pytest.raises(StoreError, match="FileNotFoundError"):
+        Parquet(path="out").count(tmp_path / "none")
+
+
 def test_wrong_parameters_are_refused():
     with pytest.raises(msgspec.ValidationError, match="'body' is none of"):
         msgspec.convert({"path": "out", "columns": ["body"]}, Parquet)

@@ -9,6 +9,7 @@ published file ever changes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, ClassVar, Literal, TypeAlias
@@ -163,6 +164,11 @@ class Export(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             )
         middle = "" if revision is None else f".r{revision}"
         return f"{self.prefix}{index:0{self.digits}d}{middle}{self.suffix}"
+
+    def owns(self, name: str) -> bool:
+        """Tell if a file name could be a chunk's of this export; what it does not own it must never delete."""
+        pattern = rf"{re.escape(self.prefix)}\d{{{self.digits}}}(\.r\d+)?{re.escape(self.suffix)}"
+        return re.fullmatch(pattern, name, re.ASCII) is not None
 
 
 def check_columns(columns: list[str] | None) -> None:

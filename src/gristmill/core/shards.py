@@ -148,6 +148,8 @@ class ShardWriter:
 def count_rows(path: Path) -> int:
     """Read a Parquet file to its end, every page checksum verified; give its rows.
 
+    The checksums cover the values. Names and statistics in the footer have none: only a file's digest vouches for them.
+
     Raises:
         StoreError: the file is damaged.
     """
@@ -156,7 +158,7 @@ def count_rows(path: Path) -> int:
             groups = range(file.metadata.num_row_groups)
             rows = sum(int(file.read_row_group(group, use_threads=False).num_rows) for group in groups)
             said = int(file.metadata.num_rows)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise StoreError(f"{path}: not a whole Parquet file ({type(error).__name__}); make it anew") from error
     if rows != said:
         raise StoreError(f"{path}: holds {rows} rows where its footer says {said}; make it anew")
