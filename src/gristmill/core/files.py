@@ -83,6 +83,7 @@ class Local(msgspec.Struct, frozen=True):
         # A relative config stays relative in state and splits, so that its folder can be moved or mounted elsewhere.
         near = not any(os.path.isabs(path) for path in given)  # noqa: PTH117
         place = os.path.relpath(root, self.folder) if near else root
+        prefix = "" if place == "." else place.rstrip("/") + "/"
         paths: dict[str, bool] = {}
         for head, parts in walks:
             for path, named in _walk(head, parts):
@@ -90,7 +91,7 @@ class Local(msgspec.Struct, frozen=True):
         found, failed = [], []
         for path, named in paths.items():
             unit = path[len(root.rstrip("/")) + 1 :]  # pathlib and relpath are 10x slower, on a million files
-            item = _look(unit, f"{place.rstrip('/')}{'/'}{unit}" if place != "." else unit, path, named)
+            item = _look(unit, prefix + unit, path, named)
             if isinstance(item, Found):
                 found.append(item)
             elif item is not None:
@@ -144,12 +145,9 @@ def _is_glob(text: str) -> bool:
     return any(char in text for char in "*?[")
 
 
-_ANY = fnmatch.translate("*")
-
-
 def _walk(head: str, parts: tuple[str, ...]) -> Iterator[tuple[str, bool]]:
     """Give each path that matches, and whether a folder of that name would be an odd thing to find."""
-    named = "**" not in parts and parts[-1] != _ANY
+    named = "**" not in parts and re.search(r"\S\\\.", parts[-1]) is not None  # it asks for an extension
     todo: list[tuple[str, tuple[str, ...], tuple[tuple[int, int], ...]]] = [(head, parts, ())]
     while todo:
         folder, (part, *rest), above = todo.pop()
@@ -260,8 +258,9 @@ _CODECS = {
     "bzip2": _Codec(re.compile(rb"BZh[1-9]"), bz2.BZ2Decompressor),
     "xz": _Codec(re.compile(rb"\xfd7zX"), lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=256 << 20)),
 }
+_MAGICS = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd", "bzip2": b"BZh", "xz": b"\xfd7zX"}
 _MAGIC_BYTES = 4
-_BROKEN: tuple[type[Exception], ...] = (zstd.ZstdError, isal_zlib.error, lzma.LZMAError, OSError, EOFError, ValueError)
+_BROKEN: Any = (zstd.ZstdError, isal_zlib.error, lzma.LZMAError, OSError, EOFError, ValueError)
 
 
 def codec_of(head: bytes) -> str:
@@ -285,41 +284,43 @@ def expand(raw: BinaryIO, codec: str, unit: str, limits: Expansion) -> Iterator[
     """
     magic, start = _CODECS[codec]
     member = None
-    taken = made = members = 0
-    data = b""
+    made = members = 0
+    rest = b""  # what follows the last whole member, as far as it was read
     while True:
-        more = raw.read(_CHUNK_BYTES) if member is None or member.needs_input else b""
-        taken += len(more)
         if member is None:
-            data += more
-            if members and codec == "gzip":
-                data = data.lstrip(b"\0")  # padding of tapes and block devices
-            if len(data) < _MAGIC_BYTES and more:
-                continue
+            data = _lead(raw, rest, padded=members > 0 and codec == "gzip")
             if not data:
                 return
             if not magic.match(data):
-                short = b"\x1f\x8b\x28\xb5\x2f\xfd"[0 if codec == "gzip" else 2 :].startswith(data)
+                short = len(data) < _MAGIC_BYTES and _MAGICS[codec].startswith(data)
                 code = "file.truncated" if short else "file.trailing"
-                raise UnitFailed(
-                    unit, code, f"other bytes after {members} whole {codec} members ({made} bytes came out)"
-                )
-            member, more = start(), data
-        elif member.needs_input and not more:
+                raise UnitFailed(unit, code, f"other bytes after {members} whole {codec} members, {made} bytes")
+            member = start()
+        elif not member.needs_input:
+            data = b""
+        elif not (data := raw.read(_CHUNK_BYTES)):
             raise UnitFailed(unit, "file.truncated", f"the {codec} stream ends early, after {made} bytes came out")
         try:
-            out = member.decompress(more, BLOCK_BYTES)
+            out = member.decompress(data, BLOCK_BYTES)
         except _BROKEN as error:
             raise UnitFailed(unit, "file.corrupt", f"{codec}: {error} (after {made} bytes came out)") from None
         made += len(out)
-        if made > limits.max_bytes and made > limits.max_ratio * taken:
-            raise UnitFailed(
-                unit, "size.cap", f"{taken} bytes of {codec} gave {made} bytes: over max_expanded_bytes and max_ratio"
-            )
+        if made > limits.max_bytes and made > limits.max_ratio * raw.tell():
+            detail = f"{raw.tell()} bytes of {codec} gave {made} bytes: over max_expanded_bytes and max_ratio"
+            raise UnitFailed(unit, "size.cap", detail)
         if out:
             yield out
         if member.eof:
-            data, member, members = member.unused_data, None, members + 1
+            rest, member, members = member.unused_data, None, members + 1
+
+
+def _lead(raw: BinaryIO, data: bytes, *, padded: bool) -> bytes:
+    """Give `data`, with more of the file if a member's magic may lie in it, without the padding of tapes and devices."""
+    while True:
+        data = data.lstrip(b"\0") if padded else data
+        if len(data) >= _MAGIC_BYTES or not (more := raw.read(_CHUNK_BYTES)):
+            return data
+        data += more
 
 
 class Lines(NamedTuple):

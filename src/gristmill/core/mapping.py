@@ -258,8 +258,6 @@ def why_malformed(data: bytes, error: Exception) -> tuple[str, str]:
     Raises:
         Transient: the bytes are fine, memory was short (orjson says so with the same exception).
     """
-    if "memory" in str(error):
-        raise Transient(f"not enough memory to decode a record of {len(data)} bytes; run with fewer workers")
     try:
         text = data.decode()
     except UnicodeDecodeError as bad:
@@ -284,6 +282,8 @@ def why_malformed(data: bytes, error: Exception) -> tuple[str, str]:
         return "json.nan", "a number is too large for a 64-bit float"
     if stripped[end:].strip(" \t\r\n"):
         return "json.extra", f"more follows the value that ends at character {end}"
+    if "memory" in str(error):  # only now: orjson says it of deep nesting too
+        raise Transient(f"not enough memory to decode a record of {len(data)} bytes; run with fewer workers")
     return "json.syntax", "refused by the strict parser"
 
 

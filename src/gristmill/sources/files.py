@@ -21,7 +21,18 @@ import orjson
 import pyarrow as pa
 
 from gristmill.core.errors import ConfigError, SourceError, UnitFailed
-from gristmill.core.files import Expansion, Found, Local, codec_of, expand, line_range, local_path, plain, sample
+from gristmill.core.files import (
+    Expansion,
+    Found,
+    Listing,
+    Local,
+    codec_of,
+    expand,
+    line_range,
+    local_path,
+    plain,
+    sample,
+)
 from gristmill.core.mapping import Mapping, Rows
 from gristmill.core.source import Page, ReadContext, Source, SourcePlan, Split
 from gristmill.sources.formats import json, jsonl, parquet, text
@@ -112,7 +123,7 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def check(self, folder: Path) -> list[str]:
         """Give the problems a user can act on; no side effect."""
         try:
-            listing = Local(folder).list(self._globs)
+            listing = self._list(folder)
         except (ConfigError, SourceError) as error:
             return [str(error)]
         problems = [f'"{unit}": {code}: {detail}' for unit, code, detail in listing.failed[:5]]
@@ -124,10 +135,13 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def _nothing(self, folder: Path) -> str:
         shown = " or ".join(f'"{glob}"' for glob in self._globs)
-        plain_folder = next((g for g in self._globs if (folder / local_path(g)).is_dir()), None)
-        if plain_folder:
-            return f'path "{plain_folder}" is a folder; write "{plain_folder.rstrip("/")}/**/*" for all files below it'
         return f"no file matches {shown} below {folder}; fix the path, or set allow_empty: true if that is expected"
+
+    def _list(self, folder: Path) -> Listing:
+        for glob in self._globs:
+            if (folder / local_path(glob)).is_dir():
+                raise ConfigError(f'path "{glob}" is a folder; write "{glob.rstrip("/")}/**/*" for all files below it')
+        return Local(folder).list(self._globs)
 
     def plan(self, state: pa.Table | None, folder: Path) -> SourcePlan:
         """Compare the files there are with the committed unit table.
@@ -135,11 +149,11 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         A file that cannot be opened now is in `failed` only: neither listed, nor gone.
 
         Raises:
-            ConfigError: a path is not local.
+            ConfigError: a path is a folder or not local.
             SourceError: a folder cannot be listed, or no file is there (any more).
         """
         local = Local(folder)
-        listing = local.list(self._globs)
+        listing = self._list(folder)
         failed = list(listing.failed)
         pieces: list[_Piece] = []
         for found in listing.found:

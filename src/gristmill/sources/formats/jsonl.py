@@ -25,11 +25,11 @@ def read(blocks: Iterable[bytes], rows: Rows, start: int, max_record_bytes: int)
     for group in lines(blocks, start, max_record_bytes):
         at = group.start
         if not group.lines:
-            rows.reject("size.cap", at, f"a line of {group.end - at} bytes, over max_record_bytes", group.end - at)
+            _too_long(rows, at, group.end)
         for line in group.lines:
             size = len(line)
             if size > max_record_bytes:
-                rows.reject("size.cap", at, f"a line of {size} bytes, over max_record_bytes", size)
+                _too_long(rows, at, min(at + size + 1, group.end))
             else:
                 try:
                     add(loads(line if at else line.removeprefix(_BOM)), at, size)
@@ -52,3 +52,7 @@ def read(blocks: Iterable[bytes], rows: Rows, start: int, max_record_bytes: int)
 
 def _place(why: tuple[str, str], at: int) -> tuple[str, int, str]:
     return why[0], at, why[1]
+
+
+def _too_long(rows: Rows, at: int, end: int) -> None:
+    rows.reject("size.cap", at, f"a line of {end - at} bytes, over max_record_bytes", end - at)

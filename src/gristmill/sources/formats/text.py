@@ -45,11 +45,11 @@ def read_lines(blocks: Iterable[bytes], rows: Rows, start: int, max_record_bytes
     for group in lines(blocks, start, max_record_bytes):
         at = group.start
         if not group.lines:
-            rows.reject("size.cap", at, f"a line of {group.end - at} bytes, over max_record_bytes", group.end - at)
+            _too_long(rows, at, group.end)
         for line in group.lines:
             bare = (line if at else line.removeprefix(_BOM)).removesuffix(b"\r")
             if len(line) > max_record_bytes:
-                rows.reject("size.cap", at, f"a line of {len(line)} bytes, over max_record_bytes", len(line))
+                _too_long(rows, at, min(at + len(line) + 1, group.end))
             elif bare and not bare.isspace():
                 _add(rows, bare, at, len(line))
             at += len(line) + 1
@@ -69,3 +69,7 @@ def _add(rows: Rows, data: bytes, at: int, size: int) -> None:
         rows.reject("text.encoding", at, f"not UTF-8 at byte {error.start} of {size}", size)
     else:
         rows.add({"text": text}, at, size)
+
+
+def _too_long(rows: Rows, at: int, end: int) -> None:
+    rows.reject("size.cap", at, f"a line of {end - at} bytes, over max_record_bytes", end - at)

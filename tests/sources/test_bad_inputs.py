@@ -1,0 +1,292 @@
+"""Every bad input we know of, and the word it must get."""
+
+import gzip
+import io
+import os
+import socket
+import struct
+import sys
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+GOOD = b'{"text": "good"}'
+DEEP = b'{"text": "t", "a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+CHECKED = {zstd.CompressionParameter.checksum_flag: 1}
+LINES = b"".join(b'{"text": "line %d", "n": %d}\n' % (i, i * i) for i in range(20_000))
+GZ = gzip.compress(LINES, mtime=0)
+ZST = zstd.compress(LINES, options=CHECKED)
+SKIPPABLE = b"\x53\x2a\x4d\x18" + struct.pack("<I", 5) + b"hello"
+
+
+def flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :]
+
+
+def parquet_bytes(**options) -> bytes:
+    out = io.BytesIO()
+    table = pa.table({"text": [f"row {i}" * 20 for i in range(1000)], "n": range(1000)})
+    pq.write_table(table, out, write_page_checksum=True, row_group_size=250, **options)
+    return out.getvalue()
+
+
+PARQUET = parquet_bytes()
+
+# name of the case: (a piece that should be one record, its code)
+PIECES = {
+    "cut string": (b'{"text": "t', "json.syntax"),
+    "trailing comma": (b'{"text": "t",}', "json.syntax"),
+    "single quotes": (b"{'text': 't'}", "json.syntax"),
+    "raw control character": (b'{"text": "a\tb"}', "json.syntax"),
+    "bad escape": (rb'{"text": "\x41"}', "json.syntax"),
+    "a word": (b"hello", "json.syntax"),
+    "lone carriage return inside": (b'{"text": "a\rb"}', "json.syntax"),
+    "invalid UTF-8": (b'{"text": "\xff"}', "text.encoding"),
+    "overlong UTF-8": (b'{"text": "\xc0\x80"}', "text.encoding"),
+    "surrogate bytes": (b'{"text": "\xed\xa0\x80"}', "text.encoding"),
+    "latin-1": ('{"text": "caf\xe9"}'.encode("latin-1"), "text.encoding"),
+    "lone high surrogate": (rb'{"text": "\ud800"}', "text.surrogate"),
+    "lone low surrogate": (rb'{"text": "t", "a": "\udc00"}', "text.surrogate"),
+    "surrogate in a key": (rb'{"text": "t", "\ud800": 1}', "text.surrogate"),
+    "NaN": (b'{"text": "t", "a": NaN}', "json.nan"),
+    "Infinity": (b'{"text": "t", "a": -Infinity}', "json.nan"),
+    "1e999": (b'{"text": "t", "a": 1e999}', "json.nan"),
+    "5000 digits": (b'{"text": "t", "a": ' + b"9" * 5000 + b"}", "json.nan"),
+    "100,000 levels": (DEEP, "json.depth"),
+    "100,000 open brackets": (b'{"text": "t", "a": ' + b"[" * 100_000, "json.depth"),
+    "300 levels": (b'{"text": "t", "a": ' + b"[" * 300 + b"]" * 300 + b"}", "json.depth"),
+    "an array": (b"[1, 2]", "json.not_object"),
+    "a string": (b'"text"', "json.not_object"),
+    "a number": (b"12", "json.not_object"),
+    "null": (b"null", "json.not_object"),
+    "no text": (b'{"body": "t"}', "field.missing"),
+    "null text": (b'{"text": null}', "field.missing"),
+    "number as text": (b'{"text": 5}', "field.type"),
+    "list as text": (b'{"text": ["a"]}', "field.type"),
+}
+ONLY_LINES = {
+    "two values": (GOOD + GOOD, "json.extra"),
+    "two values with a comma": (GOOD + b"," + GOOD, "json.extra"),
+    "word after the value": (GOOD + b" x", "json.extra"),
+    "BOM on a later line": (b"\xef\xbb\xbf" + GOOD, "json.syntax"),
+    "too long": (b'{"text": "' + b"x" * 300_000 + b'"}', "size.cap"),
+}
+
+
+@pytest.mark.parametrize(("piece", "code"), [*PIECES.values(), *ONLY_LINES.values()], ids=[*PIECES, *ONLY_LINES])
+def test_bad_line_is_one_reject_and_its_neighbours_are_read(read, piece, code):
+    data = GOOD + b"\n" + piece + b"\r\n\n" + GOOD
+    out = read({"a.jsonl": data}, max_record_bytes=250_000)
+    assert out.rejects == [(code, f"a.jsonl#{len(GOOD) + 1}")]
+    assert [row["origin"] for row in out.rows] == ["a.jsonl#0", f"a.jsonl#{len(data) - len(GOOD)}"]
+    assert out.bytes_in["a.jsonl"] == len(data)
+    assert not out.failed
+
+
+BALANCED = {name: case for name, case in PIECES.items() if name not in {"cut string", "100,000 open brackets"}}
+
+
+@pytest.mark.parametrize(("piece", "code"), BALANCED.values(), ids=BALANCED)
+def test_bad_element_is_one_reject_and_its_neighbours_are_read(read, piece, code):
+    data = b"[" + GOOD + b", " + piece + b",\n" + GOOD + b"]\n"
+    out = read({"a.json": data})
+    assert out.rejects == [(code, f"a.json#{len(GOOD) + 3}")]
+    assert [row["origin"] for row in out.rows] == ["a.json#1", f"a.json#{len(data) - len(GOOD) - 2}"]
+    assert out.bytes_in["a.json"] == len(data)
+
+
+ELEMENTS = {
+    "trailing comma": (b"[%s,]" % GOOD, 1, ["json.syntax"]),
+    "double comma": (b"[%s,,%s]" % (GOOD, GOOD), 2, ["json.syntax"]),
+    "only a comma": (b"[,]", 0, ["json.syntax", "json.syntax"]),
+    "crossed brackets": (b'[{"text": [}, %s]' % GOOD, 0, None),
+    "empty array": (b" [ ] ", 0, []),
+    "nothing but spaces": (b" \n\n ", 0, []),
+    "only a BOM": (b"\xef\xbb\xbf", 0, []),
+    "half a BOM": (b"\xef\xbb", 0, ["text.encoding"]),
+    "one object over lines": (b'{\n"text":\n"t"}\n', 1, []),
+    "values one after the other": (GOOD + GOOD + b"\n\n" + GOOD, 3, []),
+    "stray closing bracket": (GOOD + b"}" + GOOD + GOOD, 3, ["json.syntax"]),
+    "junk after the last value": (GOOD + b" x ", 1, ["json.syntax"]),
+    "brackets and escapes in strings": (rb'[{"text": "]}\\\"[{,"}, {"text": "\\"}]', 2, []),
+    "too long an element": (b'[%s, {"text": "%s"}, %s]' % (GOOD, b"x" * 3_000_000, GOOD), 2, ["size.cap"]),
+    "too long a scalar": (b"[%s, %s]" % (GOOD, b"1" * 3_000_000), 1, ["size.cap"]),
+}
+
+
+@pytest.mark.parametrize(("data", "rows", "codes"), ELEMENTS.values(), ids=ELEMENTS)
+def test_json_file(read, data, rows, codes):
+    out = read({"a.json": data}, format="json", max_record_bytes=2_000_000)
+    if codes is None:
+        assert out.failed == {"a.json": ("file.truncated", True)}
+    else:
+        assert not out.failed
+        assert (len(out.rows), [code for code, _ in out.rejects]) == (rows, codes)
+        assert out.bytes_in["a.json"] == len(data)
+
+
+UNITS = {
+    "array cut in a string": ({"a.json": b"[" + GOOD + b', {"te'}, "file.truncated"),
+    "array cut after an element": ({"a.json": b"[" + GOOD + b","}, "file.truncated"),
+    "array cut before its bracket": ({"a.json": b"[" + GOOD}, "file.truncated"),
+    "object cut": ({"a.json": b'{\n"text": "a'}, "file.truncated"),
+    "second value cut": ({"a.json": GOOD + b'{"text": ['}, "file.truncated"),
+    "array closed by a brace": ({"a.json": b"[" + GOOD + b"}"}, "json.syntax"),
+    "garbage after the array": ({"a.json": b"[" + GOOD + b"] x"}, "file.trailing"),
+    "two arrays": ({"a.json": b"[" + GOOD + b"][" + GOOD + b"]"}, "file.trailing"),
+    "UTF-16 JSON lines": ({"a.jsonl": GOOD.decode().encode("utf-16")}, "text.encoding"),
+    "UTF-16 JSON": ({"a.json": GOOD.decode().encode("utf-16-be")}, None),
+    "gzip cut": ({"a.jsonl.gz": GZ[:-1]}, "file.truncated"),
+    "gzip cut in the middle": ({"a.jsonl.gz": GZ[: len(GZ) // 2]}, "file.truncated"),
+    "gzip cut in the header": ({"a.jsonl.gz": GZ[:5]}, "file.truncated"),
+    "second gzip member cut": ({"a.jsonl.gz": GZ + GZ[:-3]}, "file.truncated"),
+    "second gzip member is one byte": ({"a.jsonl.gz": GZ + GZ[:1]}, "file.truncated"),
+    "gzip checksum": ({"a.jsonl.gz": flipped(GZ, len(GZ) - 6)}, "file.corrupt"),
+    "gzip length": ({"a.jsonl.gz": flipped(GZ, len(GZ) - 3)}, "file.corrupt"),
+    "gzip trailing": ({"a.jsonl.gz": GZ + b"garbage"}, "file.trailing"),
+    "gzip padded, then garbage": ({"a.jsonl.gz": GZ + bytes(300_000) + b"x"}, "file.trailing"),
+    "zstd cut": ({"a.jsonl.zst": ZST[:-1]}, "file.truncated"),
+    "zstd cut in the middle": ({"a.jsonl.zst": ZST[: len(ZST) // 2]}, "file.truncated"),
+    "zstd cut in the magic": ({"a.jsonl.zst": ZST + ZST[:3]}, "file.truncated"),
+    "second zstd frame cut": ({"a.jsonl.zst": ZST + ZST[:-3]}, "file.truncated"),
+    "zstd checksum": ({"a.jsonl.zst": flipped(ZST, len(ZST) - 1)}, "file.corrupt"),
+    "zstd flip": ({"a.jsonl.zst": flipped(ZST, len(ZST) // 2)}, "file.corrupt"),
+    "zstd trailing": ({"a.jsonl.zst": ZST + b"garbage"}, "file.trailing"),
+    "zstd window of 2 GiB": ({"a.jsonl.zst": b"\x28\xb5\x2f\xfd\x00\xa8" + bytes(20)}, "file.corrupt"),
+    "Parquet cut": ({"a.parquet": PARQUET[:-100]}, "file.corrupt"),
+    "Parquet magic only": ({"a.parquet": b"PAR1"}, "file.corrupt"),
+    "Parquet without head": ({"a.parquet": PARQUET[4:20]}, "file.corrupt"),
+    "Parquet footer length": ({"a.parquet": flipped(PARQUET, len(PARQUET) - 7)}, "file.corrupt"),
+    "Parquet page": ({"a.parquet": flipped(PARQUET, 3000)}, "file.corrupt"),
+    "Parquet in gzip": ({"a.parquet.gz": gzip.compress(PARQUET)}, "file.unsupported"),
+}
+
+
+@pytest.mark.parametrize(("files", "code"), UNITS.values(), ids=UNITS)
+def test_damaged_file_fails_as_a_whole(read, files, code):
+    out = read(files)
+    if code is None:  # more than one answer is right, silence is not
+        assert out.failed or out.rejects
+    else:
+        assert out.failed == {next(iter(files)): (code, True)}
+        assert not out.rows
+
+
+FINE = {
+    "gzip members": {"a.jsonl.gz": GZ + gzip.compress(b"") + GZ},
+    "gzip padding": {"a.jsonl.gz": GZ + bytes(300_000) + GZ + bytes(7)},
+    "zstd frames": {"a.jsonl.zst": SKIPPABLE + ZST + SKIPPABLE + SKIPPABLE + ZST + SKIPPABLE},
+    "BOM": {"a.jsonl": b"\xef\xbb\xbf" + LINES + LINES},
+    "no final newline": {"a.jsonl": (LINES + LINES)[:-1]},
+    "CRLF": {"a.jsonl": (LINES + LINES).replace(b"\n", b"\r\n")},
+    "array": {"a.json": b"[" + (LINES + LINES).strip().replace(b"\n", b",\n") + b"]"},
+    "values in a row": {"a.json": (LINES + LINES).replace(b"\n", b"")},
+    "JSON lines called .json": {"a.json": LINES + LINES},
+    "no extension": {"a": LINES + LINES},
+    "tiny gzip members": {"a.jsonl.gz": b"".join(map(gzip.compress, (LINES + LINES).splitlines(keepends=True)))},
+}
+
+
+@pytest.mark.parametrize("files", FINE.values(), ids=FINE)
+def test_odd_but_right_files_are_read_whole(read, files):
+    out = read(files)
+    assert not out.failed
+    assert not out.rejects
+    assert not out.warnings
+    assert len(out.rows) == 40_000
+    assert out.rows[20_007]["text"] == "line 7"
+    assert orjson.loads(out.rows[20_007]["meta"]) == {"n": 49}
+
+
+LIARS = {
+    "plain called .gz": {"a.jsonl.gz": LINES},
+    "gzip without extension": {"a.jsonl": GZ},
+    "zstd called .gz": {"a.jsonl.gz": ZST},
+    "array called .jsonl": {"a.jsonl": b"[" + LINES.strip().replace(b"\n", b",\n") + b"]"},
+    "lines called .parquet": {"a.parquet": LINES},
+    "zstd called .json.gz": {"a.json.gz": zstd.compress(b"[" + LINES.strip().replace(b"\n", b",\n") + b"]")},
+}
+
+
+@pytest.mark.parametrize("files", LIARS.values(), ids=LIARS)
+def test_content_decides_and_a_lying_extension_is_counted(read, files):
+    out = read(files)
+    assert len(out.rows) == 20_000
+    assert out.warnings == {"file.extension": 1}
+    assert not out.failed
+
+
+TEXTS = {
+    "plain": (b"one\r\ntwo", ["one\r\ntwo"], []),
+    "BOM": (b"\xef\xbb\xbfone", ["one"], []),
+    "bracket first": (b"[link](there) and on", ["[link](there) and on"], []),
+    "Latin-1": (b"caf\xe9", [], ["text.encoding"]),
+    "UTF-16": ("hello".encode("utf-16"), [], ["text.encoding"]),
+    "binary": (b"\x7fELF\x00\x01", [], ["type.mismatch"]),
+    "late NUL": (b"x" * 10_000 + b"\0", ["x" * 10_000], []),
+    "too big": (b"x" * 2_000_000, [], ["size.cap"]),
+    "blank": (b"\n", ["\n"], []),
+}
+
+
+@pytest.mark.parametrize(("data", "texts", "codes"), TEXTS.values(), ids=TEXTS)
+def test_text_file_is_one_record(read, data, texts, codes):
+    out = read({"a.md": data}, max_record_bytes=1_000_000, id="nothing here has fields")
+    assert [row["text"] for row in out.rows] == texts
+    assert [code for code, _ in out.rejects] == codes
+    assert all(row["origin"] == "a.md#0" and row["key"] is None and row["meta"] is None for row in out.rows)
+    assert out.bytes_in["a.md"] == len(data)
+
+
+def test_text_lines_are_records_with_their_offsets(read):
+    out = read(
+        {"a.txt": b"\xef\xbb\xbfone\r\n\n  \ntw\xffo\nthree" + b"x" * 100 + b"\nfour"}, lines=True, max_record_bytes=50
+    )
+    assert [(row["text"], row["origin"]) for row in out.rows] == [("one", "a.txt#0"), ("four", "a.txt#123")]
+    assert out.rejects == [("text.encoding", "a.txt#12"), ("size.cap", "a.txt#17")]
+    assert out.bytes_in["a.txt"] == 127
+
+
+@pytest.mark.parametrize("pack", [lambda d: gzip.compress(d, 9), lambda d: zstd.compress(d, 19)], ids=["gzip", "zstd"])
+def test_bomb_is_stopped_and_an_honest_ratio_is_not(read, pack):
+    bomb = pack(bytes(30_000_000))
+    out = read({"bomb.jsonl": bomb}, max_expanded_bytes=10_000_000, format="jsonl")
+    assert out.failed == {"bomb.jsonl": ("size.cap", True)}
+    out = read({"bomb.jsonl": bomb}, max_expanded_bytes=10_000_000, max_ratio=100_000, format="jsonl")
+    assert not out.failed
+    assert out.bytes_in["bomb.jsonl"] == 30_000_000
+
+
+def test_special_files_are_named_and_never_opened(read, tmp_path):
+    (tmp_path / "dangling.jsonl").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    (tmp_path / "folder.jsonl").mkdir()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.path.relpath(tmp_path / "socket.jsonl"))
+        out = read({"good.jsonl": GOOD}, path="*.jsonl")
+    unreadable = ("file.unreadable", False)
+    names = ["dangling.jsonl", "folder.jsonl", "pipe.jsonl", "socket.jsonl"]
+    assert out.failed == dict.fromkeys(names, unreadable)
+    assert len(out.rows) == 1
+
+
+def test_odd_names_are_read_and_impossible_ones_are_named(read, tmp_path):
+    odd = ["new\nline.jsonl", "100%.jsonl", "%41.jsonl", "a..b.jsonl", "a#1.jsonl", " .jsonl", "[1].jsonl", "ü/x.jsonl"]
+    (tmp_path / os.fsdecode(b"\xff.jsonl")).write_bytes(GOOD)
+    out = read(dict.fromkeys(odd, GOOD), path="**/*.jsonl")
+    assert sorted(row["origin"] for row in out.rows) == sorted(f"{name}#0" for name in odd)
+    assert out.failed == {"\\xff.jsonl": ("file.name", False)}
+
+
+def test_empty_files_are_listed_and_counted(read):
+    out = read({"a.jsonl": b"", "b.parquet": b"", "c.txt": b"", "d.jsonl": GOOD})
+    assert out.warnings == {"file.empty": 3}
+    assert out.plan.listing["unit"].to_pylist() == ["a.jsonl", "b.parquet", "c.txt", "d.jsonl"]
+    assert len(out.rows) == 1
