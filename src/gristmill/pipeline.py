@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import msgspec
 
@@ -19,7 +20,7 @@ from gristmill.core.errors import ConfigError, GateRefused, GristmillError, Stop
 from gristmill.core.export import Export
 from gristmill.core.source import Source
 from gristmill.core.step import Step
-from gristmill.engine import bind, changes, config, exports, plan
+from gristmill.engine import bind, changes, config, exports, plan, seams
 from gristmill.engine.drive import Driver, Executor, places_of
 from gristmill.engine.executors.inline import Inline
 from gristmill.engine.report import Report, error_entry
@@ -115,6 +116,37 @@ class Pipeline:
             except Exception as error:
                 self._report_failure(error)
                 raise
+
+    def stage_plan(self, *, wait_s: float = 0.0) -> dict[str, Any]:
+        """Claim and freeze the next run for a scheduler (`engine.seams`)."""
+        found = changes.problems(self.config)
+        if found:
+            raise ConfigError(*found)
+        return seams.plan_stage(self.config, Options(overrides=self.overrides, wait_s=wait_s))
+
+    def stage_work(
+        self, seq: int, stage: str, part: int = 1, parts: int = 1, events: Events | None = None
+    ) -> dict[str, Any]:
+        """Do a part of one phase of a planned run (`engine.seams`)."""
+        return seams.work_stage(
+            self.config, Options(overrides=self.overrides), seq, stage, part, parts, events or Silent()
+        )
+
+    def stage_commit(
+        self, seq: int, *, workers: int | None = None, accept_gate: Sequence[str] = (), why: str = ""
+    ) -> Report:
+        """Do what is left of a planned run, judge it and publish it.
+
+        Raises:
+            ConfigError: run `seq` is not the open one.
+        """
+        head = snapshot.head_seq(self.layout)
+        dead = claim.unfinished(self.layout, head, changes.fingerprint(self.config))
+        if dead is None or dead.seq != seq:
+            raise ConfigError(
+                f"run {seq} is not open under this config (newest snapshot: {head}); run `gristmill stage plan`"
+            )
+        return self.run(workers=workers, accept_gate=accept_gate, why=why)
 
     def _report_failure(self, error: Exception) -> None:
         """Leave a report of a run that failed for good, so that the next one starts afresh."""

@@ -19,6 +19,7 @@ from gristmill.core.failpoints import failpoint
 from gristmill.core.step import GlobalStep
 from gristmill.engine import changes, exports, gate, merge, plan
 from gristmill.engine.gate import Quality
+from gristmill.engine.phases import Results, units_of
 from gristmill.engine.plan import Plan
 from gristmill.engine.report import error_entry
 from gristmill.engine.sides import QUARANTINE_SCHEMA, SideWriter
@@ -56,17 +57,16 @@ class Candidate(msgspec.Struct, frozen=True):
         }
 
 
-def build(
-    work: Work,
-    planned: Plan,
-    units: dict[str, list[UnitRead]],
-    results: list[TaskResult],
-    merged: list[TaskResult],
-    rewritten: list[TaskResult],
-    tombstones: list[str],
-) -> Candidate:
-    """Gather what a run made. `results`: of read and stage tasks; `merged`: of barriers; `rewritten`: of withdrawals."""
+def build(work: Work, planned: Plan, done: Results, tombstones: list[str]) -> Candidate:
+    """Gather what the phases of a run made."""
     head, layout = work.parent, work.layout
+    results = [
+        result for name, phase in done.items() if name == "read" or name.startswith("stage-") for result in phase
+    ]
+    merged = [
+        result for name, phase in done.items() if name == "identity" or name.startswith("merge-") for result in phase
+    ]
+    rewritten = done["withdraw"]
     sources = {bound.name: plan.source_rejects(planned, bound.name) for bound in work.config.sources}
     _write_failed(work, planned)
     steps: dict[str, StepCounts] = {}
@@ -89,7 +89,7 @@ def build(
     ordered = _steps(work, steps, total)
     quality = _quality(work, steps)
     removed = _withdrawn_ords(work, rewritten)
-    states = _states(work, planned, units)
+    states = _states(work, planned, units_of(done))
     failpoint("state.written")
     exported = {
         bound.name: exports.next_state(bound, layout, head, shards, removed, work.seq) for bound in work.config.exports

@@ -217,8 +217,8 @@ class Flow:
         hit = np.isin(batch.ords, poison)
         if not hit.any():
             return batch
-        words = np.where(hit, "crash.worker", None)
-        return self._settle(bound, Batch(batch.rows, pa.array(words.tolist(), pa.string())), None)
+        words = ["crash.worker" if poisoned else None for poisoned in hit.tolist()]
+        return self._settle(bound, Batch(batch.rows, pa.array(words, pa.string())), None)
 
 
 def _apply(step: Any, batch: Batch) -> tuple[Batch, pa.Array | None]:

@@ -13,9 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
-from gristmill.core.batch import Int64s
 from gristmill.core.counts import Counts, StepCounts
 from gristmill.core.errors import ConfigError, GateRefused, TooManyErrors
 from gristmill.core.failpoints import failpoint
@@ -23,12 +21,13 @@ from gristmill.core.step import GlobalStep
 from gristmill.engine import changes, exports, gate, merge, plan
 from gristmill.engine.candidate import Candidate, build, publish
 from gristmill.engine.drive import Driver, Executor
+from gristmill.engine.phases import Phases, Results
 from gristmill.engine.plan import Plan
 from gristmill.engine.report import Report, error_entry
 from gristmill.engine.settings import PipelineConfig
-from gristmill.engine.work import Job, Setup, TaskResult, UnitRead, Work
+from gristmill.engine.work import Setup, Work
 from gristmill.observe.events import Events
-from gristmill.store import claim, disk, index, snapshot
+from gristmill.store import claim, disk, snapshot
 from gristmill.store.layout import Layout
 from gristmill.store.snapshot import Manifest
 
@@ -64,7 +63,6 @@ def run(config: PipelineConfig, options: Options, events: Events, make: MakeExec
     fingerprint = changes.fingerprint(config)
     with claim.DatasetLock(layout, options.wait_s):
         head = snapshot.head(layout)
-        _check_indexes(config, head)
         report: Report | None = None
         dead = claim.unfinished(layout, head.seq, fingerprint)
         if dead is not None:
@@ -75,16 +73,25 @@ def run(config: PipelineConfig, options: Options, events: Events, make: MakeExec
             report = _Run(config, options, events, make, head, frozen, resumed=True).go()
             head = snapshot.head(layout)
         _finish(config, layout, head, options, events, make)
-        drafted = plan.draft(config, layout, head)
-        if drafted.empty:
+        frozen = claim_next(config, layout, head, fingerprint)
+        if frozen is None:
             return report or _nothing_new(config, layout, head)
-        snapshot.create_table(layout)
-        taken = claim.take_seq(layout, head.seq, fingerprint)
-        failpoint("claim.created")
-        code = plan.code_fingerprint(Path(__file__).parent.parent)
-        frozen = plan.freeze(drafted, layout, head, taken.seq, fingerprint, code)
-        failpoint("plan.written")
         return _Run(config, options, events, make, head, frozen, resumed=False).go()
+
+
+def claim_next(config: PipelineConfig, layout: Layout, head: Manifest, fingerprint: str) -> Plan | None:
+    """Plan the next run, claim a number for it and freeze the plan; None if nothing is new. The lock is held."""
+    _check_indexes(config, head)
+    drafted = plan.draft(config, layout, head)
+    if drafted.empty:
+        return None
+    snapshot.create_table(layout)
+    taken = claim.take_seq(layout, head.seq, fingerprint)
+    failpoint("claim.created")
+    code = plan.code_fingerprint(Path(__file__).parent.parent)
+    frozen = plan.freeze(drafted, layout, head, taken.seq, fingerprint, code)
+    failpoint("plan.written")
+    return frozen
 
 
 def _check_indexes(config: PipelineConfig, head: Manifest) -> None:
@@ -185,59 +192,22 @@ class _Run:
             self.driver.executor.close()
 
     def _go(self) -> Report:
-        reads = self.driver.run("read", self.plan.tasks)
-        self._check_errors(reads)
-        units: dict[str, list[UnitRead]] = {}
-        for result in reads:
-            units.setdefault(result.source, []).extend(result.units)
-        results = list(reads)
-        merged = self._identity(units)
-        withdrawn = merge.load_withdrawn(self.work)[0]
-        tombstones = [index.write_tombstones(self.layout, self.seq, withdrawn)] if len(withdrawn) else []
-        for stage in range(self.work.stages - 1):
-            merged += self._merge(stage)
-            staged = self.driver.run(f"stage {stage + 1}", [self._stage_job(job, stage + 1) for job in self.plan.tasks])
-            self._check_errors(reads, staged)
-            results += staged
-        rewritten = self.driver.run("withdraw", self._withdraw_jobs(withdrawn))
-        candidate = build(self.work, self.plan, units, results, merged, rewritten, tombstones)
-        return self._decide(candidate)
+        phases = Phases(self.work, self.plan)
+        results: Results = {}
+        for name in phases.makers:
+            results[name] = self.driver.run(name, phases.jobs(name, results))
+            if name == "read" or name.startswith("stage-"):
+                self._check_errors(results)
+        return self._decide(build(self.work, self.plan, results, phases.tombstones()))
 
-    def _identity(self, units: dict[str, list[UnitRead]]) -> list[TaskResult]:
-        retired = plan.retired(self.work, self.plan, units)
-        merge.save_retired(self.work, retired)
-        buckets = set(merge.buckets_seen(self.work, 0, ".ids.arrow"))
-        if len(retired.ranges):
-            buckets |= set(range(1 << merge.ID_BUCKET_BITS))
-        return self.driver.run("identity", [Job(f"ids-{b:04x}", "identity", bucket=b) for b in sorted(buckets)])
-
-    def _merge(self, stage: int) -> list[TaskResult]:
-        bound = self.work.barrier(stage)
-        if bound is None:
-            return []
-        buckets = merge.buckets_seen(self.work, stage, ".keys.arrow")
-        return self.driver.run(bound.name, [Job(f"m{stage}-{b:04x}", "merge", stage=stage, bucket=b) for b in buckets])
-
-    @staticmethod
-    def _stage_job(job: Job, stage: int) -> Job:
-        return msgspec.structs.replace(job, id=f"s{stage}-{job.number:06d}", kind="stage", stage=stage)
-
-    def _withdraw_jobs(self, withdrawn: Int64s) -> list[Job]:
-        jobs = []
-        for i, shard in enumerate(self.head.shards):
-            lo, hi = np.searchsorted(withdrawn, [shard.first_ord, shard.last_ord + 1])
-            if hi > lo:
-                jobs.append(Job(f"w-{i:06d}", "withdraw", shard=shard))
-        return jobs
-
-    def _check_errors(self, reads: list[TaskResult], staged: list[TaskResult] | None = None) -> None:
+    def _check_errors(self, results: Results) -> None:
         """Stop when steps raise on more than the allowed share of the records (a single one is always allowed)."""
-        failed = sum(result.step_errors for result in [*reads, *(staged or [])])
-        read = sum(result.counts.read for result in reads)
+        failed = sum(result.step_errors for done in results.values() for result in done)
+        read = sum(result.counts.read for result in results["read"])
         if failed > max(1, self.config.run.max_error_ratio * read):
             raise TooManyErrors(
-                f"steps raised on {failed} of {read} records, over max_error_ratio {self.config.run.max_error_ratio:g}; nothing is published. "
-                f"Look at runs/{self.seq}/quarantine for the step and type, mend the step, and run again"
+                f"steps raised on {failed} of {read} records, over max_error_ratio {self.config.run.max_error_ratio:g}; nothing is "
+                f"published. Look at runs/{self.seq}/quarantine for the step and type, mend the step, and run again"
             )
 
     def _decide(self, candidate: Candidate) -> Report:

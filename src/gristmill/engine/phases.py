@@ -1,0 +1,89 @@
+"""Phases: the passes and barriers of a run in their order, and the jobs of each.
+
+    read, identity, [merge-0], stage-1, [merge-1, stage-2, ...], withdraw
+
+Not here: doing jobs (`engine.task`), driving them (`engine.drive`). Invariants: the jobs of a phase follow from the
+frozen plan and the results of earlier phases alone; between two phases lies a barrier, inside one the order is free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import numpy as np
+
+from gristmill.engine import merge, plan
+from gristmill.engine.plan import Plan
+from gristmill.engine.work import Job, TaskResult, UnitRead, Work
+from gristmill.store import index, journal
+
+Results = dict[str, list[TaskResult]]
+
+
+class Phases:
+    """The phases of one planned run."""
+
+    def __init__(self, work: Work, planned: Plan) -> None:
+        self.work = work
+        self.plan = planned
+        self.makers: dict[str, Callable[[Results], list[Job]]] = {"read": self._read, "identity": self._identity}
+        for stage in range(work.stages - 1):
+            if work.barrier(stage) is not None:
+                self.makers[f"merge-{stage}"] = lambda _, stage=stage: self._merge(stage)
+            self.makers[f"stage-{stage + 1}"] = lambda _, stage=stage: self._stage(stage + 1)
+        self.makers["withdraw"] = lambda _: self._withdraw()
+
+    def jobs(self, phase: str, results: Results) -> list[Job]:
+        """Give the jobs of a phase, given the results of the phases before it."""
+        return self.makers[phase](results)
+
+    def journalled(self, phase: str, results: Results) -> list[TaskResult] | None:
+        """Give the results of a phase that is done, None if a job of it is not."""
+        found = [journal.find(self.work.layout, self.work.seq, job.id, TaskResult) for job in self.jobs(phase, results)]
+        return None if None in found else [result for result in found if result is not None]
+
+    def _read(self, _: Results) -> list[Job]:
+        return self.plan.tasks
+
+    def _identity(self, results: Results) -> list[Job]:
+        retired = plan.retired(self.work, self.plan, units_of(results))
+        merge.save_retired(self.work, retired)
+        buckets = set(merge.buckets_seen(self.work, 0, ".ids.arrow"))
+        if len(retired.ranges):
+            buckets |= set(range(1 << merge.ID_BUCKET_BITS))
+        return [Job(f"ids-{bucket:04x}", "identity", bucket=bucket) for bucket in sorted(buckets)]
+
+    def tombstones(self) -> list[str]:
+        """Write the ords this run withdraws, if any; give the files."""
+        withdrawn = merge.load_withdrawn(self.work)[0]
+        return [index.write_tombstones(self.work.layout, self.work.seq, withdrawn)] if len(withdrawn) else []
+
+    def _merge(self, stage: int) -> list[Job]:
+        if stage == 0:
+            self.tombstones()
+        buckets = merge.buckets_seen(self.work, stage, ".keys.arrow")
+        return [Job(f"m{stage}-{bucket:04x}", "merge", stage=stage, bucket=bucket) for bucket in buckets]
+
+    def _stage(self, stage: int) -> list[Job]:
+        return [
+            msgspec.structs.replace(job, id=f"s{stage}-{job.number:06d}", kind="stage", stage=stage)
+            for job in self.plan.tasks
+        ]
+
+    def _withdraw(self) -> list[Job]:
+        withdrawn = merge.load_withdrawn(self.work)[0]
+        jobs = []
+        for i, shard in enumerate(self.work.parent.shards):
+            lo, hi = np.searchsorted(withdrawn, [shard.first_ord, shard.last_ord + 1])
+            if hi > lo:
+                jobs.append(Job(f"w-{i:06d}", "withdraw", shard=shard))
+        return jobs
+
+
+def units_of(results: Results) -> dict[str, list[UnitRead]]:
+    """Give what became of each source's units."""
+    units: dict[str, list[UnitRead]] = {}
+    for result in results["read"]:
+        units.setdefault(result.source, []).extend(result.units)
+    return units
