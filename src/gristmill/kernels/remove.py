@@ -5,7 +5,7 @@ r"""Removal of control characters, web addresses and mail addresses.
 `emails` equals  re.sub(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+", "", t)
 
 Each looks for a byte that every match has (a lead byte; `:` or `.`; `@`), then to both sides of it, so text without
-one costs a scan. Source: the Unicode standard, chapter 23.1 and 23.7; the two expressions are this project's own.
+one costs a scan. Source: the Unicode standard, chapters 23.1 and 23.7; the two expressions are this project's own.
 
 Not here: replacing what is private (`steps.pii`). Invariant: linear also on hostile text (no byte is looked at more
 than a few times), never makes a row longer.

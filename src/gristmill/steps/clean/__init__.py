@@ -1,4 +1,4 @@
 """Cleaning: steps that change the text and keep every row.
 
-Not here: dropping (`steps.filter`), what is private (`steps.pii`). Invariant: cleaning twice is cleaning once.
+Not here: dropping (`steps.filter`), what is private (`steps.pii`). Invariant: same rows, same order, whatever the text.
 """

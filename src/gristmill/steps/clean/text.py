@@ -15,7 +15,8 @@ Cost: one pass an operation, most of them a scan where nothing changes; keep_cha
     one pass for both.
 Source: UAX #15 for normalisation; the rest is this project's own.
 
-Not here: what is private (`steps.pii`), markup (`sources`). Invariant: each operation is idempotent and linear.
+Not here: what is private (`steps.pii`), markup (`sources`). Invariant: each operation is linear, and doing it
+twice is doing it once (but for removed addresses: what stood around one may make another).
 """
 
 from __future__ import annotations

@@ -1,0 +1,58 @@
+"""The kernels' tests pass with index checks compiled in, and those checks are really there.
+
+A warm cache gives unchecked code whatever the variable says, so the checked runs have a cache of their own.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+OUT_OF_RANGE = """
+import numpy as np
+from gristmill.kernels.{module} import {function}
+{function}(np.frombuffer(b"abcdefgh", np.uint8), np.array([0, {end}], np.int32))
+"""
+
+
+@pytest.fixture(scope="module")
+def checked(request):
+    """Give an environment in which kernels are compiled with index checks."""
+    cache = request.config.cache.mkdir("numba-boundscheck")
+    return {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(cache)}
+
+
+def test_kernels_stay_in_bounds(checked):
+    """The kernels' own tests pass with index checks on."""
+    chosen = "plain_python or addresses or every_length or columns or idempotent or empty_rows or null_rows"
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        "-k",
+        chosen,
+        str(HERE),
+    ]
+    done = subprocess.run(command, env=checked, cwd=HERE.parents[1], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+@pytest.mark.parametrize(
+    ("module", "function"),
+    [("counts", "sizes"), ("hashing", "hash128"), ("remove", "controls"), ("remove", "emails"), ("lowercase", "lower")],
+)
+@pytest.mark.parametrize("end", [10, 16])
+def test_checks_are_on(checked, module, function, end):
+    """An offset past the data raises, whether it is read byte by byte or eight at once."""
+    code = OUT_OF_RANGE.format(module=module, function=function, end=end)
+    done = subprocess.run([sys.executable, "-c", code], env=checked, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "IndexError: index is out of bounds" in done.stderr
