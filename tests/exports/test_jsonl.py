@@ -154,7 +154,7 @@ def test_any_time_is_iso_8601(micros):
     assert ("." in clock) == (micros % 1_000_000 != 0)
 
 
-@pytest.mark.parametrize("size", range(1, 40))
+@pytest.mark.parametrize("size", [1, 7, 15, 31, 32, 33, 63, 64, 65, 80])
 @pytest.mark.parametrize("sign", ['"', "\\", "\n", "\x00", "é"])
 def test_a_special_character_at_any_place_of_a_word_is_seen(size, sign):
     texts = ["x" * at + sign + "y" * (size - at) for at in range(size)]

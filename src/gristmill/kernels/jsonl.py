@@ -4,7 +4,7 @@ Not here: which columns, in what order (`exports.jsonl`); compression (`core.jso
 A line is `{"key":value,...}` and a newline, the null values left out. Strings are escaped as orjson does (the two
 mandatory characters, the five short control escapes, `\u00xx` for the other controls; nothing else).
 Invariants: `measure` and `encode` agree to the byte; every byte written lies inside its own value (which is why the
-eight-byte stores in `_put_text` are safe: behind a hit at byte k follow at least 2 + (7 - k) more bytes).
+wide stores in `_put_text` are safe: from a hit at byte k on, at least 2 + (WIDTH - 1 - k) more bytes follow).
 Shapes: n rows; offsets int32 (n + 1) into data; valid bool (n); sizes, at int64 (n). All inputs are borrowed, read only.
 """
 
@@ -19,7 +19,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from gristmill.kernels.utf8 import READ_8, READ_32, READ_BOOL, Bytes, F, kernel, load64, store64
+from gristmill.kernels.utf8 import READ_8, READ_32, READ_BOOL, Bytes, F, kernel
 
 _TIMES = types.Array(types.int64, 1, "C", readonly=True)
 _OUT = types.uint8[::1]
@@ -27,11 +27,8 @@ _SIZES = types.int64[::1]
 _ENDS = types.int32[::1]
 
 
-_LOW7 = np.uint64(0x7F7F7F7F7F7F7F7F)
-_HIGH = np.uint64(0x8080808080808080)
-_TOP3 = np.uint64(0xE0E0E0E0E0E0E0E0)
-_QUOTES = np.uint64(0x2222222222222222)
-_BACKSLASHES = np.uint64(0x5C5C5C5C5C5C5C5C)
+WIDTH = 32  # bytes looked at in one go; LLVM makes two or four of it where registers are narrower
+_VECTOR = ir.VectorType(ir.IntType(8), WIDTH)
 _TIME_WIDTH = 30  # "+292277-01-09T04:00:54.775807Z" is the longest
 
 # For each byte: 0 as it is, 117 ('u') a \u00xx escape, else the letter after the backslash.
@@ -61,48 +58,100 @@ def _intrinsic(function: Callable[..., Any]) -> Any:
     return intrinsic(function)
 
 
+def _word(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [index]), _VECTOR.as_pointer())
+
+
+def _load(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+    word = builder.load(_word(context, builder, array_type, array, index))
+    word.align = 1
+    return word
+
+
+def _mark(builder: Any, word: Any, sign: str, byte: int) -> Any:
+    """Compare each byte of a word; one bit a byte."""
+    return builder.icmp_unsigned(sign, word, ir.Constant(_VECTOR, [byte] * WIDTH))
+
+
+def _bits(builder: Any, marks: Any) -> Any:
+    return builder.zext(builder.bitcast(marks, ir.IntType(WIDTH)), ir.IntType(64))
+
+
 @_intrinsic
-def _first(_typing: Any, _word: Any) -> Any:
-    """Count the zero bits below the lowest one of a word that is not 0."""
+def _hits_of(_typing: Any, array: Any, _index: Any) -> Any:
+    """Mark which of the `WIDTH` bytes at any place of a uint8 array must be escaped; the first byte is bit 0."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        word = _load(context, builder, signature.args[0], *args)
+        quotes = builder.or_(_mark(builder, word, "==", 34), _mark(builder, word, "==", 92))
+        return _bits(builder, builder.or_(quotes, _mark(builder, word, "<", 32)))
+
+    return types.uint64(array, types.int64), build
+
+
+@_intrinsic
+def _rare_of(_typing: Any, array: Any, _index: Any) -> Any:
+    """Mark which of the `WIDTH` bytes at any place of a uint8 array need the long escape."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        word = _load(context, builder, signature.args[0], *args)
+        marks = _mark(builder, word, "<", 32)
+        for byte in (8, 9, 10, 12, 13):
+            marks = builder.and_(marks, _mark(builder, word, "!=", byte))
+        return _bits(builder, marks)
+
+    return types.uint64(array, types.int64), build
+
+
+@_intrinsic
+def _move_word(_typing: Any, source: Any, _at: Any, target: Any, _to: Any) -> Any:
+    """Copy `WIDTH` bytes."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        word = _load(context, builder, signature.args[0], *args[:2])
+        builder.store(word, _word(context, builder, signature.args[2], *args[2:])).align = 1
+        return context.get_dummy_value()
+
+    return types.void(source, types.int64, target, types.int64), build
+
+
+@_intrinsic
+def _first(_typing: Any, _bits: Any) -> Any:
+    """Give the number of the lowest bit of a mask that is not 0."""
 
     def build(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
 
-    return types.uint64(types.uint64), build
+    return types.int64(types.uint64), build
 
 
 @_intrinsic
-def _ones(_typing: Any, _word: Any) -> Any:
-    """Count the one bits of a word."""
+def _count(_typing: Any, _bits: Any) -> Any:
+    """Count the bits of a mask."""
 
     def build(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return builder.ctpop(args[0])
 
-    return types.uint64(types.uint64), build
+    return types.int64(types.uint64), build
+
+
+# The last byte of a word is touched by index first, so `NUMBA_BOUNDSCHECK=1` sees words too.
+@_helper
+def _hits(data: Bytes, at: Any) -> Any:
+    _ = data[at + WIDTH - 1]
+    return _hits_of(data, at)
 
 
 @_helper
-def _count(word: Any) -> Any:
-    """Give how many bytes are marked, int64."""
-    return np.int64(_ones(word))
+def _rare(data: Bytes, at: Any) -> Any:
+    return _rare_of(data, at)
 
 
 @_helper
-def _first_byte(word: Any) -> Any:
-    """Give the number of the first marked byte, int64."""
-    return np.int64(_first(word) >> np.uint64(3))
-
-
-@_helper
-def _zeros(word: Any) -> Any:
-    """Mark the high bit of exactly those bytes of the word that are 0."""
-    return ~(((word & _LOW7) + _LOW7) | word) & _HIGH
-
-
-@_helper
-def _hits(word: Any) -> Any:
-    """Mark the high bit of exactly those bytes that must be escaped."""
-    return _zeros(word & _TOP3) | _zeros(word ^ _QUOTES) | _zeros(word ^ _BACKSLASHES)
+def _move(data: Bytes, at: Any, out: Bytes, to: Any) -> None:
+    _ = out[to + WIDTH - 1]
+    _move_word(data, at, out, to)
 
 
 @kernel(types.void, READ_8, READ_32, READ_BOOL, types.boolean, types.int64, _SIZES)
@@ -117,17 +166,9 @@ def _measure(  # noqa: PLR0917 (Numba: positions only)
         size = head + end - at
         if escape:
             size += 2
-            while at + 8 <= end:
-                word = load64(data, at)
-                found = _hits(word)
-                if found:
-                    size += _count(found)
-                    controls = _zeros(word & _TOP3)
-                    while controls:
-                        if _ESCAPES[data[at + _first_byte(controls)]] == 117:
-                            size += 4
-                        controls &= controls - np.uint64(1)
-                at += 8
+            while at + WIDTH <= end:
+                size += _count(_hits(data, at)) + 4 * _count(_rare(data, at))
+                at += WIDTH
             while at < end:
                 letter = _ESCAPES[data[at]]
                 if letter:
@@ -154,17 +195,16 @@ def _put_escape(byte: Any, out: Any, to: Any) -> Any:
 def _put_text(data: Any, at: Any, end: Any, out: Any, to: Any) -> Any:
     out[to] = 34
     to += 1
-    while at + 8 <= end:
-        word = load64(data, at)
-        store64(out, to, word)
-        found = _hits(word)
+    while at + WIDTH <= end:
+        found = _hits(data, at)
+        _move(data, at, out, to)
         if found:
-            clean = _first_byte(found)
+            clean = _first(found)
             to = _put_escape(data[at + clean], out, to + clean)
             at += clean + 1
         else:
-            at += 8
-            to += 8
+            at += WIDTH
+            to += WIDTH
     while at < end:
         byte = data[at]
         at += 1
