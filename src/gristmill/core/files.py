@@ -147,7 +147,7 @@ def _is_glob(text: str) -> bool:
 
 def _walk(head: str, parts: tuple[str, ...]) -> Iterator[tuple[str, bool]]:
     """Give each path that matches, and whether a folder of that name would be an odd thing to find."""
-    named = "**" not in parts and re.search(r"\S\\\.", parts[-1]) is not None  # it asks for an extension
+    named = "**" not in parts and re.search(r"[^:]\\\.", parts[-1]) is not None  # it asks for an extension
     todo: list[tuple[str, tuple[str, ...], tuple[tuple[int, int], ...]]] = [(head, parts, ())]
     while todo:
         folder, (part, *rest), above = todo.pop()

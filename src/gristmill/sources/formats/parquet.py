@@ -45,7 +45,7 @@ def read(
     """Read row groups [first, last), or all, of an open file of `size` bytes. limits: batch_bytes, max_record_bytes.
 
     Raises:
-        UnitFailed: file.corrupt, file.unsupported or field.missing; file.unreadable when memory or the disk failed.
+        UnitFailed: file.corrupt, file.unsupported, size.cap or field.missing; file.unreadable when memory or the disk failed.
     """
     try:
         file = pq.ParquetFile(raw, page_checksum_verification=True, pre_buffer=False)
@@ -64,6 +64,9 @@ def read(
     done = size * at // total if total else 0
     for group in range(first, last):
         begin = at
+        if footer.row_group(group).total_byte_size > limits[1] * max(counts[group], 1):
+            # The decoder has no limit of its own: this is the only moment to keep a bomb out of the memory.
+            raise UnitFailed(rows.unit, "size.cap", f"the rows of group {group} are over max_record_bytes on average")
         for batch in _batches(file, group, limits[0], rows.unit):
             row_bytes = batch.nbytes // max(batch.num_rows, 1)
             for record in _records(batch, rows.unit):
