@@ -12,7 +12,7 @@ import pytest
 from bench import results
 
 from gristmill.core import failpoints
-from gristmill.engine import config
+from gristmill.config import load as config
 
 ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src" / "gristmill"

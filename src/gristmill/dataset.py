@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
+from gristmill.audit import explain, verify
+from gristmill.audit.explain import Kind
+from gristmill.config.settings import PipelineConfig
 from gristmill.core.errors import ConfigError
-from gristmill.engine import explain, verify
-from gristmill.engine.explain import Kind
-from gristmill.engine.settings import PipelineConfig
 from gristmill.engine.table import read_shard
 from gristmill.store import claim, snapshot
 from gristmill.store.layout import Layout

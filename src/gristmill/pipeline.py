@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -16,16 +16,17 @@ from typing import Any
 
 import msgspec
 
+from gristmill.config import bind, changes, load
+from gristmill.config.settings import BoundExport, Gate, PipelineConfig, RunSettings
 from gristmill.core.errors import ConfigError, GateRefused, GristmillError, Stopped, Transient
 from gristmill.core.export import Export
-from gristmill.core.source import Source
-from gristmill.core.step import Step
-from gristmill.engine import bind, changes, config, exports, plan, seams
+from gristmill.core.source import BoundSource, Source
+from gristmill.core.step import BoundStep, Step
+from gristmill.engine import exports, plan, seams
 from gristmill.engine.drive import Driver, Executor, places_of
 from gristmill.engine.executors.inline import Inline
 from gristmill.engine.report import Report, error_entry
 from gristmill.engine.run import Options, run
-from gristmill.engine.settings import Gate, PipelineConfig, RunSettings
 from gristmill.engine.work import Setup, Work
 from gristmill.observe.events import Events, RunLog, Silent
 from gristmill.store import claim, disk, snapshot
@@ -43,9 +44,9 @@ class Pipeline:
     def __init__(
         self,
         dataset: str | Path,
-        sources: Sequence[Source],
-        steps: Sequence[Step | Callable[..., object]] = (),
-        exports: Sequence[Export] = (),
+        sources: Sequence[Source | BoundSource],
+        steps: Sequence[Step | BoundStep] = (),
+        exports: Sequence[Export | BoundExport] = (),
         *,
         require: Step | None = None,
         gate: Gate | None = None,
@@ -64,7 +65,7 @@ class Pipeline:
             ConfigError: with every problem and its place.
         """
         pipeline = cls.__new__(cls)
-        pipeline.config = config.load(Path(path) if path is not None else config.discover(Path.cwd()), overrides)
+        pipeline.config = load.load(Path(path) if path is not None else load.discover(Path.cwd()), overrides)
         pipeline.overrides = list(overrides)
         return pipeline
 

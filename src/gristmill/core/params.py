@@ -1,6 +1,6 @@
 """Typed construction: a plain mapping becomes a frozen struct, or every reason why not, each with its place.
 
-Not here: reading the file (`core.yamlfile`), finding the class (`core.find`), the layout of the config (`engine.config`).
+Not here: reading the file (`core.yamlfile`), finding the class (`core.find`), the layout of the config (`config.load`).
 Invariants: a struct is made only if the mapping has no problem at all; unknown keys never pass, whatever the struct
 says; a message never shows a value that came through a reference or stands under a key that holds a secret.
 """

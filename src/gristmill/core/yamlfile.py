@@ -1,6 +1,6 @@
 """A YAML file as plain values, with the line and column of every key and value in it.
 
-Not here: references such as `${env:NAME}` (`core.references`), what the values mean (`core.params`, `engine.config`).
+Not here: references such as `${env:NAME}` (`core.references`), what the values mean (`core.params`, `config.load`).
 YAML 1.2 core schema only; tags, anchors, aliases, merge keys and doubled keys are refused, size, depth and number of
 nodes are capped, so a hostile file costs a message and no more. Invariant: whatever the bytes are, the answer is a
 `Document` or a `ConfigError` with a place.

@@ -13,11 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gristmill.config import changes
 from gristmill.core.batch import Int64s
 from gristmill.core.counts import Counts, StepCounts, add_into
 from gristmill.core.failpoints import failpoint
 from gristmill.core.step import GlobalStep
-from gristmill.engine import changes, exports, gate, merge, plan
+from gristmill.engine import exports, gate, merge, plan
 from gristmill.engine.gate import Quality
 from gristmill.engine.phases import Results, units_of
 from gristmill.engine.plan import Plan

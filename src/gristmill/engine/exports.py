@@ -15,12 +15,12 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from gristmill.config.settings import BoundExport, PipelineConfig
 from gristmill.core import export as ledgers
 from gristmill.core.batch import Int64s
 from gristmill.core.errors import ConfigError
 from gristmill.core.export import Chunk, Export, ExportManifest, Ledger, Rows, Written
 from gristmill.core.failpoints import failpoint
-from gristmill.engine.settings import BoundExport, PipelineConfig
 from gristmill.engine.table import read_shard
 from gristmill.engine.work import Job, TaskResult, Work
 from gristmill.store import disk

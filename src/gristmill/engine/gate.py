@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from gristmill.config.settings import Gate
 from gristmill.core.counts import Counts
 from gristmill.core.errors import UnbalancedError
-from gristmill.engine.settings import Gate
 
 # Hashes held at once while counting equal texts: 16 bytes each.
 COUNTED_AT_ONCE = 1 << 24

@@ -65,7 +65,8 @@ def unique_keys(k0: UInt64s, k1: UInt64s) -> UInt64s:
     keys = np.stack([k0[by], k1[by]], axis=1)
     if len(keys) == 0:
         return keys
-    return keys[np.concatenate([[True], (keys[1:] != keys[:-1]).any(axis=1)])]
+    distinct: UInt64s = keys[np.concatenate([[True], (keys[1:] != keys[:-1]).any(axis=1)])]
+    return distinct
 
 
 def resolve(arrived: pa.Table, known: Known, ranges: Int64s, units: UInt64s, seqs: Int64s) -> Outcome:
@@ -75,7 +76,8 @@ def resolve(arrived: pa.Table, known: Known, ranges: Int64s, units: UInt64s, seq
         arrived: (k0, k1, h0, h1, ord, unit, fresh) of this run's records.
         known: the parent's id index.
         ranges: ord ranges (int64 (n, 2), half-open, sorted) of units read again or gone: their ids may have gone.
-        units, seqs: the live units that are not read again (uint64, sorted), and the run that last read each.
+        units: the live units that are not read again (uint64, sorted).
+        seqs: the run that last read each of `units` (int64).
     """
     new = _Entries(arrived)
     lived = _Entries(known.entries_between(ranges))

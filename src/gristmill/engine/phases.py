@@ -9,6 +9,7 @@ frozen plan and the results of earlier phases alone; between two phases lies a b
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -30,9 +31,9 @@ class Phases:
         self.makers: dict[str, Callable[[Results], list[Job]]] = {"read": self._read, "identity": self._identity}
         for stage in range(work.stages - 1):
             if work.barrier(stage) is not None:
-                self.makers[f"merge-{stage}"] = lambda _, stage=stage: self._merge(stage)
-            self.makers[f"stage-{stage + 1}"] = lambda _, stage=stage: self._stage(stage + 1)
-        self.makers["withdraw"] = lambda _: self._withdraw()
+                self.makers[f"merge-{stage}"] = partial(self._merge, stage)
+            self.makers[f"stage-{stage + 1}"] = partial(self._stage, stage + 1)
+        self.makers["withdraw"] = self._withdraw
 
     def jobs(self, phase: str, results: Results) -> list[Job]:
         """Give the jobs of a phase, given the results of the phases before it."""
@@ -59,19 +60,19 @@ class Phases:
         withdrawn = merge.load_withdrawn(self.work)[0]
         return [index.write_tombstones(self.work.layout, self.work.seq, withdrawn)] if len(withdrawn) else []
 
-    def _merge(self, stage: int) -> list[Job]:
+    def _merge(self, stage: int, _: Results) -> list[Job]:
         if stage == 0:
             self.tombstones()
         buckets = merge.buckets_seen(self.work, stage, ".keys.arrow")
         return [Job(f"m{stage}-{bucket:04x}", "merge", stage=stage, bucket=bucket) for bucket in buckets]
 
-    def _stage(self, stage: int) -> list[Job]:
+    def _stage(self, stage: int, _: Results) -> list[Job]:
         return [
             msgspec.structs.replace(job, id=f"s{stage}-{job.number:06d}", kind="stage", stage=stage)
             for job in self.plan.tasks
         ]
 
-    def _withdraw(self) -> list[Job]:
+    def _withdraw(self, _: Results) -> list[Job]:
         withdrawn = merge.load_withdrawn(self.work)[0]
         jobs = []
         for i, shard in enumerate(self.work.parent.shards):

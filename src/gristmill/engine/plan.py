@@ -16,12 +16,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gristmill.config.settings import PipelineConfig
 from gristmill.core.batch import Int64s
 from gristmill.core.counts import Counts
 from gristmill.core.errors import SourceError, StoreError
 from gristmill.core.source import UNIT_FIELDS, SourcePlan
 from gristmill.engine import merge
-from gristmill.engine.settings import PipelineConfig
 from gristmill.engine.work import TASK_BITS, Job, UnitRead, Work
 from gristmill.store import disk, index
 from gristmill.store.layout import FORMAT, Layout

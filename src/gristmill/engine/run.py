@@ -14,17 +14,18 @@ from pathlib import Path
 
 import msgspec
 
+from gristmill.config import changes
+from gristmill.config.settings import PipelineConfig
 from gristmill.core.counts import Counts, StepCounts
 from gristmill.core.errors import ConfigError, GateRefused, TooManyErrors
 from gristmill.core.failpoints import failpoint
 from gristmill.core.step import GlobalStep
-from gristmill.engine import changes, exports, gate, merge, plan
+from gristmill.engine import exports, gate, merge, plan
 from gristmill.engine.candidate import Candidate, build, publish
 from gristmill.engine.drive import Driver, Executor
 from gristmill.engine.phases import Phases, Results
 from gristmill.engine.plan import Plan
 from gristmill.engine.report import Report, error_entry
-from gristmill.engine.settings import PipelineConfig
 from gristmill.engine.work import Setup, Work
 from gristmill.observe.events import Events
 from gristmill.store import claim, disk, snapshot
@@ -73,10 +74,10 @@ def run(config: PipelineConfig, options: Options, events: Events, make: MakeExec
             report = _Run(config, options, events, make, head, frozen, resumed=True).go()
             head = snapshot.head(layout)
         _finish(config, layout, head, options, events, make)
-        frozen = claim_next(config, layout, head, fingerprint)
-        if frozen is None:
+        planned = claim_next(config, layout, head, fingerprint)
+        if planned is None:
             return report or _nothing_new(config, layout, head)
-        return _Run(config, options, events, make, head, frozen, resumed=False).go()
+        return _Run(config, options, events, make, head, planned, resumed=False).go()
 
 
 def claim_next(config: PipelineConfig, layout: Layout, head: Manifest, fingerprint: str) -> Plan | None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from gristmill.config import changes
+from gristmill.config.settings import PipelineConfig
 from gristmill.core.errors import ConfigError
-from gristmill.engine import changes, plan
+from gristmill.engine import plan
 from gristmill.engine.drive import Driver
 from gristmill.engine.executors.inline import Inline
 from gristmill.engine.phases import Phases, Results
 from gristmill.engine.run import Options, claim_next
-from gristmill.engine.settings import PipelineConfig
 from gristmill.engine.work import Setup, Work
 from gristmill.observe.events import Events
 from gristmill.store import claim, snapshot

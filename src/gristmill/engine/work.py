@@ -12,14 +12,14 @@ from typing import Any, Literal
 
 import msgspec
 
+from gristmill.config import changes
+from gristmill.config import load as config_file
+from gristmill.config.settings import PipelineConfig
 from gristmill.core.counts import Counts, StepCounts
 from gristmill.core.errors import ConfigError
 from gristmill.core.export import Chunk
 from gristmill.core.source import BoundSource, Split
 from gristmill.core.step import BoundStep, GlobalStep
-from gristmill.engine import changes
-from gristmill.engine import config as config_file
-from gristmill.engine.settings import PipelineConfig
 from gristmill.engine.sides import Side
 from gristmill.store.layout import Layout
 from gristmill.store.snapshot import EMPTY, Manifest, Shard, read_manifest

@@ -58,7 +58,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
     parent: 0 for none. states: source name -> relative path and sha256 of its unit table. promotions: records to be
     read again because what kept them out was withdrawn (used from near-dedup on). lineage: accepted gate rules and
-    config changes with their reasons. pipeline: what `engine.config.describe` says.
+    config changes with their reasons. pipeline: what `config.load.describe` says.
     """
 
     format: int

@@ -13,11 +13,13 @@ import multiprocessing
 import os
 import signal
 import threading
+import traceback
 from collections import deque
 from collections.abc import Iterable, Iterator
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from gristmill.core.errors import GristmillError, StepError
 from gristmill.engine.task import run_task
 from gristmill.engine.work import Job, Outcome, Setup, Work
 
@@ -105,16 +107,11 @@ def _serve(pipe: Connection[Any, Any], setup: Setup) -> None:
 
 
 def _portable(error: Exception) -> Exception:
-    """Give an error that can cross the process border, with its traceback as a note (code places only, no values)."""
-    import pickle
-    import traceback
-
-    from gristmill.core.errors import StepError
-
-    places = "".join(traceback.format_tb(error.__traceback__))
-    try:
-        clone = pickle.loads(pickle.dumps(error))  # noqa: S301  our own bytes, made on the line
-    except Exception:
-        clone = StepError(f"a task failed with {type(error).__name__}; see the run's log")
-    clone.add_note(places)
+    """Give an error that can cross the process border, with its code places (no values) as a note."""
+    clone = (
+        error
+        if isinstance(error, GristmillError | OSError)
+        else StepError(f"a task failed with {type(error).__name__}")
+    )
+    clone.add_note("".join(traceback.format_tb(error.__traceback__)))
     return clone

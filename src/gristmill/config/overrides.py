@@ -2,7 +2,7 @@
 
 A key is a dotted path; an item of sources, steps or exports goes by its name, and what follows is one of its
 parameters: `steps.filter.length.min_chars=80`, `sources.dumps.path=x`, `gate.min_docs=5`. Not here: checking the
-outcome, which is done as if it stood in the file (`engine.config`). Invariant: the file is never changed, and a message
+outcome, which is done as if it stood in the file (`config.load`). Invariant: the file is never changed, and a message
 about an overridden value names the `--set`, not a line.
 """
 
@@ -12,12 +12,12 @@ from typing import Any
 
 import msgspec
 
+from gristmill.config.bind import default_name
+from gristmill.config.settings import Envelope, SourceEnvelope, StepEnvelope
 from gristmill.core import yamlfile
 from gristmill.core.errors import ConfigError
 from gristmill.core.find import suggestion
 from gristmill.core.yamlfile import Document, Keys
-from gristmill.engine.bind import default_name
-from gristmill.engine.settings import Envelope, SourceEnvelope, StepEnvelope
 
 ENVELOPES: dict[str, type[Envelope]] = {"sources": SourceEnvelope, "steps": StepEnvelope, "exports": Envelope}
 

@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gristmill.config.settings import BoundExport, PipelineConfig
 from gristmill.core import export as ledgers
 from gristmill.core.batch import TABLE_SCHEMA
 from gristmill.core.errors import StoreError
 from gristmill.engine.exports import folder_of
-from gristmill.engine.settings import BoundExport, PipelineConfig
 from gristmill.kernels.columns import hash_columns
 from gristmill.store import disk, snapshot
 from gristmill.store.layout import Layout

@@ -1,6 +1,6 @@
 """The JSON Schema of a config file, for editors: made from the structs of the config and of every part there is.
 
-Not here: checking a config (`engine.config` does, and says more). Invariant: nothing is written twice; a new part or
+Not here: checking a config (`config.load` does, and says more). Invariant: nothing is written twice; a new part or
 field is in the schema because it is in the code.
 """
 
@@ -11,11 +11,11 @@ from typing import Any
 
 import msgspec
 
+from gristmill.config.overrides import ENVELOPES
+from gristmill.config.settings import ConfigFile
 from gristmill.core import find, params
 from gristmill.core.errors import MissingExtra
 from gristmill.core.find import Kind
-from gristmill.engine.overrides import ENVELOPES
-from gristmill.engine.settings import ConfigFile
 
 _KINDS: tuple[Kind, ...] = ("sources", "steps", "exports")
 

@@ -1,7 +1,7 @@
 """A config becomes a `PipelineConfig`: from a file, or from Python objects by the same rules.
 
 Not here: YAML (`core.yamlfile`), references (`core.references`), types and bounds (`core.params`), the model
-(`engine.settings`), what decides records (`engine.changes`). Invariants: all problems of a file are told at once, each
+(`config.settings`), what decides records (`config.changes`). Invariants: all problems of a file are told at once, each
 with `file:line:column`; reading a config looks at no data and changes nothing.
 """
 
@@ -15,14 +15,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from gristmill.core import find, params, references, yamlfile
-from gristmill.core.errors import ConfigError, MissingExtra
-from gristmill.core.export import Export
-from gristmill.core.find import Kind
-from gristmill.core.params import Where
-from gristmill.core.step import BoundStep, GlobalStep
-from gristmill.core.yamlfile import Document, Keys
-from gristmill.engine.bind import (
+from gristmill.config.bind import (
     IN_PLAIN,
     NOT_OWN,
     Named,
@@ -35,9 +28,9 @@ from gristmill.engine.bind import (
     name_uniquely,
     no_such_source,
 )
-from gristmill.engine.changes import changes, describe, fingerprint, problems, step_fingerprint
-from gristmill.engine.overrides import ENVELOPES, envelope_keys, override
-from gristmill.engine.settings import (
+from gristmill.config.changes import changes, describe, fingerprint, problems, step_fingerprint
+from gristmill.config.overrides import ENVELOPES, envelope_keys, override
+from gristmill.config.settings import (
     NOT_YET,
     BoundExport,
     ConfigFile,
@@ -49,6 +42,13 @@ from gristmill.engine.settings import (
     StepEnvelope,
     Written,
 )
+from gristmill.core import find, params, references, yamlfile
+from gristmill.core.errors import ConfigError, MissingExtra
+from gristmill.core.export import Export
+from gristmill.core.find import Kind
+from gristmill.core.params import Where
+from gristmill.core.step import BoundStep, GlobalStep
+from gristmill.core.yamlfile import Document, Keys
 
 __all__ = [
     "FILE_NAME",
@@ -92,7 +92,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> PipelineConfig:
 
     Args:
         path: the file.
-        overrides: `KEY=VALUE`, applied before anything is checked (`engine.overrides`).
+        overrides: `KEY=VALUE`, applied before anything is checked (`config.overrides`).
 
     Raises:
         ConfigError: with every problem of the file.

@@ -1,6 +1,6 @@
 """Names for parts and their places in a pipeline; a pipeline out of Python objects.
 
-Not here: reading a file (`engine.config`). Invariants: names of sources and exports are unique and safe in a path; a
+Not here: reading a file (`config.load`). Invariants: names of sources and exports are unique and safe in a path; a
 step's name is unique over the pipeline, and adding a source's own step never renames a common one.
 """
 
@@ -15,14 +15,7 @@ from typing import Any
 
 import msgspec
 
-from gristmill.core import find
-from gristmill.core.errors import ConfigError
-from gristmill.core.export import Export
-from gristmill.core.references import resolve_tree, written_secrets
-from gristmill.core.source import BoundSource, Source
-from gristmill.core.step import BoundStep, GlobalStep, Step
-from gristmill.core.yamlfile import Keys
-from gristmill.engine.settings import (
+from gristmill.config.settings import (
     BoundExport,
     Envelope,
     Gate,
@@ -32,6 +25,13 @@ from gristmill.engine.settings import (
     StepEnvelope,
     Written,
 )
+from gristmill.core import find
+from gristmill.core.errors import ConfigError
+from gristmill.core.export import Export
+from gristmill.core.references import resolve_tree, written_secrets
+from gristmill.core.source import BoundSource, Source
+from gristmill.core.step import BoundStep, GlobalStep, Step
+from gristmill.core.yamlfile import Keys
 
 IN_PLAIN = "holds a secret in plain text; keep it in an environment variable and write ${env:NAME} in its place"
 NOT_OWN = "{} looks at all records, so it cannot be a source's own step; put it among the steps of the pipeline"

@@ -76,7 +76,7 @@ def _rows_with(layout: Layout, manifest: Manifest, wanted: str) -> list[dict[str
 
 
 def _plain(table: pa.Table) -> list[dict[str, Any]]:
-    rows = table.to_pylist()
+    rows: list[dict[str, Any]] = table.to_pylist()
     for row in rows:
         for name, value in row.items():
             if hasattr(value, "isoformat"):

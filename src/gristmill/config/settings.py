@@ -1,6 +1,6 @@
 """The typed model of a config: what a pipeline is, frozen, with every part built.
 
-Not here: reading it from a file or from Python objects (`engine.config`), what decides its records (`engine.changes`).
+Not here: reading it from a file or from Python objects (`config.load`), what decides its records (`config.changes`).
 Invariants: a `PipelineConfig` that exists is valid (names unique, parts built, references resolved); the values of
 references are in the parts and in `Written.secrets` alone, and no `repr` shows them.
 """

@@ -13,8 +13,8 @@ from gristmill.core import find
 from gristmill.core.errors import ConfigError, GristmillError, MissingExtra
 from gristmill.core.source import BoundSource
 from gristmill.core.step import BoundStep
-from gristmill.engine import config as config_file
-from gristmill.engine.config import (
+from gristmill.config import load as config_file
+from gristmill.config.load import (
     BoundExport,
     Gate,
     RunSettings,
@@ -27,8 +27,8 @@ from gristmill.engine.config import (
     problems,
     step_fingerprint,
 )
-from gristmill.engine.schema import schema
-from gristmill.engine.settings import ConfigFile, Envelope, SourceEnvelope, SourceGate, StepEnvelope
+from gristmill.config.schema import schema
+from gristmill.config.settings import ConfigFile, Envelope, SourceEnvelope, SourceGate, StepEnvelope
 
 SOURCE = '''"""A tiny source. Invariant: none."""
 from gristmill.core.errors import SourceError
@@ -620,7 +620,7 @@ def test_changed_code_of_a_users_part(folder):
 def test_the_fingerprint_is_the_same_in_every_process(folder):
     mine = fingerprint(loaded(folder, WHOLE))
     script = (
-        "from pathlib import Path; from gristmill.engine.config import fingerprint, load;"
+        "from pathlib import Path; from gristmill.config.load import fingerprint, load;"
         "print(fingerprint(load(Path('gristmill.yml'))))"
     )
     for seed in ("1", "2"):

@@ -1,6 +1,6 @@
 """What decides the records of a pipeline: its description, its fingerprint, and what changed between two of them.
 
-Not here: the model (`engine.settings`), reading it (`engine.config`). In: sources, steps and `require` with their
+Not here: the model (`config.settings`), reading it (`config.load`). In: sources, steps and `require` with their
 parameters, versions and user code. Out: where the dataset lies, gate, exports, run settings, words for people.
 Invariants: same records in, same description, same records out; a reference stands in it as written, never its value.
 """
@@ -14,12 +14,12 @@ from typing import Any
 
 import msgspec
 
+from gristmill.config.settings import PipelineConfig
 from gristmill.core import find
 from gristmill.core.errors import GristmillError
 from gristmill.core.source import BoundSource
 from gristmill.core.step import BoundStep
 from gristmill.core.yamlfile import Keys
-from gristmill.engine.settings import PipelineConfig
 
 _SHOWN = 60  # characters of a value that a sentence quotes
 
