@@ -18,7 +18,7 @@ import msgspec
 
 from gristmill.config import bind, changes, load
 from gristmill.config.settings import BoundExport, Gate, PipelineConfig, RunSettings
-from gristmill.core.errors import ConfigError, GateRefused, GristmillError, Stopped, Transient
+from gristmill.core.errors import ConfigError, GateRefused, GristmillError, LockedError, Stopped, Transient
 from gristmill.core.export import Export
 from gristmill.core.source import BoundSource, Source
 from gristmill.core.step import BoundStep, Step
@@ -112,8 +112,8 @@ class Pipeline:
         with _signals():
             try:
                 return run(self.config, options, events or Silent(), make_executor)
-            except (Stopped, GateRefused, Transient, OSError):
-                raise  # refused is reported already; the others are gone on with by the next run
+            except (Stopped, GateRefused, Transient, OSError, LockedError, ConfigError):
+                raise  # refused is reported already, locked is another's; the others are gone on with by the next run
             except Exception as error:
                 self._report_failure(error)
                 raise

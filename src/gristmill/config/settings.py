@@ -62,7 +62,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     workers: Positive | None = None
     retries: Count = 3
-    batch_bytes: Positive = 8 << 20
+    batch_bytes: Positive = 2 << 20
     max_error_ratio: Ratio = 0.01
 
 

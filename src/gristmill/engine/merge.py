@@ -74,7 +74,7 @@ def observe_ids(
     """Give what the identity merge must see of some records, sorted by bucket. ids, content: uint64 (n, 2)."""
     bucket = (ids[:, 0] >> np.uint64(64 - ID_BUCKET_BITS)).astype(np.uint16)
     by = np.argsort(bucket, kind="stable")
-    columns = [bucket, ids[:, 0], ids[:, 1], content[:, 0], content[:, 1], ords, units, fresh]
+    columns: list[npt.NDArray[Any]] = [bucket, ids[:, 0], ids[:, 1], content[:, 0], content[:, 1], ords, units, fresh]
     return pa.RecordBatch.from_arrays([pa.array(column[by]) for column in columns], schema=ID_OBSERVED)
 
 

@@ -66,6 +66,7 @@ def run(config: PipelineConfig, options: Options, events: Events, make: MakeExec
         head = snapshot.head(layout)
         report: Report | None = None
         dead = claim.unfinished(layout, head.seq, fingerprint)
+        _clear_staging(layout, dead.seq if dead is not None else None)
         if dead is not None:
             events.note(f"going on with run {dead.seq}, which did not end")
             if dead.boot != claim.boot_id():  # staged files were not synced: after a restart they are not trusted
@@ -78,6 +79,14 @@ def run(config: PipelineConfig, options: Options, events: Events, make: MakeExec
         if planned is None:
             return report or _nothing_new(config, layout, head)
         return _Run(config, options, events, make, head, planned, resumed=False).go()
+
+
+def _clear_staging(layout: Layout, keep: int | None) -> None:
+    """Remove what runs that are over left in staging, and late writers of dead ones."""
+    root = layout.staging(0).parent
+    for folder in root.iterdir() if root.is_dir() else []:
+        if folder.name != str(keep):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def claim_next(config: PipelineConfig, layout: Layout, head: Manifest, fingerprint: str) -> Plan | None:
@@ -231,6 +240,7 @@ class _Run:
         if not all(verdict.ok for verdict in verdicts):
             snapshot.write_manifest(self.layout.candidate(self.seq), manifest)
             report.status, report.snapshot = "refused", self.head.seq or None
+            shutil.rmtree(self.layout.staging(self.seq), ignore_errors=True)
             report.errors.append(
                 error_entry("gate", None, "gate.refused", gate.refusal(verdicts), claim.now(), {"candidate": self.seq})
             )

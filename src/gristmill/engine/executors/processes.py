@@ -12,11 +12,13 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import traceback
 from collections import deque
 from collections.abc import Iterable, Iterator
 from multiprocessing.connection import Connection, wait
+from types import ModuleType
 from typing import Any
 
 from gristmill.core.errors import GristmillError, StepError
@@ -38,7 +40,8 @@ class Processes:
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_serve, args=(theirs, self.setup), daemon=True)
-        process.start()
+        with _hidden_main():
+            process.start()
         theirs.close()
         return _Worker(process, ours)
 
@@ -76,6 +79,17 @@ class Processes:
         for worker in self._workers:
             worker.process.join()
             worker.process.close()
+
+
+@contextlib.contextmanager
+def _hidden_main() -> Iterator[None]:
+    """Keep workers from importing the user's script: without a `__main__` guard it would start the run again."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 class _Worker:
