@@ -329,8 +329,11 @@ def _defined(tree: ast.Module) -> list[str]:
                 names += [alias.asname or alias.name for alias in aliases]
             case ast.Assign(targets=targets):
                 names += [target.id for target in targets if isinstance(target, ast.Name)]
-            case ast.If() | ast.Try():
-                names.append("*")
+            case ast.If(body=body) | ast.Try(body=body):
+                others = [*getattr(node, "handlers", []), *node.orelse, *getattr(node, "finalbody", [])]
+                names += _defined(ast.Module([*body, *others], []))
+            case ast.ExceptHandler(body=body):
+                names += _defined(ast.Module(body, []))
             case _:
                 pass
     return names
@@ -368,11 +371,13 @@ def _load_file(path: Path) -> ModuleType:
 
 
 def _own_code(function: Function) -> bytes:
+    """Give the source, if there is one, and the compiled code: two lambdas on a line share their source."""
     try:
-        return inspect.getsource(function).encode()
+        source = inspect.getsource(function).encode()
     except (OSError, TypeError):
-        code = getattr(function, "__code__", None)
-        return _compiled(code) if code else repr(type(function)).encode()
+        source = repr(type(function)).encode()
+    code = getattr(function, "__code__", None)
+    return source + (_compiled(code) if code else b"")
 
 
 def _compiled(code: CodeType) -> bytes:
