@@ -20,6 +20,7 @@ from gristmill.config.settings import PipelineConfig
 from gristmill.core.batch import Int64s
 from gristmill.core.counts import Counts
 from gristmill.core.errors import SourceError, StoreError
+from gristmill.core.failpoints import failpoint
 from gristmill.core.source import UNIT_FIELDS, SourcePlan
 from gristmill.engine import merge
 from gristmill.engine.work import TASK_BITS, Job, UnitRead, Work
@@ -84,6 +85,7 @@ def freeze(drafted: Draft, layout: Layout, head: Manifest, seq: int, config: str
         scratch = layout.staging(seq) / f"listing-{name}.parquet"
         index.write_table(scratch, found.listing, statistics=["unit"])
         disk.adopt_file(scratch, layout.listing(seq, name))
+        failpoint("listing.written")
     if len(tasks) >= 1 << TASK_BITS:
         raise SourceError(
             f"{len(tasks)} tasks do not fit into one run (at most {(1 << TASK_BITS) - 1}); set a larger split_bytes"

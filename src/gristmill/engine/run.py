@@ -96,6 +96,7 @@ def claim_next(config: PipelineConfig, layout: Layout, head: Manifest, fingerpri
     if drafted.empty:
         return None
     snapshot.create_table(layout)
+    failpoint("table.created")
     taken = claim.take_seq(layout, head.seq, fingerprint)
     failpoint("claim.created")
     code = plan.code_fingerprint(Path(__file__).parent.parent)

@@ -120,16 +120,25 @@ def unfinished(layout: Layout, head: int, config: str) -> Claim | None:
 
 
 def take_seq(layout: Layout, head: int, config: str) -> Claim:
-    """Take the next number, create-if-absent.
+    """Take the next number, create-if-absent; or that of a run which died before it had a plan, and so did nothing.
 
     Raises:
         StoreError: all numbers of the format are used up.
     """
-    seq = max([head, *claimed(layout)]) + 1
+    newest = max([head, *claimed(layout)])
+    if newest > head and not layout.plan(newest).exists() and not layout.report(newest).exists():
+        claim = _claim(newest, head, config)
+        disk.write_file(layout.claim(newest), disk.to_json(claim))
+        return claim
+    seq = newest + 1
     while True:
         if seq >= 1 << SEQ_BITS:
             raise StoreError(f"{layout.root}: run number {seq} does not fit into {SEQ_BITS} bits; start a new dataset")
-        claim = Claim(FORMAT, seq, head, config, boot_id(), os.getpid(), socket.gethostname(), now())
+        claim = _claim(seq, head, config)
         if disk.create_file(layout.claim(seq), disk.to_json(claim)):
             return claim
         seq += 1
+
+
+def _claim(seq: int, head: int, config: str) -> Claim:
+    return Claim(FORMAT, seq, head, config, boot_id(), os.getpid(), socket.gethostname(), now())

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import msgspec
 
+from gristmill.core.failpoints import failpoint
+
 
 def sync_folder(folder: Path) -> None:
     """Make the names in `folder` durable."""
@@ -58,15 +60,20 @@ def _write_scratch(path: Path, content: bytes) -> Path:
 
 def write_file(path: Path, content: bytes) -> None:
     """Write `content` durably under `path`, replacing what was there in one step."""
-    _write_scratch(path, content).replace(path)
+    scratch = _write_scratch(path, content)
+    failpoint("disk.written")
+    scratch.replace(path)
+    failpoint("disk.named")
     sync_folder(path.parent)
 
 
 def create_file(path: Path, content: bytes) -> bool:
     """Write `content` durably under `path` if the name is free; give whether it was. Of many callers one wins."""
     scratch = _write_scratch(path, content)
+    failpoint("disk.written")
     try:
         os.link(scratch, path)
+        failpoint("disk.named")
     except FileExistsError:
         return False
     finally:
@@ -80,7 +87,9 @@ def adopt_file(scratch: Path, path: Path, *, durable: bool = True) -> None:
     make_folder(path.parent)
     if durable:
         sync_file(scratch)
+    failpoint("disk.written")
     scratch.replace(path)
+    failpoint("disk.named")
     if durable:
         sync_folder(path.parent)
 

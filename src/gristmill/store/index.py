@@ -8,6 +8,7 @@ are read; tombstoned ords never own anything.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -93,7 +94,7 @@ def find_keys(keys: UInt64s, k0: UInt64s, k1: UInt64s) -> Int64s:
 def write_run(layout: Layout, fingerprint: str, bucket: int, seq: int, rows: pa.Table) -> IndexRun:
     """Write the run that `seq` adds to a bucket; `rows` are sorted by (k0, k1, ord)."""
     path = layout.index(fingerprint, bucket, seq)
-    scratch = layout.staging(seq) / f"index-{fingerprint}-{bucket:04x}.parquet"
+    scratch = layout.staging(seq) / f"index-{fingerprint}-{bucket:04x}-{os.getpid()}.parquet"
     write_table(scratch, rows, statistics=["k0", "ord"])
     digest = disk.sha256_of(scratch)
     disk.adopt_file(scratch, path)
@@ -125,6 +126,7 @@ def write_tombstones(layout: Layout, seq: int, ords: Int64s) -> str:
     write_table(scratch, pa.table({"ord": np.unique(ords)}), statistics=["ord"])
     path = layout.tombstones(seq)
     disk.adopt_file(scratch, path)
+    failpoint("tombstones.written")
     return layout.relative(path)
 
 
