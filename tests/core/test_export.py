@@ -312,6 +312,7 @@ def test_the_manifest_tells_what_is_there_and_is_read_back(tmp_path):
     assert json.loads(data) == {
         "version": 1,
         "export": "chunks",
+        "config": export.digest(),
         "snapshot": 7,
         "format": "plain",
         "compression": "none",

@@ -9,6 +9,7 @@ published file ever changes.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -71,13 +72,14 @@ class ManifestChunk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ExportManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`manifest.json` of an export: what is there. Swapping it in is the export's commit."""
+    """`manifest.json` of an export: what is there, made by which `Export.digest`. Swapping it in is the commit."""
 
     version: Literal[1] = 1
     export: str
     snapshot: int
     format: str
     compression: str
+    config: str
     docs: int
     chunks: list[ManifestChunk]
 
@@ -134,6 +136,10 @@ class Export(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         cutting = {"path", "docs_per_chunk", "bytes_per_chunk", "mode"}
         params = {key: value for key, value in msgspec.to_builtins(self).items() if key not in cutting}
         return {"format": self.FORMAT, "version": self.VERSION, "params": params}
+
+    def digest(self) -> str:
+        """Give a short digest of `fingerprint`, in hex."""
+        return hashlib.sha256(msgspec.json.encode(self.fingerprint(), order="sorted")).hexdigest()[:16]
 
     def row_bytes(self, rows: pa.RecordBatch) -> Int64s:
         """Give the serialised size of each row before compression, in bytes."""
@@ -247,7 +253,13 @@ def manifest_bytes(export: Export, name: str, seq: int, ledger: Ledger, files: M
         for file in (files[chunk.name],)
     ]
     manifest = ExportManifest(
-        export=name, snapshot=seq, format=export.FORMAT, compression=export.codec, docs=ledger.docs, chunks=chunks
+        export=name,
+        snapshot=seq,
+        format=export.FORMAT,
+        compression=export.codec,
+        config=export.digest(),
+        docs=ledger.docs,
+        chunks=chunks,
     )
     return msgspec.json.format(msgspec.json.encode(manifest, order="sorted"), indent=1) + b"\n"
 

@@ -19,7 +19,7 @@ from gristmill.config.settings import BoundExport, PipelineConfig
 from gristmill.core import export as ledgers
 from gristmill.core.batch import Int64s
 from gristmill.core.errors import ConfigError
-from gristmill.core.export import Chunk, Export, ExportManifest, Ledger, Rows, Written
+from gristmill.core.export import Chunk, Export, ExportManifest, Ledger, ManifestChunk, Rows, Written
 from gristmill.core.failpoints import failpoint
 from gristmill.engine.table import read_shard
 from gristmill.engine.work import Job, TaskResult, Work
@@ -27,7 +27,9 @@ from gristmill.store import disk
 from gristmill.store.layout import Layout
 from gristmill.store.snapshot import ExportState, Manifest, Shard
 
+NONE: Int64s = np.zeros(0, np.int64)
 Runner = Callable[[list[Job]], Iterable[TaskResult]]
+Content = tuple[str, int, int, int]  # of a chunk: its name, docs, first and last ord
 
 
 def folder_of(bound: BoundExport, config: PipelineConfig) -> Path:
@@ -42,18 +44,24 @@ def next_state(
     export = bound.export
     made_by = export.fingerprint()
     before = parent.exports.get(bound.name)
-    same = before is not None and before.config == made_by
-    ledger = before.ledger if before is not None and same else Ledger([], before.ledger.next_index if before else 0)
+    if before is not None and before.config == made_by:
+        ledger = before.ledger
+    else:  # new or changed: what `reconcile` made of the parent, which no manifest holds, is worked out again
+        first = Ledger([], before.ledger.next_index if before is not None else 0)
+        ledger = _grow(export, layout, first, parent.shards, parent.shards, NONE, parent.seq)
+    if seq == parent.seq:
+        return ExportState(bound.part, made_by, ledger)
+    floor = max((shard.last_ord for shard in parent.shards), default=-1)
+    new = [shard for shard in shards if shard.first_ord > floor]
+    return ExportState(bound.part, made_by, _grow(export, layout, ledger, shards, new, withdrawn, seq))
+
+
+def _grow(
+    export: Export, layout: Layout, ledger: Ledger, live: list[Shard], new: list[Shard], removed: Int64s, seq: int
+) -> Ledger:
     if export.mode == "full":
-        ledger = ledgers.deal(export, ledger, _rows(export, layout, shards), withdrawn, seq)
-    elif same:
-        old = {shard.path for shard in parent.shards}
-        floor = max((shard.last_ord for shard in parent.shards), default=-1)
-        new = [shard for shard in shards if shard.path not in old and shard.first_ord > floor]
-        ledger = ledgers.extend(export, ledger, _rows(export, layout, new), withdrawn, seq)
-    else:
-        ledger = ledgers.extend(export, ledger, _rows(export, layout, shards), np.zeros(0, np.int64), seq)
-    return ExportState(bound.part, made_by, ledger)
+        return ledgers.deal(export, ledger, _rows(export, layout, live), removed, seq)
+    return ledgers.extend(export, ledger, _rows(export, layout, new), removed, seq)
 
 
 def _rows(export: Export, layout: Layout, shards: list[Shard]) -> Iterator[Rows]:
@@ -78,15 +86,15 @@ def reconcile(
 def _make(bound: BoundExport, config: PipelineConfig, layout: Layout, head: Manifest, run: Runner) -> int:
     state = head.exports.get(bound.name)
     if state is None or state.config != bound.export.fingerprint():
-        state = next_state(bound, layout, head, head.shards, np.zeros(0, np.int64), head.seq)
+        state = next_state(bound, layout, head, head.shards, NONE, head.seq)
     folder = folder_of(bound, config)
     disk.make_folder(folder)
     known = _known(bound, folder)
-    whole = {chunk.name: known[chunk.name] for chunk in state.ledger.chunks if chunk.name in known}
+    whole = {chunk.name: known[_content(chunk)] for chunk in state.ledger.chunks if _content(chunk) in known}
     todo = [i for i, chunk in enumerate(state.ledger.chunks) if chunk.name not in whole]
     current = _manifest(folder)
     if not todo and current is not None and current.snapshot == head.seq and len(current.chunks) == len(whole):
-        _sweep(folder, {chunk.name for chunk in state.ledger.chunks}, bound.export)
+        _sweep(folder, {chunk.name for chunk in state.ledger.chunks}, bound.export, current)
         return 0
     shards = sorted(head.shards, key=lambda shard: shard.first_ord)
     jobs = [_job(bound, i, state.ledger.chunks[i], shards) for i in todo]
@@ -97,7 +105,7 @@ def _make(bound: BoundExport, config: PipelineConfig, layout: Layout, head: Mani
         folder / "manifest.json", ledgers.manifest_bytes(bound.export, bound.name, head.seq, state.ledger, whole)
     )
     failpoint("export.manifest_written")
-    _sweep(folder, set(whole), bound.export)
+    _sweep(folder, set(whole), bound.export, current)
     return len(todo)
 
 
@@ -110,7 +118,7 @@ def _manifest(folder: Path) -> ExportManifest | None:
     return ledgers.read_manifest(folder / "manifest.json")
 
 
-def _known(bound: BoundExport, folder: Path) -> dict[str, Written]:
+def _known(bound: BoundExport, folder: Path) -> dict[Content, Written]:
     """Give the finished chunks that are still what the export's manifest says.
 
     A chunk touched after the manifest was swapped in is digested again; others are taken by their size.
@@ -120,6 +128,8 @@ def _known(bound: BoundExport, folder: Path) -> dict[str, Written]:
         return {}
     if manifest.export != bound.name:
         raise ConfigError(f"{folder} holds the export {manifest.export!r}; give {bound.name!r} a path of its own")
+    if manifest.config != bound.export.digest():
+        return {}
     swapped_ns = (folder / "manifest.json").stat().st_mtime_ns
     known = {}
     for chunk in manifest.chunks:
@@ -128,15 +138,23 @@ def _known(bound: BoundExport, folder: Path) -> dict[str, Written]:
             found = path.stat()
             touched = found.st_mtime_ns >= swapped_ns
             if found.st_size == chunk.bytes and (not touched or disk.sha256_of(path) == chunk.sha256):
-                known[chunk.name] = Written(chunk.bytes, chunk.raw_bytes, chunk.sha256)
+                known[_content(chunk)] = Written(chunk.bytes, chunk.raw_bytes, chunk.sha256)
     return known
 
 
-def _sweep(folder: Path, keep: set[str], export: Export) -> None:
-    """Remove chunks of this export that no manifest names, and scratch files of dead writers."""
+def _content(chunk: Chunk | ManifestChunk) -> Content:
+    return chunk.name, chunk.docs, chunk.first_ord, chunk.last_ord
+
+
+def _sweep(folder: Path, keep: set[str], export: Export, before: ExportManifest | None) -> None:
+    """Remove chunks that no manifest names any more, and scratch files of dead writers; never a file of the user's."""
+    named = {chunk.name for chunk in before.chunks} if before is not None else set()
     for path in folder.iterdir():
-        ours = path.name.startswith(export.prefix) and path.name.endswith(export.suffix) and path.name not in keep
-        if ours or (path.name.startswith(".") and path.name.endswith(".tmp")):
+        name = path.name
+        scratch = name.startswith(".") and name.endswith(".tmp")
+        made = name[1:].rsplit(".", 2)[0] if scratch else name
+        ours = made in named or export.owns(made) or (scratch and made == "manifest.json")
+        if ours and (scratch or made not in keep):
             path.unlink(missing_ok=True)
 
 
