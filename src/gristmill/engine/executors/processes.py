@@ -31,10 +31,11 @@ PRELOAD = ["gristmill.engine.executors.processes"]
 class Processes:
     """Runs jobs in `workers` processes; outcomes come in the order they are done."""
 
-    def __init__(self, setup: Setup, workers: int) -> None:
+    def __init__(self, setup: Setup, workers: int, parts: list[str]) -> None:
+        """Start the workers. parts: modules of the steps, loaded once in the fork server."""
         self.setup = setup
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(PRELOAD)
+        self._context.set_forkserver_preload(PRELOAD + parts)
         self._workers = [self._start() for _ in range(workers)]
 
     def _start(self) -> _Worker:
