@@ -53,7 +53,8 @@ def lower(data: Bytes, offsets: Int32s) -> Column:
     out, ends, edited, odd = _lower(data, offsets, lower_table())
     if odd.any():
         # The kernel left the two letters alone; lower neighbours make the same sigma final as upper ones.
-        return rewrite(out, ends, np.flatnonzero(odd), str.lower)
+        rows = np.flatnonzero(odd)
+        return rewrite(out, ends, np.stack([ends[rows], ends[rows + 1]], 1).astype(np.int64), str.lower)
     return (out, ends) if edited else (data, offsets)
 
 

@@ -1,7 +1,6 @@
-"""Rows of a text column given to plain Python: what a kernel marks as too rare to be worth compiling.
+"""Spans of a text column given to plain Python: what a kernel marks as too rare to be worth compiling.
 
-Not here: which rows those are (`kernels.normal`, `kernels.lowercase`). Invariant: rows that are not named keep their
-bytes.
+Not here: which spans those are (`kernels.normal`, `kernels.lowercase`). Invariant: what is not named keeps its bytes.
 """
 
 from __future__ import annotations
@@ -15,23 +14,30 @@ from gristmill.kernels.utf8 import Bytes, Column, Int32s, Int64s
 MAX_BYTES = 2**31 - 1  # int32 offsets
 
 
-def rewrite(data: Bytes, offsets: Int32s, rows: Int64s, change: Callable[[str], str]) -> Column:
-    """Give the column with `change(text)` at `rows` (int64, ascending); offsets begin at 0.
+def rewrite(data: Bytes, offsets: Int32s, spans: Int64s, change: Callable[[str], str]) -> Column:
+    """Give the column with `change(text)` in the place of each span; offsets begin at 0.
+
+    Args:
+        data: uint8, valid UTF-8, borrowed.
+        offsets: int32, n + 1 for n rows, borrowed.
+        spans: int64 (k, 2), start and end in `data` of text to change; ascending, each not empty and inside one row.
+        change: called once a span, in order, holding the GIL.
 
     Raises:
         OverflowError: the result would have over 2 GiB.
     """
     view = data.data
     pieces: list[memoryview | bytes] = []
-    lengths = np.diff(offsets).astype(np.int64)
+    grown = np.empty(len(spans), np.int64)
     kept = int(offsets[0])
-    for row in rows.tolist():
-        start, end = int(offsets[row]), int(offsets[row + 1])
+    for at, (start, end) in enumerate(spans.tolist()):
         changed = change(str(view[start:end], "utf-8")).encode()
         pieces += (view[kept:start], changed)
-        lengths[row] = len(changed)
+        grown[at] = len(changed) - (end - start)
         kept = end
     pieces.append(view[kept : int(offsets[-1])])
+    lengths = np.diff(offsets).astype(np.int64)
+    np.add.at(lengths, np.searchsorted(offsets, spans[:, 0], side="right") - 1, grown)
     ends = np.zeros(len(offsets), np.int64)
     np.cumsum(lengths, out=ends[1:])
     check_bytes(int(ends[-1]))

@@ -14,7 +14,7 @@ mode `batch`: called with a pyarrow.RecordBatch (`RECORD_SCHEMA`); gives one of 
 Reads: every column.
 Changes: text, url, time, lang, script, lang_score, license, meta.
 Drops: none, or the reason in Drop (modes record and list).
-Cost: the function's own, and about 10 microseconds a record for its dict (nothing of the kind in mode batch).
+Cost: the function's own, and a dict made and compared for each record (not in mode batch).
 Source: the user's.
 
 For the engine: `open` gives an object with `run(batch) -> (batch, reasons)`: the same rows in the same order with error
