@@ -238,7 +238,7 @@ TEXTS = {
 
 @pytest.mark.parametrize(("data", "texts", "codes"), TEXTS.values(), ids=TEXTS)
 def test_text_file_is_one_record(read, data, texts, codes):
-    out = read({"a.md": data}, max_record_bytes=1_000_000, id="nothing here has fields")
+    out = read({"a.md": data}, max_record_bytes=1_000_000, id="nothing here has fields", url="u")
     assert [row["text"] for row in out.rows] == texts
     assert [code for code, _ in out.rejects] == codes
     assert all(row["origin"] == "a.md#0" and row["key"] is None and row["meta"] is None for row in out.rows)

@@ -1,5 +1,6 @@
 """What is planned: new, changed, gone, unreadable; and that reading holds to the plan."""
 
+import gzip
 import os
 import random
 import subprocess
@@ -116,7 +117,14 @@ def test_check_gives_sentences(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "config", [{"path": []}, {"path": "a", "text": "{a"}, {"path": "a", "id": "}"}, {"path": "a", "no": 1}]
+    "config",
+    [
+        {"path": []},
+        {"path": "a", "text": "{a"},
+        {"path": "a", "id": "}"},
+        {"path": "a", "no": 1},
+        {"path": "a", "format": "text", "id": "b"},
+    ],
 )
 def test_impossible_parameters_are_refused_when_read(config):
     with pytest.raises(msgspec.ValidationError):
@@ -172,6 +180,14 @@ def test_file_that_changes_while_it_is_read_fails(tmp_path, data):
     with pytest.raises(UnitFailed) as caught:
         list(pages)
     assert (caught.value.code, caught.value.advance) == ("file.changed", False)
+
+
+def test_one_bad_file_costs_its_neighbours_nothing(tmp_path):
+    put(tmp_path, a=LINE * 3, b=gzip.compress(LINE * 1000)[:-9], c=LINE, d=b"")
+    out = read_everything(tmp_path, batch_bytes=1)
+    assert len(out.plan.splits) == 1
+    assert out.failed == {"b.jsonl": ("file.truncated", True)}
+    assert {unit: n for unit, n in out.bytes_in.items() if n} == {"a.jsonl": 3 * len(LINE), "c.jsonl": len(LINE)}
 
 
 def test_pages_do_not_change_what_is_read(tmp_path):

@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from operator import methodcaller
 from typing import Any, TypeAlias
 
 import msgspec
@@ -27,6 +28,7 @@ Record: TypeAlias = dict[str, Any]
 
 MAX_DEPTH = 1024  # orjson's own limit on reading
 _ROW_BYTES = 64  # what a row or reject costs besides its bytes; keeps pages of tiny records small
+_PACK_ROWS = 256  # as Python values at a time: they stay in the processor's cache (twice as fast on short records)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _MILLISECONDS_FROM = 1e11  # as seconds that is the year 5138, as milliseconds 1973
@@ -69,7 +71,7 @@ class Field:
             self.get: Callable[[Record], Any] = self._fill
         else:
             self.names = [spec]
-            self.get = (lambda record: _dig(record, spec)) if "." in spec else (lambda record: record.get(spec))
+            self.get = (lambda record: _dig(record, spec)) if "." in spec else methodcaller("get", spec)
 
     def _fill(self, record: Record) -> Any:
         """Fill the template; None when it has fields and all are missing or null."""
@@ -91,7 +93,7 @@ class Field:
     def leave(self, record: Record) -> None:
         """Take the mapped fields away from `record`."""
         for name in self.names:
-            if record.pop(name, record) is record and "." in name:
+            if record.pop(name, self) is self and "." in name:
                 *above, last = name.split(".")
                 inner: Any = record
                 for key in above:
@@ -125,16 +127,26 @@ class Rows:
         self._id = Field(mapping.id) if mapping.id else None
         self._time = Field(mapping.time) if mapping.time else None
         self._strings = [(name, Field(spec)) for name in _STRINGS if (spec := getattr(mapping, name))]
+        always = [self.text, self._id] if self._id else [self.text]
+        self._plain_names = [name for field in always for name in field.names]
+        self._nested = [field for field in always if any("." in name for name in field.names)]
+        self._leaving = self._nested  # of the record at hand, besides the plain names
         self._batch_bytes = batch_bytes
         self.taken = False
-        self._clear()
-
-    def _clear(self) -> None:
-        self._columns: dict[str, list[Any]] = {"key": [], "text": [], "origin": [], "time": [], "meta": []}
-        self._columns |= {name: [] for name, _ in self._strings}
+        self._packed: list[pa.RecordBatch] = []
         self._rejects: list[Reject] = []
         self._warnings: dict[str, int] = {}
         self._held_bytes = 0
+        self._clear()
+
+    def _clear(self) -> None:
+        self._keys: list[str | None] = []
+        self._texts: list[str] = []
+        self._locators: list[int] = []
+        self._metas: list[bytes | None] = []
+        self._others: dict[str, list[Any]] = {name: [] for name, _ in self._strings}
+        if self._time:
+            self._others["time"] = []
 
     @property
     def full(self) -> bool:
@@ -172,64 +184,72 @@ class Rows:
                 key = str(key)
             elif type(key) is not str or "\0" in key:
                 return self.reject("id.invalid", locator, f"the id is {_kind(key)}, expected a string or integer", size)
-        taken = [self.text, self._id] if self._id else [self.text]
-        strings = self._optional(record, taken)
-        time = self._moment(record, taken) if self._time else None
-        for field in taken:  # after all are read: two columns may come from one field
+        if self._strings or self._time:
+            self._optional(record)
+        for name in self._plain_names:  # after all are read: two columns may come from one field
+            record.pop(name, None)
+        for field in self._leaving:
             field.leave(record)
         try:
             meta = orjson.dumps(record, default=_plain) if record else None
         except TypeError:  # orjson reads 1024 levels but writes 254
+            for values in self._others.values():
+                values.pop()
             return self.reject("json.depth", locator, "fields are nested too deeply to be kept as meta", size)
         if "\0" in text:
             text = text.replace("\0", "")
             self.warn("text.nul")
-        columns = self._columns
-        columns["key"].append(key)
-        columns["text"].append(text)
-        columns["origin"].append(f"{self.unit}#{locator}")
-        columns["time"].append(time)
-        columns["meta"].append(meta)
-        for name, value in strings:
-            columns[name].append(value)
+        self._keys.append(key)
+        self._texts.append(text)
+        self._locators.append(locator)
+        self._metas.append(meta)
         self._held_bytes += size + _ROW_BYTES
+        if len(self._keys) == _PACK_ROWS:
+            self._pack()
         return None
 
-    def _optional(self, record: Record, taken: list[Field]) -> list[tuple[str, str | None]]:
-        """Read url, lang and license; what is no string stays in meta and is counted."""
-        values: list[tuple[str, str | None]] = []
+    def _optional(self, record: Record) -> None:
+        """Read time, url, lang and license; what is not understood stays in meta and is counted."""
+        self._leaving = self._nested[:]
         for name, field in self._strings:
             value = field.get(record)
             if value is None or type(value) is str:
-                taken.append(field)
+                self._leaving.append(field)
             else:
                 self.warn(f"{name}.type")
                 value = None
-            values.append((name, value))
-        return values
+            self._others[name].append(value)
+        if self._time:
+            value = self._time.get(record)
+            moment = None if value is None else microseconds(value)
+            if value is not None and moment is None:
+                self.warn("time.unparsed")
+            else:
+                self._leaving.append(self._time)
+            self._others["time"].append(moment)
 
-    def _moment(self, record: Record, taken: list[Field]) -> int | None:
-        """Read the time as microseconds since 1970 UTC; what is not understood stays in meta and is counted."""
-        assert self._time is not None
-        value = self._time.get(record)
-        moment = None if value is None else microseconds(value)
-        if value is not None and moment is None:
-            self.warn("time.unparsed")
-        else:
-            taken.append(self._time)
-        return moment
+    def _pack(self) -> None:
+        """Turn the rows held as Python values into Arrow."""
+        prefix = f"{self.unit}#"
+        columns: dict[str, Any] = {"key": self._keys, "text": self._texts, "meta": self._metas} | self._others
+        columns["origin"] = [f"{prefix}{locator}" for locator in self._locators]
+        arrays = [
+            pa.array(columns[field.name], field.type)
+            if field.name in columns
+            else pa.nulls(len(self._texts), field.type)
+            for field in PAGE_SCHEMA
+        ]
+        self._packed.append(pa.RecordBatch.from_arrays(arrays, schema=PAGE_SCHEMA))
+        self._clear()
 
     def take(self, bytes_in: int) -> Page:
         """Give the page, for which `bytes_in` bytes were read, and begin the next one."""
-        n = len(self._columns["text"])
-        arrays = [
-            pa.array(self._columns[field.name], field.type) if field.name in self._columns else pa.nulls(n, field.type)
-            for field in PAGE_SCHEMA
-        ]
-        rows = pa.RecordBatch.from_arrays(arrays, schema=PAGE_SCHEMA)
+        if self._keys or not self._packed:
+            self._pack()
+        rows = pa.concat_batches(self._packed) if len(self._packed) > 1 else self._packed[0]
         page = Page(self.unit, rows, self._rejects, bytes_in, self._warnings)
         self.taken = True
-        self._clear()
+        self._packed, self._rejects, self._warnings, self._held_bytes = [], [], {}, 0
         return page
 
 

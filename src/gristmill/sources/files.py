@@ -81,7 +81,7 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     path: a path or glob (`**` for any folders), or several, from the config's folder on. format: told by the content
     if `auto`. text, id, url, time, lang, license: the field for each column: a name, a dotted path, or a template like
-    "{title}: {body}"; all other fields go to `meta`. lines: of text files, each line is a record. max_record_bytes: a
+    "{title}: {body}"; all other fields go to `meta` (plain text files have no fields and need no mapping). lines: of text files, each line is a record. max_record_bytes: a
     longer one is quarantined. max_expanded_bytes, max_ratio: a compressed file over both is a bomb and fails.
     split_bytes: size of a piece of work, by default 1/64 of the input within 16 to 256 MiB. allow_empty: it is fine if
     no file is there (any more).
@@ -109,6 +109,10 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         problems = self._mapping.problems()
         if not self._globs or not all(self._globs):
             problems.append("path: empty; give a file or a glob such as data/**/*.jsonl")
+        if self.format == "text" and self._mapping != Mapping():
+            problems.append(
+                "format: text files have no fields, so text, id, url, time, lang and license cannot be given"
+            )
         if problems:
             raise ValueError("; ".join(problems))
 

@@ -100,11 +100,15 @@ def values(blocks: Iterable[bytes], scan: Scan, start: int, max_bytes: int) -> I
     for block in blocks:
         at = 0
         for end in scan.ends(block):
-            size = held_bytes + end - at
-            data = b"".join([*held, block[at:end]]) if size <= max_bytes else None
-            yield Value(start, data, start + size, block[end - 1])
+            size = end - at
+            data: bytes | None = block[at:end]
+            if held_bytes:
+                size += held_bytes
+                data = b"".join([*held, block[at:end]]) if size <= max_bytes else None
+                held, held_bytes = [], 0
+            yield Value(start, data if size <= max_bytes else None, start + size, block[end - 1])
             start += size
-            held, held_bytes, at = [], 0, end
+            at = end
         held_bytes += len(block) - at
         if held_bytes > max_bytes:
             held.clear()

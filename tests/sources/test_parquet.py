@@ -1,0 +1,98 @@
+"""Parquet columns of every kind become text, columns and meta."""
+
+import datetime as dt
+import decimal
+import io
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+
+def stored(table, **options):
+    out = io.BytesIO()
+    pq.write_table(table, out, **options)
+    return {"a.parquet": out.getvalue()}
+
+
+TEXTS = {
+    "string": pa.array(["ä", "b"]),
+    "large_string": pa.array(["ä", "b"], pa.large_string()),
+    "dictionary": pa.array(["ä", "b"]).dictionary_encode(),
+    "binary": pa.array([b"\xc3\xa4", b"b"]),
+    "large_binary": pa.array([b"\xc3\xa4", b"b"], pa.large_binary()),
+    "string_view": pa.array(["ä", "b"], pa.string_view()),
+}
+
+
+@pytest.mark.parametrize("column", TEXTS.values(), ids=TEXTS)
+def test_text_of_any_string_type_is_read(read, column):
+    out = read(stored(pa.table({"text": column})))
+    assert [(row["text"], row["origin"]) for row in out.rows] == [("ä", "a.parquet#0"), ("b", "a.parquet#1")]
+
+
+REFUSED = {
+    "null": (pa.array(["a", None]), "field.missing"),
+    "bad UTF-8": (pa.array([b"a", b"\xff"]), "text.encoding"),
+    "bad UTF-8 called a string": (
+        pa.StringArray.from_buffers(2, pa.array([b"a", b"\xff"]).buffers()[1], pa.py_buffer(b"a\xff")),
+        "text.encoding",
+    ),
+    "too long": (pa.array(["a", "x" * 1600]), "size.cap"),
+}
+
+
+@pytest.mark.parametrize(("column", "code"), REFUSED.values(), ids=REFUSED)
+def test_row_without_text_is_a_reject_and_its_neighbour_is_read(read, column, code):
+    out = read(stored(pa.table({"text": column}), use_dictionary=False), max_record_bytes=1500)
+    assert out.rejects == [(code, "a.parquet#1")]
+    assert [row["text"] for row in out.rows] == ["a"]
+
+
+def test_numbers_are_no_text(read):
+    assert read(stored(pa.table({"text": [1, 2]}))).rejects == [("field.type", f"a.parquet#{i}") for i in range(2)]
+
+
+def test_file_without_the_text_column_fails(read):
+    assert read(stored(pa.table({"body": ["a"]}))).failed == {"a.parquet": ("field.missing", True)}
+    assert read(stored(pa.table({"body": ["a"]})), text="{title}{body}").rows[0]["text"] == "a"
+    nested = pa.table({"doc": [{"text": "deep", "n": 1}]})
+    assert read(stored(nested), text="doc.text").rows[0]["meta"] == '{"doc":{"n":1}}'
+
+
+def test_group_of_rows_over_the_cap_is_not_decoded(read):
+    out = read(stored(pa.table({"text": ["x" * 5000] * 3}), use_dictionary=False), max_record_bytes=1500)
+    assert out.failed == {"a.parquet": ("size.cap", True)}
+
+
+def test_other_columns_go_to_meta_as_json(read):
+    moment = dt.datetime(2024, 2, 29, 12, tzinfo=dt.UTC)
+    table = pa.table(
+        {
+            "text": ["t"],
+            "id": pa.array([7], pa.uint64()),
+            "when": pa.array([1_709_208_000_000_000_001], pa.timestamp("ns", "Europe/Berlin")),
+            "day": [dt.date(2024, 2, 29)],
+            "price": [decimal.Decimal("1.50")],
+            "raw": [b"\xff\x00"],
+            "far": pa.array([10**15], pa.timestamp("s")),
+            "nan": [float("nan")],
+            "list": [[1, None]],
+            "took": pa.array([1], pa.duration("us")),
+        }
+    )
+    row = read(stored(table), id="id", time="when").rows[0]
+    assert (row["key"], row["time"]) == ("7", moment)
+    meta = orjson.loads(row["meta"])
+    assert list(meta) == ["day", "price", "raw", "far", "nan", "list", "took"]
+    assert (meta["day"], meta["price"], meta["raw"], meta["nan"]) == ("2024-02-29", "1.50", "/wA=", None)
+    assert (meta["list"], meta["took"]) == ([1, None], "0:00:00.000001")
+    assert meta["far"]
+
+
+def test_empty_tables_are_read(read):
+    for table in (pa.table({"text": pa.array([], pa.string())}), pa.table({"text": ["a"]}).slice(1)):
+        out = read(stored(table))
+        assert (out.rows, out.rejects, out.failed) == ([], [], {})
+        assert out.bytes_in["a.parquet"] > 0
