@@ -34,12 +34,12 @@ OPS = {
     "nfc": (
         partial(normal.normalize, form="NFC"),
         partial(unicodedata.normalize, "NFC"),
-        "aé\u0301\u0323\u0344각ᄀ\u1161\u11a8ÅΩｱﾞ",
+        "a\né\u0301\u0323\u0344각ᄀ\u1161\u11a8ÅΩｱﾞ",
     ),
     "nfkc": (
         partial(normal.normalize, form="NFKC"),
         partial(unicodedata.normalize, "NFKC"),
-        "aﬁ①ＡÅ\u0301\u0323각ᄀ\u1161ｱﾞ…\ufdfa",
+        "a\nﬁ①ＡÅ\u0301\u0323각ᄀ\u1161ｱﾞ…\ufdfa",
     ),
     "strip_control": (
         remove.controls,
@@ -214,6 +214,12 @@ def test_odd_character_classes_work(body):
 def test_normalisation_may_grow():
     """A ligature of 3 bytes that stands for 33 finds room, and the rows around it keep their bytes."""
     assert run(OPS["nfkc"][0], ["é", "\ufdfa" * 100, "z"]) == ["é", unicodedata.normalize("NFKC", "\ufdfa") * 100, "z"]
+
+
+def test_normalisation_line_by_line():
+    """Only the lines that need it go through Python; more than fit into the first array, in rows with empty ones."""
+    rows = ["", "e\u0301\nclean\n" * 200, "", "\u0301\n\u0301", "clean", "\n", "a\ne\u0301"]
+    assert run(OPS["nfc"][0], rows) == [unicodedata.normalize("NFC", t) for t in rows]
 
 
 def test_marks_and_ellipsis_can_be_switched_off():
