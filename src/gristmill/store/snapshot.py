@@ -118,7 +118,7 @@ def head_seq(layout: Layout) -> int:
 
     if not (layout.table / "_delta_log").is_dir() or not DeltaTable.is_deltatable(str(layout.table)):
         return 0
-    return int(DeltaTable(str(layout.table), without_files=True).transaction_version(APP) or 0)
+    return int(DeltaTable(str(layout.table)).transaction_version(APP) or 0)
 
 
 def head(layout: Layout) -> Manifest:
