@@ -1,6 +1,6 @@
 """Phases: the passes and barriers of a run in their order, and the jobs of each.
 
-    read, identity, [merge-0], stage-1, [merge-1, stage-2, ...], withdraw
+    read, reread, identity, [merge-0], stage-1, [merge-1, stage-2, ...], withdraw
 
 Not here: doing jobs (`engine.task`), driving them (`engine.drive`). Invariants: the jobs of a phase follow from the
 frozen plan and the results of earlier phases alone; between two phases lies a barrier, inside one the order is free.
@@ -28,7 +28,11 @@ class Phases:
     def __init__(self, work: Work, planned: Plan) -> None:
         self.work = work
         self.plan = planned
-        self.makers: dict[str, Callable[[Results], list[Job]]] = {"read": self._read, "identity": self._identity}
+        self.makers: dict[str, Callable[[Results], list[Job]]] = {
+            "read": self._read,
+            "reread": self._reread,
+            "identity": self._identity,
+        }
         for stage in range(work.stages - 1):
             if work.barrier(stage) is not None:
                 self.makers[f"merge-{stage}"] = partial(self._merge, stage)
@@ -46,6 +50,30 @@ class Phases:
 
     def _read(self, _: Results) -> list[Job]:
         return self.plan.tasks
+
+    def _reread(self, results: Results) -> list[Job]:
+        """Do the tasks again that hold a part of a unit which another task found bad: a bad unit counts whole, and once."""
+        bad: dict[tuple[str, str], UnitRead] = {}
+        again = []
+        for result in results["read"]:
+            for read in result.units:
+                if read.status != "ok" and read.counted:
+                    bad.setdefault((result.source, read.unit), read)
+        for job, result in zip(self.plan.tasks, results["read"], strict=True):
+            mine = [(read, bad.get((job.source, read.unit), read)) for read in result.units]
+            spoiled = [first for read, first in mine if read is not first and (read.status == "ok" or read.counted)]
+            if spoiled:
+                journal.forget(self.work.layout, self.work.seq, job.id)
+                again.append(msgspec.structs.replace(job, skip=spoiled))
+        return again
+
+    def take(self, phase: str, done: list[TaskResult], results: Results) -> None:
+        """Add the results of a phase to those before."""
+        if phase == "reread":
+            instead = {result.task: result for result in done}
+            results["read"] = [instead.get(result.task, result) for result in results["read"]]
+        else:
+            results[phase] = done
 
     def _identity(self, results: Results) -> list[Job]:
         retired = plan.retired(self.work, self.plan, units_of(results))

@@ -206,7 +206,7 @@ class _Run:
         phases = Phases(self.work, self.plan)
         results: Results = {}
         for name in phases.makers:
-            results[name] = self.driver.run(name, phases.jobs(name, results))
+            phases.take(name, self.driver.run(name, phases.jobs(name, results)), results)
             if name == "read" or name.startswith("stage-"):
                 self._check_errors(results)
         return self._decide(build(self.work, self.plan, results, phases.tombstones()))

@@ -73,7 +73,7 @@ def work_stage(
         done = phases.journalled(name, results)
         if done is None:
             raise ConfigError(f"stage {name} of run {seq} is not done yet; {stage} comes after it")
-        results[name] = done
+        phases.take(name, done, results)
     jobs = phases.jobs(stage, results)[part - 1 :: parts]
     driver = Driver(work, Inline(work), events)
     done = driver.run(stage, jobs)

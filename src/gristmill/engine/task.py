@@ -14,6 +14,7 @@ import resource
 import time
 from collections.abc import Callable, Iterator
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -126,7 +127,8 @@ class _Reading:
     def _gather(self) -> Iterator[list[Page]]:
         """Give pages in groups of about one batch of text, so that a thousand small files make one batch."""
         aim = self.work.config.run.batch_bytes
-        context = ReadContext(folder=self.work.folder, batch_bytes=aim, skip=frozenset(self.failed))
+        skip = frozenset(self.failed) | {read.unit for read in self.job.skip}
+        context = ReadContext(folder=self.work.folder, batch_bytes=aim, skip=skip)
         held: list[Page] = []
         size = 0
         for page in self.bound.source.read(self.split, context):
@@ -208,7 +210,11 @@ class _Reading:
     def _units(self) -> list[UnitRead]:
         end = first_ord(self.work.seq, self.job.number)
         units = []
+        bad = {read.unit: read for read in self.job.skip}
         for unit in self.split.units:
+            if unit in bad:
+                units.append(msgspec.structs.replace(bad[unit], lo=end, hi=end, counted=False))
+                continue
             lo, hi = self.ranges.get(unit, [end, end])
             error = self.failed.get(unit)
             if error is None:

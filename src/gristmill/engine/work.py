@@ -40,8 +40,26 @@ class Setup(msgspec.Struct, frozen=True):
     config: PipelineConfig | None = None
 
 
+class UnitRead(msgspec.Struct, frozen=True):
+    """What became of one unit in a task: its ord range and whether it was read.
+
+    advance: its state may move on. counted: a bad unit is quarantined by this task (by one of all that hold a part).
+    """
+
+    unit: str
+    lo: int
+    hi: int
+    status: str = "ok"
+    code: str | None = None
+    advance: bool = True
+    counted: bool = True
+
+
 class Job(msgspec.Struct, frozen=True):
-    """One task: `kind` says which function does it. number: the task's place in the total order (read, stage)."""
+    """One task: `kind` says which function does it. number: the task's place in the total order (read, stage).
+
+    skip: units that another task of the same source found bad: nothing of them is read here either.
+    """
 
     id: str
     kind: Literal["read", "stage", "identity", "merge", "withdraw", "chunk"]
@@ -56,17 +74,7 @@ class Job(msgspec.Struct, frozen=True):
     shards: list[Shard] = []
     marker: bool = False
     poison: dict[int, str] = {}
-
-
-class UnitRead(msgspec.Struct, frozen=True):
-    """What became of one unit in a task: its ord range and whether it was read; advance: its state may move on."""
-
-    unit: str
-    lo: int
-    hi: int
-    status: str = "ok"
-    code: str | None = None
-    advance: bool = True
+    skip: list[UnitRead] = []
 
 
 class TaskResult(msgspec.Struct):
