@@ -100,6 +100,7 @@ class SideWriter:
         table = pa.Table.from_batches(self._held, self.schema).combine_chunks()
         if self._writer is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.unlink(missing_ok=True)  # a writer left behind by a failed attempt still writes its end into it
             self._writer = pq.ParquetWriter(
                 self.path,
                 self.schema,
