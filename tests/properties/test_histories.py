@@ -1,0 +1,137 @@
+"""Any history of arrivals, revisions, withdrawals, renames and duplicates: after each run the engine is the oracle."""
+
+import json
+from collections import Counter
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.oracle import Oracle, Source
+from tests.properties.lab import Lab, examples, flat, folder, jsonl
+
+IDS = st.sampled_from(["1", "2", "3", "4"])
+# Equal after lower case, short enough to be dropped, equal but for what stands beside the text.
+TEXTS = st.sampled_from(["one", "ONE", "two", "Two", "three", "x", "ß", ""])
+LANGS = st.sampled_from([None, "", "de"])
+RECORDS = st.fixed_dictionaries({"id": IDS, "text": TEXTS}, optional={"lang": LANGS, "n": st.integers(0, 1)})
+FILES = st.lists(RECORDS, max_size=5)
+NAMES = ["a/1.jsonl", "a/2.jsonl", "a/3.jsonl", "b/1.jsonl", "b/2.jsonl"]
+CHANGES = st.one_of(
+    st.tuples(st.just("put"), st.sampled_from(NAMES), FILES),
+    st.tuples(st.just("append"), st.sampled_from(NAMES), FILES),
+    st.tuples(st.just("prepend"), st.sampled_from(NAMES), FILES),
+    st.tuples(st.just("take"), st.sampled_from(NAMES)),
+    st.tuples(st.just("copy"), st.sampled_from(NAMES), st.sampled_from(NAMES)),
+    st.tuples(st.just("move"), st.sampled_from(NAMES), st.sampled_from(NAMES)),
+    st.tuples(st.just("reverse"), st.sampled_from(NAMES)),
+)
+HISTORIES = st.lists(st.lists(CHANGES, min_size=1, max_size=4), min_size=1, max_size=6)
+
+LOWER, SHORT, EXACT = ("lower",), ("min_chars", "filter.length", 2), ("exact", "dedup.exact", "text", "dataset")
+PIPELINES = {
+    "no steps": [],
+    "dedup alone": [EXACT],
+    "clean, filter, dedup": [LOWER, SHORT, EXACT],
+    "dedup before the filter": [LOWER, EXACT, SHORT],
+    "dedup twice": [EXACT, LOWER, SHORT, ("exact", "again", "text", "dataset")],
+    "dedup within a language": [LOWER, ("exact", "dedup.exact", "text", "language")],
+    "dedup within a source": [("exact", "dedup.exact", "text", "source"), LOWER, ("exact", "again", "text", "dataset")],
+    "dedup within a snapshot": [LOWER, ("exact", "dedup.exact", "text", "snapshot")],
+    "dedup by language": [("exact", "dedup.exact", "lang", "dataset")],
+}
+SOURCES = {
+    "own ids": [Source("a", "id"), Source("b", "id")],
+    "ids by place": [Source("a"), Source("b")],
+    "own steps": [Source("a", "id", (LOWER,)), Source("b", None, (("min_chars", "short", 4),))],
+}
+
+
+def written(step):
+    """Give a step as the config spells it."""
+    kind, *rest = step
+    if kind == "lower":
+        return "clean.lowercase"
+    if kind == "min_chars":
+        return {"name": rest[0], "filter.length": {"min_chars": rest[1]}}
+    return {"name": rest[0], "dedup.exact": {"key": rest[1], "scope": rest[2]}}
+
+
+def config(sources, steps, *, split_bytes=None, batch_bytes=8 << 20, exports=(), same_files=False):
+    parts = []
+    for source in sources:
+        files = {"path": "a/*.jsonl" if same_files else f"{source.name}/*.jsonl", "lang": "lang", "allow_empty": True}
+        files |= {"id": source.key} if source.key else {}
+        files |= {"split_bytes": split_bytes} if split_bytes else {}
+        parts.append({"name": source.name, "files": files, "steps": [written(step) for step in source.steps]})
+    return {
+        "sources": parts,
+        "steps": [written(step) for step in steps],
+        "exports": list(exports),
+        "run": {"batch_bytes": batch_bytes},
+    }
+
+
+def change(files, change):
+    """Apply one change to the files there are: name -> bytes."""
+    kind, name, *rest = change
+    if kind == "put":
+        files[name] = jsonl(rest[0])
+    elif kind == "append":
+        files[name] = files.get(name, b"") + jsonl(rest[0])
+    elif kind == "prepend":
+        files[name] = jsonl(rest[0]) + files.get(name, b"")
+    elif kind == "take":
+        files.pop(name, None)
+    elif kind == "reverse" and name in files:
+        files[name] = b"".join(reversed(files[name].splitlines(keepends=True)))
+    elif kind in {"copy", "move"} and name in files:
+        files[rest[0]] = files[name]
+        if kind == "move" and rest[0] != name:
+            del files[name]
+
+
+def bring(lab, before, after):
+    """Make the folder hold `after`; only what changed is written."""
+    for name in before.keys() - after.keys():
+        lab.take(name)
+    for name in sorted(after):
+        if before.get(name) != after[name]:
+            lab.put(name, after[name])
+
+
+def units(sources, files, *, same_files=False):
+    """Give the files as the oracle names them; all sources may read the same ones."""
+    found = {}
+    for number, source in enumerate(sources):
+        prefix = "a/" if same_files else f"{source.name}/"
+        found |= {(number, name[2:]): data for name, data in files.items() if name.startswith(prefix)}
+    return found
+
+
+def follow(history, sources, steps, **how):
+    """Go through a history with both, and compare after each run."""
+    same_files = how.get("same_files", False)
+    with folder() as place:
+        lab = Lab(place, config(sources, steps, **how))
+        oracle = Oracle(sources, steps)
+        files = {}
+        for changes in history:
+            before = dict(files)
+            for each in changes:
+                change(files, each)
+            bring(lab, before, files)
+            report = lab.run()
+            ran = oracle.run(units(sources, files, same_files=same_files))
+            assert flat(report.counts) in (+ran.counts, +ran.judged_first)
+            if lab.dataset.joinpath("table", "_delta_log").exists():
+                assert lab.rows() == oracle.table()
+            if report.status == "published":
+                gone = [row["id"] for row in lab.verdicts(report.run) if row["action"] == "withdraw"]
+                assert Counter(gone) == Counter(ran.withdrawn)
+                assert lab.broken() == []
+
+
+@settings(derandomize=True, deadline=None, max_examples=examples(60))
+@given(HISTORIES, st.sampled_from(sorted(SOURCES)), st.sampled_from(sorted(PIPELINES)), st.sampled_from([None, 20, 70]))
+def test_every_history_gives_what_the_definition_says(history, sources, steps, split_bytes):
+    follow(history, SOURCES[sources], PIPELINES[steps], split_bytes=split_bytes, batch_bytes=1 if split_bytes else 8 << 20)
