@@ -42,9 +42,36 @@ NAMES = (
 )
 ACTIONS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "term": signal.SIGTERM, "int": signal.SIGINT}
 
-_armed = _hits = ""
-_action = signal.SIGKILL
-_turn = _passed = 0
+
+class _Armed:
+    """What the environment asked for: `action` at passing number `turn` of `name`; `hits`: the counting folder."""
+
+    def __init__(self) -> None:
+        self.name, _, action = os.environ.get("GRISTMILL_FAILPOINT", "").partition("=")
+        word, _, nth = action.partition("@")
+        if self.name and (self.name not in NAMES or word not in ACTIONS):
+            raise ValueError(f"GRISTMILL_FAILPOINT: {self.name}={action}: unknown failpoint or action; see {__name__}")
+        self.action = ACTIONS.get(word, signal.SIGKILL)
+        self.turn = int(nth or 1)
+        self.passed = 0
+        self.hits = os.environ.get("GRISTMILL_FAILPOINT_HITS", "")
+
+    def pass_by(self, name: str) -> None:
+        if self.hits:
+            handle = os.open(f"{self.hits}/{name}", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+            os.write(handle, b".")
+            passed = os.lseek(handle, 0, os.SEEK_CUR)  # the end of what this very write appended
+            os.close(handle)
+        elif name == self.name:
+            self.passed += 1
+            passed = self.passed
+        else:
+            return
+        if name == self.name and passed == self.turn:
+            os.kill(os.getpid(), self.action)
+
+
+_state = [_Armed()]
 
 
 def arm() -> None:
@@ -53,30 +80,11 @@ def arm() -> None:
     Raises:
         ValueError: there is no such failpoint or action.
     """
-    global _armed, _action, _turn, _passed, _hits  # noqa: PLW0603  off costs one comparison a passing this way
-    _armed, _, action = os.environ.get("GRISTMILL_FAILPOINT", "").partition("=")
-    word, _, nth = action.partition("@")
-    if _armed and (_armed not in NAMES or word not in ACTIONS):
-        raise ValueError(f"GRISTMILL_FAILPOINT: {_armed}={action}: no such failpoint or action; see core/failpoints.py")
-    _action = ACTIONS.get(word, signal.SIGKILL)
-    _turn, _passed = int(nth or 1), 0
-    _hits = os.environ.get("GRISTMILL_FAILPOINT_HITS", "")
+    _state[0] = _Armed()
 
 
 def failpoint(name: str) -> None:
     """Die here, or whatever is asked for, if `name` is armed and its turn has come."""
-    global _passed  # noqa: PLW0603
-    if _hits:
-        handle = os.open(f"{_hits}/{name}", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
-        os.write(handle, b".")
-        turn = os.lseek(handle, 0, os.SEEK_CUR)  # the end of what this very write appended
-        os.close(handle)
-        if name == _armed and turn == _turn:
-            os.kill(os.getpid(), _action)
-    elif name == _armed:
-        _passed += 1
-        if _passed == _turn:
-            os.kill(os.getpid(), _action)
-
-
-arm()
+    state = _state[0]
+    if state.name or state.hits:
+        state.pass_by(name)

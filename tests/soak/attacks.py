@@ -1,0 +1,140 @@
+"""What is done to runs besides failpoints: groups killed at any moment, workers shot, holders stopped, signals.
+
+Each gives a `crash.Trial`; all that is random comes from a seed that stands in the trial's name.
+"""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import psutil
+from tests.soak import scenes
+
+from gristmill.testing import crash
+
+PATIENCE_S = 60.0
+
+
+class Polls:
+    """Counts how often a reader looked at a dataset while a run was at work on it, and what it saw wrong."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.problems: list[str] = []
+
+
+def random_kill(
+    server: crash.Warm, scene: crash.Scene, scratch: Path, seed: int, usual_s: float, polls: Polls
+) -> crash.Trial:
+    """SIGKILL the whole group of a run, at times its parent alone, at a random moment; at times the rerun too."""
+    chance = random.Random(seed)
+    pids: list[int] = []
+
+    def blow(tree: Path, i: int) -> int:
+        alone = chance.random() < 0.25
+        moment = time.monotonic() + chance.uniform(0.0, usual_s * (1.05 if i == 0 else 0.8))
+        pid = server.start([str(tree), "2"], {})
+        pids.append(pid)
+        while time.monotonic() < moment:
+            if (code := server.poll(pid)) is not None:
+                crash.kill_group(pid)
+                return code
+            if moment - time.monotonic() > 0.15:
+                polls.looks += 1
+                polls.problems += crash.reader_problems(scene, tree)
+            time.sleep(0.01)
+        (os.kill if alone else os.killpg)(pid, signal.SIGKILL)
+        return server.wait(pid)
+
+    blows = [blow] * (1 + (chance.random() < 0.35))
+    trial = crash.attacked(scene, scratch, f"random kill, seed {seed}", blows, scenes.runner(server, 2))
+    for pid in pids:
+        crash.kill_group(pid)
+    return trial
+
+
+def shot_worker(server: crash.Warm, scene: crash.Scene, scratch: Path, seed: int) -> crash.Trial:
+    """SIGKILL one worker in the middle of a task: the run must end well by itself."""
+    chance = random.Random(seed)
+    point = f"{chance.choice(['task.staged', 'task.shard_written', 'task.journalled', 'merge.index_written'])}=stop@"
+    point += str(chance.randint(1, 5))
+    label = f"worker shot at {point}, seed {seed}"
+
+    def blow(tree: Path, i: int) -> int:
+        pid = server.start([str(tree), "2"], crash.armed(tree, i, point))
+        if (stopped := _until_stopped(server, pid)) is not None:
+            os.kill(stopped, signal.SIGCONT if stopped == pid else signal.SIGKILL)
+        code = server.wait(pid)
+        crash.kill_group(pid)
+        return code
+
+    trial = crash.attacked(scene, scratch, label, [blow], scenes.runner(server, 1))
+    if trial.codes != [0]:
+        trial.problems.append(f"the run did not end well by itself: {trial.codes}")
+    return trial
+
+
+def _until_stopped(server: crash.Warm, pid: int) -> int | None:
+    """Wait until a process of a run has stopped itself; give it, None if the run ends instead."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if server.poll(pid) is not None:
+            raise RuntimeError("the run ended before its failpoint")
+        try:
+            parent = psutil.Process(pid)
+            for process in [parent, *parent.children(recursive=True)]:
+                if process.status() == psutil.STATUS_STOPPED:
+                    return process.pid
+        except psutil.NoSuchProcess:
+            pass
+        time.sleep(0.005)
+    return None
+
+
+def stopped_holder(server: crash.Warm, scene: crash.Scene, scratch: Path, point: str) -> crash.Trial:
+    """Stop a run (SIGSTOP) at a failpoint: a second run must find the dataset locked; continued, the first ends well."""
+    codes: list[int] = []
+
+    def blow(tree: Path, i: int) -> int:
+        pid = server.start([str(tree), "1"], crash.armed(tree, i, point))
+        assert _until_stopped(server, pid) == pid
+        codes.append(server.run([str(tree), "1"], {}))
+        second = server.start([str(tree), "1", "60"], {})  # waits for the lock
+        time.sleep(0.3)
+        codes.append(-1 if server.poll(second) is None else 0)
+        os.kill(pid, signal.SIGCONT)
+        code = server.wait(pid)
+        codes.append(server.wait(second))
+        return code
+
+    trial = crash.attacked(scene, scratch, f"holder stopped at {point}", [blow], scenes.runner(server, 1))
+    if codes != [5, -1, 0] or trial.codes != [0]:
+        trial.problems.append(f"second run, waiting run, its end: {codes}, expected [5, -1, 0]; first: {trial.codes}")
+    return trial
+
+
+def signalled(
+    server: crash.Warm, scene: crash.Scene, scratch: Path, point: str, number: signal.Signals, workers: int
+) -> crash.Trial:
+    """Send SIGTERM or SIGINT when the run comes to a failpoint: it must say so in its exit code and be gone on with."""
+
+    def blow(tree: Path, i: int) -> int:
+        pid = server.start([str(tree), str(workers)], crash.armed(tree, i, point.replace("=", "=stop@")))
+        stopped = _until_stopped(server, pid)
+        os.kill(pid, number)
+        if stopped is not None:
+            os.kill(stopped, signal.SIGCONT)
+        started = time.monotonic()
+        code = server.wait(pid)
+        if time.monotonic() - started > 10:
+            raise RuntimeError("a signalled run took over 10 s to end")
+        crash.kill_group(pid)
+        return code
+
+    label = f"{number.name} at {point}, {workers} workers"
+    trial = crash.attacked(scene, scratch, label, [blow], scenes.runner(server, 1))
+    if trial.codes != [128 + number, 0]:
+        trial.problems.append(f"exit codes {trial.codes}, expected {[128 + int(number), 0]}")
+    return trial

@@ -1,0 +1,151 @@
+"""The figures of a soak: collected, printed, kept in docs/reliability.json, shown in docs/reliability.md."""
+
+import json
+import platform
+import sys
+from collections import Counter
+from importlib.metadata import version
+from pathlib import Path
+
+from gristmill.testing import crash
+
+ROOT = Path(__file__).resolve().parents[2]
+JSON, PAGE = ROOT / "docs" / "reliability.json", ROOT / "docs" / "reliability.md"
+
+HEAD = """\
+# Reliability, measured
+
+Made by `make soak` from `docs/reliability.json`; do not edit. Every trial copies a dataset as it stood before a run, hurts
+a run on the copy, looks at it as a reader would at that very moment, lets a run go on in peace, and compares every lasting
+byte (shards, index, state, verdicts, quarantine, signals, plan, manifest, chunks and their manifests) with a run that
+nobody disturbed. Then an independent checker (`gristmill.testing.laws`) reads everything again and counts.
+
+A violation is: a reader sees anything but the old snapshot whole or the new one whole; an export's manifest names a chunk
+that is not whole; other bytes than the undisturbed run; a law that does not hold; a run that cannot go on.
+"""
+
+MEANING = {
+    "sweep": "SIGKILL at every passing of every failpoint",
+    "double": "SIGKILL at a failpoint, then the rerun killed at another",
+    "groups": "SIGKILL of the whole process group, or of the parent alone, at random moments; about a third of the reruns too",
+    "workers": "SIGKILL of one worker in the middle of a task: the run ends well by itself",
+    "signals": "SIGTERM and SIGINT at failpoints: exit 143 and 130, the rerun goes on with the same number",
+    "locks": "a run stopped with SIGSTOP keeps the lock, a second one exits 5, a waiting one gets its turn",
+    "properties": "the property tests with many more examples",
+}
+
+
+def say(line: str) -> None:
+    """Put a line on the terminal, whole, whichever thread has it."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+class Room:
+    """The figures of one kind of trial."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.trials = self.runs = self.deaths = self.looks = 0
+        self.seconds = 0.0
+        self.violations: list[str] = []
+        self.by_place: Counter[str] = Counter()
+        self.note = ""
+
+    def add(self, trial: crash.Trial, place: str = "") -> None:
+        """Count a trial; say at once what was wrong."""
+        self.trials += 1
+        self.runs += len(trial.codes)
+        self.deaths += trial.deaths
+        self.looks += len(trial.codes) + 1
+        self.seconds += trial.seconds
+        if place:
+            self.by_place[place] += 1
+        for problem in trial.problems:
+            self.violations.append(f"{trial.scene}: {trial.attack}: {problem}")
+            say(f"  VIOLATION {self.violations[-1]}")
+
+    def as_json(self) -> dict[str, object]:
+        """Give the figures."""
+        return {
+            "what": MEANING[self.name],
+            "trials": self.trials,
+            "runs": self.runs,
+            "killed": self.deaths,
+            "reader_looks": self.looks,
+            "violations": self.violations,
+            "seconds": round(self.seconds, 1),
+            "by_place": dict(sorted(self.by_place.items())),
+            "note": self.note,
+        }
+
+
+def collect(rooms: list[Room], seed: int, command: str, code: str) -> dict[str, object]:
+    """Give all figures and what they were taken with; no machine path stands in them."""
+    packages = ("gristmill", "pyarrow", "deltalake", "numpy", "numba", "msgspec", "psutil")
+    return {
+        "command": command,
+        "seed": seed,
+        "code": code,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "versions": {name: version(name) for name in packages},
+        "rooms": {room.name: room.as_json() for room in rooms},
+    }
+
+
+def write(figures: dict[str, object]) -> None:
+    """Write both files; rooms that were not run this time keep their figures."""
+    if JSON.exists():
+        before = json.loads(JSON.read_text("utf-8"))
+        figures = {**figures, "rooms": {**before["rooms"], **figures["rooms"]}}
+    JSON.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+    PAGE.write_text(page(figures), "utf-8")
+
+
+def table(figures: dict[str, object]) -> list[str]:
+    """Give the figures as the lines of a Markdown table."""
+    lines = [
+        "| room | trials | runs | killed | looks | violations | seconds |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, room in figures["rooms"].items():
+        numbers = [room["trials"], room["runs"], room["killed"], room["reader_looks"], len(room["violations"])]
+        lines.append(f"| {name} | {' | '.join(f'{n:,}' for n in numbers)} | {room['seconds']:,.0f} |")
+    return lines
+
+
+def page(figures: dict[str, object]) -> str:
+    """Give docs/reliability.md."""
+    lines = [HEAD, *table(figures), ""]
+    lines += [
+        "`looks`: times a reader's view was held against both ends, in the `groups` room also while runs were at work.",
+        "",
+    ]
+    for name, room in figures["rooms"].items():
+        lines.append(f"- **{name}**: {room['what']}.{' ' + room['note'] if room['note'] else ''}")
+    lines += [
+        "",
+        "## Failpoints",
+        "",
+        "How often each was died at (`sweep`; both executors, both days of the history).",
+        "",
+    ]
+    lines += ["| failpoint | deaths |", "| --- | ---: |"]
+    sweep = figures["rooms"].get("sweep", {"by_place": {}})
+    lines += [f"| `{name}` | {n:,} |" for name, n in sweep["by_place"].items()]
+    found = [problem for room in figures["rooms"].values() for problem in room["violations"]]
+    lines += ["", "## Violations", "", *([f"- {problem}" for problem in found] or ["None."])]
+    versions = ", ".join(f"{name} {number}" for name, number in figures["versions"].items())
+    lines += [
+        "",
+        "## How",
+        "",
+        f"`{figures['command']}`, seed {figures['seed']}, Python {figures['python']}, {figures['system']}; {versions}.",
+        "A trial's name holds its seed or its failpoint; `python -m tests.soak --only ROOM --seed N` deals the same blows again.",
+        "",
+        "Not covered: power loss (writes are synced before names, but nothing here drops unsynced pages), full disks, object",
+        "stores, several machines. A record that kills the whole process kills a run with one worker every time: only worker",
+        "processes can find such a record and set it aside.",
+    ]
+    return "\n".join(lines) + "\n"
