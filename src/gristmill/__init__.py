@@ -17,7 +17,7 @@ _WHERE = {
     "ConfigError": "core.errors",
     "Counts": "core.counts",
     "Dataset": "dataset",
-    "Drop": "core.step",
+    "Drop": "steps.custom",
     "Export": "core.export",
     "Filter": "core.step",
     "Gate": "config.settings",

@@ -103,7 +103,7 @@ class Pipeline:
         """
         if accept_gate and not why:
             raise ConfigError("accept_gate needs a reason: say --why TEXT; it is kept in the lineage")
-        found = changes.problems(self.config)
+        found = changes.problems(self.config, sources=False)
         if found:
             raise ConfigError(*found)
         options = Options(
@@ -120,7 +120,7 @@ class Pipeline:
 
     def stage_plan(self, *, wait_s: float = 0.0) -> dict[str, Any]:
         """Claim and freeze the next run for a scheduler (`engine.seams`)."""
-        found = changes.problems(self.config)
+        found = changes.problems(self.config, sources=False)
         if found:
             raise ConfigError(*found)
         return seams.plan_stage(self.config, Options(overrides=self.overrides, wait_s=wait_s))

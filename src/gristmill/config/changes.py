@@ -46,12 +46,16 @@ def step_fingerprint(config: PipelineConfig, bound: BoundStep) -> dict[str, Any]
     }
 
 
-def problems(config: PipelineConfig) -> list[str]:
-    """Ask every source and step what a user could act on before a run; looks at the world, changes nothing."""
+def problems(config: PipelineConfig, *, sources: bool = True) -> list[str]:
+    """Ask every step (and source) what a user could act on before a run; looks at the world, changes nothing.
+
+    A run leaves its sources out: what one cannot open there is quarantined, not a reason to stop.
+    """
     found: list[str] = []
     checks: list[tuple[str, str, str, Any]] = []
     for source in config.sources:
-        checks.append((f"sources.{source.name}", f"source {source.name!r}", source.part, source.source))
+        if sources:
+            checks.append((f"sources.{source.name}", f"source {source.name!r}", source.part, source.source))
         checks += [(f"steps.{step.name}", f"step {step.name!r}", step.part, step.step) for step in source.steps]
     checks += [(f"steps.{step.name}", f"step {step.name!r}", step.part, step.step) for step in config.steps]
     checks.append(("require", "require", "require", config.require.step))

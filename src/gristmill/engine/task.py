@@ -312,8 +312,9 @@ def close_sides(work: Work, job: Job, sides: Sides) -> list[Side]:
     for kind in Sides.__struct_fields__:
         writer: SideWriter = getattr(sides, kind)
         writer.close()
+        path = work.layout.side(work.seq, kind, job.id)
+        path.unlink(missing_ok=True)  # of an earlier try, which saw other units fail
         if writer.rows:
-            path = work.layout.side(work.seq, kind, job.id)
             digest = disk.sha256_of(writer.path)
             disk.adopt_file(writer.path, path)
             written.append(Side(kind, work.layout.relative(path), writer.rows, digest))

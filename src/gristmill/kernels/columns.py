@@ -28,7 +28,7 @@ def hash_columns(columns: Sequence[pa.Array]) -> npt.NDArray[np.uint64]:
 
 def _arrays(column: pa.Array) -> Arrays:
     n = len(column)
-    if n == 0 or column.null_count == n:
+    if n in (0, column.null_count):
         return np.zeros(0, np.uint8), np.zeros(n + 1, np.int32), np.ones(n, np.bool_)
     if not (pa.types.is_string(column.type) or pa.types.is_binary(column.type)):
         column = column.cast(pa.string())
