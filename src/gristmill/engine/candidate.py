@@ -111,7 +111,7 @@ def build(work: Work, planned: Plan, done: Results, tombstones: list[str]) -> Ca
         work.seq,
         head.seq,
         shards,
-        [*head.index, *(msgspec.convert(result.extra["run"], IndexRun) for result in merged if result.extra)],
+        _index(head, merged),
         [*head.tombstones, *tombstones],
         {**head.states, **states},
         head.promotions,
@@ -142,6 +142,17 @@ def publish(work: Work, manifest: Manifest, head: Manifest) -> None:
     digest = snapshot.write_manifest(work.layout.manifest(work.seq), manifest)
     failpoint("manifest.written")
     snapshot.commit(work.layout, manifest, digest, head)
+
+
+def _index(head: Manifest, merged: list[TaskResult]) -> list[IndexRun]:
+    """Give all runs of all indexes: a merge hands back every run its bucket has now."""
+    buckets: dict[tuple[str, int], list[IndexRun]] = {}
+    for run in head.index:
+        buckets.setdefault((run.fingerprint, run.bucket), []).append(run)
+    for result in merged:
+        if result.index:
+            buckets[result.index[0].fingerprint, result.index[0].bucket] = result.index
+    return [run for key in sorted(buckets) for run in buckets[key]]
 
 
 def _shards(head: Manifest, rewritten: list[TaskResult]) -> list[Shard]:

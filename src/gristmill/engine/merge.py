@@ -103,14 +103,13 @@ def identity_task(work: Work, job: Job) -> TaskResult:
     """Settle the identity of all records whose id falls into one bucket."""
     rows = observed(work, 0, ".ids.arrow", job.bucket, ID_OBSERVED)
     retired = load_retired(work)
-    prior = Bucket(work.layout, runs_of(work, IDS, job.bucket), load_tombstones(work, with_run=False))
+    runs = runs_of(work, IDS, job.bucket)
+    prior = Bucket(work.layout, runs, load_tombstones(work, with_run=False))
     outcome = identity.resolve(rows, prior, retired.ranges, retired.units, retired.seqs)
     result = TaskResult(job.id, staged=[f"0/ids-{job.bucket:04x}.decided", f"0/ids-{job.bucket:04x}.withdrawn"])
     _stage(work, result.staged[0], outcome.decided, DECIDED)
     _stage(work, result.staged[1], outcome.withdrawn, WITHDRAWN)
-    if outcome.entries.num_rows:
-        run = index.write_run(work.layout, IDS, job.bucket, work.seq, outcome.entries)
-        result.extra = {"run": msgspec.to_builtins(run)}
+    result.index = index.write_run(work.layout, IDS, job.bucket, work.seq, outcome.entries, runs)
     return result
 
 
@@ -124,7 +123,8 @@ def merge_task(work: Work, job: Job) -> TaskResult:
         dead = Decisions(work, 0, 0, np.iinfo(np.int64).max, only=("ids-",))
         rows = rows.filter(pa.array(dead.of(rows["ord"].to_numpy())[0] == 0))
     fingerprint = index_name(bound)
-    prior = Bucket(work.layout, runs_of(work, fingerprint, job.bucket), load_tombstones(work, with_run=True))
+    runs = runs_of(work, fingerprint, job.bucket)
+    prior = Bucket(work.layout, runs, load_tombstones(work, with_run=True))
     merged = bound.step.merge(rows, prior)
     n = merged.verdicts.num_rows
     decided = pa.table(
@@ -132,9 +132,7 @@ def merge_task(work: Work, job: Job) -> TaskResult:
     ).sort_by("ord")
     result = TaskResult(job.id, staged=[f"{job.stage}/keys-{job.bucket:04x}.decided"])
     _stage(work, result.staged[0], decided, DECIDED)
-    if merged.delta.num_rows:
-        run = index.write_run(work.layout, fingerprint, job.bucket, work.seq, merged.delta)
-        result.extra = {"run": msgspec.to_builtins(run)}
+    result.index = index.write_run(work.layout, fingerprint, job.bucket, work.seq, merged.delta, runs)
     return result
 
 

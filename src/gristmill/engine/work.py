@@ -21,6 +21,7 @@ from gristmill.core.export import Chunk
 from gristmill.core.source import BoundSource, Split
 from gristmill.core.step import BoundStep, GlobalStep
 from gristmill.engine.sides import Side
+from gristmill.store.index import IndexRun
 from gristmill.store.layout import Layout
 from gristmill.store.snapshot import EMPTY, Manifest, Shard, read_manifest
 
@@ -78,7 +79,10 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class TaskResult(msgspec.Struct):
-    """What one task did. bytes_read: decompressed input; staged: files it left for the next stage."""
+    """What one task did. bytes_read: decompressed input; staged: files it left for the next stage.
+
+    index: of a merge, all runs its bucket has now.
+    """
 
     task: str
     source: str = ""
@@ -88,6 +92,7 @@ class TaskResult(msgspec.Struct):
     shards: list[Shard] = []
     sides: list[Side] = []
     staged: list[str] = []
+    index: list[IndexRun] = []
     warnings: dict[str, int] = {}
     by_source: dict[str, int] = {}
     extra: dict[str, Any] = {}

@@ -25,6 +25,9 @@ from gristmill.store import disk
 from gristmill.store.layout import Layout
 
 ROW_GROUP_ROWS = 1 << 17
+# Compaction: this many runs or more become one while that has at most so many rows (about 250 MB in memory).
+COMPACT_RUNS = 8
+COMPACT_ROWS = 4 << 20
 
 KEY_SCHEMA = pa.schema([("k0", pa.uint64()), ("k1", pa.uint64()), ("ord", pa.int64())])
 # k: hash of the id; h: content hash; ord: of this arrival; cur: ord of the row that holds this content; unit: hash.
@@ -43,10 +46,11 @@ IDS = "ids-1"
 
 
 class IndexRun(msgspec.Struct, frozen=True):
-    """One run file as a manifest names it."""
+    """One run file as a manifest names it: what the snapshots first_seq to seq added to a bucket."""
 
     fingerprint: str
     bucket: int
+    first_seq: int
     seq: int
     path: str
     rows: int
@@ -91,15 +95,41 @@ def find_keys(keys: UInt64s, k0: UInt64s, k1: UInt64s) -> Int64s:
     return result
 
 
-def write_run(layout: Layout, fingerprint: str, bucket: int, seq: int, rows: pa.Table) -> IndexRun:
-    """Write the run that `seq` adds to a bucket; `rows` are sorted by (k0, k1, ord)."""
+def write_run(
+    layout: Layout, fingerprint: str, bucket: int, seq: int, rows: pa.Table, runs: list[IndexRun]
+) -> list[IndexRun]:
+    """Write what `seq` adds to a bucket (sorted by k0, k1, ord) beside its `runs`; give the runs there are now.
+
+    Compaction: when the newest `COMPACT_RUNS` runs or more are small together, they and the new rows become one run, so
+    that looking up opens few files. The old files stay for the snapshots that name them.
+    """
+    if rows.num_rows == 0:
+        return runs
+    kept, small = _compactable(runs, rows.num_rows)
+    if small:
+        rows = pa.concat_tables([*(_read_run(layout, run) for run in small), rows])
+        rows = rows.sort_by([("k0", "ascending"), ("k1", "ascending"), ("ord", "ascending")])
     path = layout.index(fingerprint, bucket, seq)
     scratch = layout.staging(seq) / f"index-{fingerprint}-{bucket:04x}-{os.getpid()}.parquet"
     write_table(scratch, rows, statistics=["k0", "ord"])
     digest = disk.sha256_of(scratch)
     disk.adopt_file(scratch, path)
     failpoint("merge.index_written")
-    return IndexRun(fingerprint, bucket, seq, layout.relative(path), rows.num_rows, digest)
+    first = small[0].first_seq if small else seq
+    return [*kept, IndexRun(fingerprint, bucket, first, seq, layout.relative(path), rows.num_rows, digest)]
+
+
+def _compactable(runs: list[IndexRun], more: int) -> tuple[list[IndexRun], list[IndexRun]]:
+    """Split the runs into those to keep and the newest ones that are small together with `more` rows."""
+    total, at = more, len(runs)
+    while at and total + runs[at - 1].rows <= COMPACT_ROWS:
+        at -= 1
+        total += runs[at].rows
+    return (runs[:at], runs[at:]) if len(runs) - at >= COMPACT_RUNS else (runs, [])
+
+
+def _read_run(layout: Layout, run: IndexRun) -> pa.Table:
+    return pq.read_table(layout.absolute(run.path), page_checksum_verification=True)
 
 
 def write_table(path: Path, rows: pa.Table, statistics: list[str]) -> None:
@@ -122,7 +152,7 @@ def write_table(path: Path, rows: pa.Table, statistics: list[str]) -> None:
 
 def write_tombstones(layout: Layout, seq: int, ords: Int64s) -> str:
     """Write the ords withdrawn by `seq`; give the relative path."""
-    scratch = layout.staging(seq) / "tombstones.parquet"
+    scratch = layout.staging(seq) / f"tombstones-{os.getpid()}.parquet"
     write_table(scratch, pa.table({"ord": np.unique(ords)}), statistics=["ord"])
     path = layout.tombstones(seq)
     disk.adopt_file(scratch, path)
@@ -173,8 +203,10 @@ class Bucket:
         """Give all id entries whose ord lies in one of `ranges` (int64 (n, 2), half-open, sorted, disjoint)."""
         found = [ID_SCHEMA.empty_table()]
         if len(ranges):
-            seqs = set((ranges[:, 0] >> 45).tolist())
-            for group in self._groups([run for run in self.runs if run.seq in seqs]):
+            seqs = np.unique(ranges[:, 0] >> 45)
+            for group in self._groups(
+                [run for run in self.runs if ((seqs >= run.first_seq) & (seqs <= run.seq)).any()]
+            ):
                 ords = group["ord"].to_numpy()
                 at = np.searchsorted(ranges[:, 0], ords, side="right") - 1
                 found.append(group.filter(pa.array((at >= 0) & (ords < ranges[np.maximum(at, 0), 1]))))
