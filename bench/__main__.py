@@ -1,7 +1,7 @@
 """`python -m bench`: measure, compare with floors.json, print, write results.json; exit 1 below a floor.
 
 python -m bench                     everything, on 300 MB
-python -m bench --mb 30 --repeats 1 a quick look; nothing is written
+python -m bench --mb 30 --repeats 1 a quick look; nothing is written, no floor fails
 python -m bench --only help,stages  some of it; nothing is written
 python -m bench --readme            put the committed results into README.md
 """
@@ -86,7 +86,7 @@ def main() -> int:
     missed = [name for name, limit in limits_.items() if name in measures and not holds(measures[name].value, limit)]
     for name in missed:
         print(f"MISSED {name}: {measures[name].value:g}, limits {limits_[name]}", file=sys.stderr)
-    return 1 if missed else 0
+    return 1 if missed and options.mb == MEGABYTES else 0
 
 
 if __name__ == "__main__":

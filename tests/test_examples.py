@@ -101,7 +101,7 @@ def test_the_demo_tells_its_story(tmp_path):
     command = [sys.executable, str(ROOT / "examples" / "demo.py"), str(tmp_path / "demo")]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=300, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert "read 86 = 72 published" in done.stdout
+    assert "86 read = 72 + 0 + 0 + 6 + 5 + 3" in done.stdout
     assert "independent checker: 0 problems; 74 documents" in done.stdout
 
 

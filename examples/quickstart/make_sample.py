@@ -86,7 +86,7 @@ def almanac():
     articles = []
     for n, text in enumerate(prose("de"), 1):
         title = " ".join(text.split()[:3]).strip(",.;")
-        articles.append({"id": f"almanach-{n}", "title": title, "body": text, "published": f"2024-0{n}-01T06:00:00Z"})
+        articles.append({"id": f"de-{n}", "title": title, "body": text, "published": f"2024-0{n}-01T06:00:00Z"})
     return json.dumps(articles, ensure_ascii=False, indent=1).encode() + b"\n"
 
 
