@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from bench import results
 
-from gristmill.core import failpoints
 from gristmill.config import load as config
+from gristmill.core import failpoints
 
 ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src" / "gristmill"
