@@ -57,12 +57,13 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How a run works; nothing here changes a record.
 
     workers: processes, null for one a core. retries: further tries of a task after a passing failure. batch_bytes: text
-    a batch holds, about. max_error_ratio: share of the records that may make a step raise before the run stops.
+    a batch holds, about. merge_rows: keys a merge holds in memory at once, about. max_error_ratio: share of the records that may make a step raise before the run stops.
     """
 
     workers: Positive | None = None
     retries: Count = 3
     batch_bytes: Positive = 2 << 20
+    merge_rows: Positive = 16 << 20
     max_error_ratio: Ratio = 0.01
 
 

@@ -68,6 +68,12 @@ class Flow:
 
     def run(self, batch: Batch) -> Batch:
         """Run all steps; give the rows that are left."""
+        left = self._run(batch)
+        for kind in Sides.__struct_fields__:
+            getattr(self.sides, kind).settle()
+        return left
+
+    def _run(self, batch: Batch) -> Batch:
         if self.crash.marker is None:
             return self._steps(batch)
         kept = [self._steps(batch.slice(i, 1)).rows for i in range(len(batch))]

@@ -99,17 +99,47 @@ def buckets_seen(work: Work, stage: int, end: str) -> list[int]:
     return sorted(seen)
 
 
+def key_ranges(rows: pa.Table, max_rows: int) -> list[tuple[int, int]]:
+    """Cut the key space (first 64 bits, inclusive bounds) into 2^n ranges so that each holds about max_rows rows.
+
+    This bounds memory and changes nothing else: a key never lies in two ranges, and ranges ascend.
+    """
+    parts = 1
+    while rows.num_rows > max_rows * parts:
+        parts *= 2
+    # Buckets are the top bits of the key, so the ranges are cut from the bits below them; 16 bits are plenty.
+    step = (1 << 64) // (16 * parts)
+    if parts == 1 or rows.num_rows == 0:
+        return [(0, (1 << 64) - 1)]
+    start = int(rows["k0"][0].as_py()) // (step * parts) * step * parts
+    return [(start + i * step, start + (i + 1) * step - 1) for i in range(parts)]
+
+
+def _within(rows: pa.Table, low: int, high: int) -> pa.Table:
+    if (low, high) == (0, (1 << 64) - 1):
+        return rows
+    keys = rows["k0"].to_numpy()
+    return rows.filter(pa.array((keys >= np.uint64(low)) & (keys <= np.uint64(high))))
+
+
 def identity_task(work: Work, job: Job) -> TaskResult:
     """Settle the identity of all records whose id falls into one bucket."""
     rows = observed(work, 0, ".ids.arrow", job.bucket, ID_OBSERVED)
     retired = load_retired(work)
     runs = runs_of(work, IDS, job.bucket)
-    prior = Bucket(work.layout, runs, load_tombstones(work, with_run=False))
-    outcome = identity.resolve(rows, prior, retired.ranges, retired.units, retired.seqs)
+    tombstones = load_tombstones(work, with_run=False)
     result = TaskResult(job.id, staged=[f"0/ids-{job.bucket:04x}.decided", f"0/ids-{job.bucket:04x}.withdrawn"])
-    _stage(work, result.staged[0], outcome.decided, DECIDED)
-    _stage(work, result.staged[1], outcome.withdrawn, WITHDRAWN)
-    result.index = index.write_run(work.layout, IDS, job.bucket, work.seq, outcome.entries, runs)
+    outcomes = []
+    for low, high in key_ranges(rows, work.config.run.merge_rows):
+        prior = Bucket(work.layout, runs, tombstones, low, high)
+        outcomes.append(identity.resolve(_within(rows, low, high), prior, retired.ranges, retired.units, retired.seqs))
+    decided, withdrawn = (
+        pa.concat_tables(tables) for tables in zip(*((o.decided, o.withdrawn) for o in outcomes), strict=True)
+    )
+    _stage(work, result.staged[0], decided.sort_by("ord"), DECIDED)
+    _stage(work, result.staged[1], withdrawn.sort_by("ord"), WITHDRAWN)
+    entries = pa.concat_tables(outcome.entries for outcome in outcomes)
+    result.index = index.write_run(work.layout, IDS, job.bucket, work.seq, entries, runs)
     return result
 
 
@@ -125,14 +155,14 @@ def merge_task(work: Work, job: Job) -> TaskResult:
     fingerprint = index_name(bound)
     runs = runs_of(work, fingerprint, job.bucket)
     prior = Bucket(work.layout, runs, load_tombstones(work, with_run=True))
-    merged = bound.step.merge(rows, prior)
-    n = merged.verdicts.num_rows
-    decided = pa.table(
-        [merged.verdicts["ord"], pa.array(np.full(n, DUPLICATE, np.uint8)), merged.verdicts["dup_of"]], schema=DECIDED
-    ).sort_by("ord")
+    merged = [bound.step.merge(_within(rows, *span), prior) for span in key_ranges(rows, work.config.run.merge_rows)]
+    verdicts = pa.concat_tables(part.verdicts for part in merged)
+    kinds = pa.array(np.full(verdicts.num_rows, DUPLICATE, np.uint8))
+    decided = pa.table([verdicts["ord"], kinds, verdicts["dup_of"]], schema=DECIDED).sort_by("ord")
     result = TaskResult(job.id, staged=[f"{job.stage}/keys-{job.bucket:04x}.decided"])
     _stage(work, result.staged[0], decided, DECIDED)
-    result.index = index.write_run(work.layout, fingerprint, job.bucket, work.seq, merged.delta, runs)
+    delta = pa.concat_tables(part.delta for part in merged)
+    result.index = index.write_run(work.layout, fingerprint, job.bucket, work.seq, delta, runs)
     return result
 
 

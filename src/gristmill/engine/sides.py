@@ -12,7 +12,9 @@ from types import TracebackType
 from typing import Any, Self
 
 import msgspec
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 VERDICT_SCHEMA = pa.schema(
@@ -76,12 +78,17 @@ def rows_of(schema: pa.Schema, n: int, columns: dict[str, Any]) -> pa.RecordBatc
 
 
 class SideWriter:
-    """Writes one side file, in row groups of a fixed number of rows; makes no file when there are no rows."""
+    """Writes one side file, in row groups of a fixed number of rows; makes no file when there are no rows.
+
+    What is said of the records of one batch comes step by step; `settle` puts it into the order of the records, so that
+    the file does not depend on where batches end.
+    """
 
     def __init__(self, path: Path, kind: str) -> None:
         self.path = path
         self.schema = SIDES[kind]
         self.rows = 0
+        self._said: list[pa.RecordBatch] = []
         self._held: list[pa.RecordBatch] = []
         self._held_rows = 0
         self._writer: pq.ParquetWriter | None = None
@@ -91,8 +98,19 @@ class SideWriter:
         if rows.num_rows == 0:
             return
         self.rows += rows.num_rows
-        self._held.append(rows)
-        self._held_rows += rows.num_rows
+        self._said.append(rows)
+
+    def settle(self) -> None:
+        """Take what was written since the last time, in order of `ord` (none: first); all of that batch is said."""
+        if not self._said:
+            return
+        said = pa.Table.from_batches(self._said, self.schema).combine_chunks()
+        ords = pc.fill_null(said["ord"], -1).to_numpy()
+        if (ords[1:] < ords[:-1]).any():
+            said = said.take(pa.array(np.argsort(ords, kind="stable")))
+        self._said = []
+        self._held += said.to_batches()
+        self._held_rows += said.num_rows
         if self._held_rows >= ROW_GROUP_ROWS:
             self._flush(whole=False)
 
@@ -119,6 +137,7 @@ class SideWriter:
 
     def close(self) -> None:
         """Write what is held and finish the file."""
+        self.settle()
         if self._held_rows:
             self._flush(whole=True)
         if self._writer is not None:

@@ -35,6 +35,7 @@ def withdraw_task(work: Work, job: Job) -> TaskResult:
         gone = contains(ords, rows.column("ord").to_numpy())
         removed += int(gone.sum())
         _verdicts(side, rows.filter(pa.array(gone)), ords, reasons, result)
+        side.settle()
         kept = rows.filter(pa.array(~gone))
         if kept.num_rows:
             first = kept.column("ord")[0].as_py() if first < 0 else first

@@ -169,8 +169,12 @@ def read_tombstones(layout: Layout, paths: Iterable[str]) -> Tombstones:
 class Bucket:
     """The runs of one bucket of an index, as of one snapshot."""
 
-    def __init__(self, layout: Layout, runs: list[IndexRun], tombstones: Tombstones) -> None:
+    def __init__(
+        self, layout: Layout, runs: list[IndexRun], tombstones: Tombstones, low: int = 0, high: int = (1 << 64) - 1
+    ) -> None:
+        """Look at keys whose first 64 bits lie between low and high only."""
         self.layout = layout
+        self.low, self.high = low, high
         self.runs = runs
         self.tombstones = tombstones
 
@@ -204,12 +208,14 @@ class Bucket:
         found = [ID_SCHEMA.empty_table()]
         if len(ranges):
             seqs = np.unique(ranges[:, 0] >> 45)
-            for group in self._groups(
-                [run for run in self.runs if ((seqs >= run.first_seq) & (seqs <= run.seq)).any()]
-            ):
-                ords = group["ord"].to_numpy()
+            runs = [run for run in self.runs if ((seqs >= run.first_seq) & (seqs <= run.seq)).any()]
+            for group in self._groups(runs, self.low, self.high):
+                ords, keys = group["ord"].to_numpy(), group["k0"].to_numpy()
                 at = np.searchsorted(ranges[:, 0], ords, side="right") - 1
-                found.append(group.filter(pa.array((at >= 0) & (ords < ranges[np.maximum(at, 0), 1]))))
+                hit = (at >= 0) & (ords < ranges[np.maximum(at, 0), 1])
+                found.append(
+                    group.filter(pa.array(hit & (keys >= np.uint64(self.low)) & (keys <= np.uint64(self.high))))
+                )
         return pa.concat_tables(found)
 
     def _groups(self, runs: list[IndexRun], low: int = 0, high: int = (1 << 64) - 1) -> Iterator[pa.Table]:
