@@ -1,0 +1,399 @@
+"""The command line: each verb parses, calls and prints; the work is done elsewhere.
+
+Not here: streams and failures (`session`), what lines look like (`terminal`), the work behind `init`, `try`, `plan`,
+`status` and `parts` (`scaffold`, `trial`, `survey`). Invariant: nothing heavy is imported before a verb needs it, so
+that `--help` is there at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gristmill import __version__, session, terminal
+from gristmill.session import ASKED, answer, complain, conduct, open_dataset, open_pipeline, out, out_json, room, tell
+
+USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # Click's own, wherever this Typer keeps Click
+CODES = (
+    "Exit codes: 0 done (also: nothing new), 1 failed and safe to run again, 2 wrong usage or config, "
+    "3 refused by the gate, 4 verify found damage, 5 another run holds the dataset, 130 and 143 stopped by a signal."
+)
+
+app = typer.Typer(
+    name="gristmill",
+    help="Text in, a clean, deduplicated, versioned dataset out.",
+    epilog=CODES,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": terminal.WIDTH},
+)
+stage = typer.Typer(help="The three seams of a run, for schedulers.", rich_markup_mode=None)
+app.add_typer(stage, name="stage", hidden=True)
+
+Setting = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change a config value")]
+Workers = Annotated[int | None, typer.Option(min=1, metavar="N", help="worker processes; default: one a core")]
+Accept = Annotated[list[str] | None, typer.Option(metavar="RULE", help="a gate rule that need not hold (with --why)")]
+Why = Annotated[str, typer.Option(metavar="TEXT", help="why it need not hold; kept in the lineage")]
+Seq = Annotated[int | None, typer.Argument(metavar="[SEQ]", show_default=False, help="default: the newest")]
+
+
+def each_verb(
+    config: Annotated[Path | None, typer.Option("-c", "--config", metavar="FILE", help="default: gristmill.yml, here or above")] = None,
+    json: Annotated[bool, typer.Option("--json", help="one line of JSON on standard output")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="no progress and no summary")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="a line for each stage")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="show the traceback of a failure")] = False,
+) -> None:  # fmt: skip
+    """Declare the options that every verb takes."""
+
+
+@app.callback()
+def top(version: Annotated[bool, typer.Option("--version", help="print the version and exit")] = False) -> None:
+    """Text in, a clean, deduplicated, versioned dataset out."""
+    if version:  # reached only where it stands beside other words
+        out(f"gristmill {__version__}")
+        raise typer.Exit
+
+
+# --- verbs -------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def init(
+    target: Annotated[str, typer.Argument(metavar="[DIR|DATA]", help="a new folder, or data to start from")] = ".",
+) -> None:
+    """Write a gristmill.yml that runs: for DATA, or with a sample."""
+    from gristmill import scaffold
+    from gristmill.config.schema import schema as make_schema
+
+    made = scaffold.begin(Path(target), Path.cwd())
+    (made.config.parent / scaffold.SCHEMA_NAME).write_text(terminal.to_json(make_schema()) + "\n", "utf-8")
+    problems = open_pipeline(config=made.config).problems()
+    if ASKED.json:
+        out_json(made.to_json() | {"problems": problems})
+    tell(*map(terminal.visible, made.lines()))
+    complain(*problems)
+    tell(f"next: {'' if made.config.parent == Path.cwd() else f'cd {made.config.parent} && '}gristmill run")
+
+
+@app.command()
+def check(setting: Setting = None) -> None:
+    """Look for everything that would stop a run; changes nothing."""
+    from gristmill.core.errors import ConfigError
+
+    try:
+        pipeline = open_pipeline(setting)
+        problems = pipeline.problems()
+    except ConfigError as error:
+        problems = list(error.problems)
+    if ASKED.json:
+        out_json({"ok": not problems, "problems": problems})
+    complain(*problems)
+    if problems:
+        raise typer.Exit(2)
+    if not ASKED.json:
+        config = pipeline.config
+        parts = [(len(config.sources), "source"), (len(config.steps), "step"), (len(config.exports), "export")]
+        out(f"ok: {config.file}: " + ", ".join(terminal.plural(n, word) for n, word in parts))
+
+
+@app.command(name="try")
+def try_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="a file with data")],
+    n: Annotated[int, typer.Option("-n", min=1, metavar="N", help="records to show")] = 5,
+    setting: Setting = None,
+) -> None:
+    """Show a few records of FILE before and after each step."""
+    from gristmill import scaffold, trial
+
+    if ASKED.config is None and scaffold.nearest(Path.cwd()) is None:
+        tell("no gristmill.yml here or above: these are the default steps")
+        with tempfile.TemporaryDirectory(prefix="gristmill-try-") as folder:
+            trials = trial.attempt(open_pipeline(setting, scaffold.passing(file, Path(folder))), file, n)
+    else:
+        trials = trial.attempt(open_pipeline(setting), file, n)
+    ink = terminal.Ink(sys.stdout)
+    answer([one.to_json() for one in trials], lambda: trial.lines(trials, ink, room()))
+
+
+@app.command()
+def plan(setting: Setting = None) -> None:
+    """Show what is new or changed, and what a run would do."""
+    from gristmill import survey
+
+    found = survey.planned(open_pipeline(setting))
+    answer(found, lambda: terminal.plan_lines(found, room()))
+
+
+@app.command()
+def run(
+    workers: Workers = None,
+    accept_gate: Accept = None,
+    why: Why = "",
+    wait: Annotated[float, typer.Option(metavar="[SECONDS]", show_default=False, help="wait for a run that holds the dataset")] = 0.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="the same as plan")] = False,
+    setting: Setting = None,
+) -> None:  # fmt: skip
+    """Make the next snapshot and its exports, if there is anything new."""
+    if dry_run:
+        plan(setting)
+        return
+    pipeline = open_pipeline(setting)
+    accepted = accept_gate or []
+    raise typer.Exit(
+        conduct(
+            pipeline,
+            lambda events: pipeline.run(workers=workers, accept_gate=accepted, why=why, wait_s=wait, events=events),
+        )
+    )
+
+
+@app.command()
+def status() -> None:
+    """Show how the dataset stands: snapshot, sources, exports, lock."""
+    from gristmill import survey
+
+    found = survey.standing(open_pipeline())
+    answer(found, lambda: terminal.status_lines(found, room()))
+
+
+@app.command()
+def log() -> None:
+    """List all runs, one a line."""
+    lines = open_dataset()[1].log()
+    names = (
+        "run",
+        "status",
+        "started",
+        "read",
+        "published",
+        "unchanged",
+        "withdrawn",
+        "rows",
+        "quality_score",
+        "seconds",
+    )
+    shown = [[line.get(name) for name in names] for line in lines]
+    answer(lines, lambda: terminal.table(names, shown, room()))
+
+
+@app.command()
+def show(seq: Seq = None) -> None:
+    """Show the report of a run, published or not."""
+    _, dataset = open_dataset()
+    runs = dataset.log()
+    report = dataset.report(
+        seq if seq is not None else next((line["run"] for line in reversed(runs) if "rows" in line), 0)
+    )
+    ink = terminal.Ink(sys.stdout)
+    answer(report, lambda: terminal.report_lines(report, ink, room()))
+
+
+@app.command()
+def explain(wanted: Annotated[str, typer.Argument(metavar="ID|URL", help="as `inspect` shows it")]) -> None:
+    """Tell one record's whole path, verdict by verdict."""
+    found = open_dataset()[1].explain(wanted)
+    answer(found, lambda: terminal.explained(found, room()))
+
+
+@app.command()
+def inspect(
+    kept: Annotated[bool, typer.Option("--kept", help="records that were published")] = False,
+    dropped: Annotated[bool, typer.Option("--dropped", help="records a filter dropped")] = False,
+    duplicates: Annotated[bool, typer.Option("--duplicates", help="records that repeat others")] = False,
+    quarantined: Annotated[bool, typer.Option("--quarantined", help="what could not be read, or made a step fail")] = False,
+    step: Annotated[str | None, typer.Option(metavar="S", help="of this step only")] = None,
+    reason: Annotated[str | None, typer.Option(metavar="R", help="with this reason or code only")] = None,
+    n: Annotated[int, typer.Option("-n", min=1, metavar="N", help="how many at most")] = 20,
+    seq: Annotated[int | None, typer.Option("--run", metavar="SEQ", help="of this run; default: the newest")] = None,
+) -> None:  # fmt: skip
+    """Show records kept, dropped, duplicate or quarantined."""
+    asked = {"kept": kept, "dropped": dropped, "duplicates": duplicates, "quarantined": quarantined}
+    chosen = [kind for kind, given in asked.items() if given]
+    if len(chosen) != 1:
+        raise typer.BadParameter("give exactly one of --kept, --dropped, --duplicates, --quarantined")
+    kind: Any = chosen[0]
+    rows = open_dataset()[1].inspect(kind, step=step, reason=reason, n=n, seq=seq)
+    answer(rows, lambda: terminal.inspected(kind, rows, room()) if rows else [])
+    if not rows:
+        tell(f"no {'records ' if kind in {'kept', 'dropped', 'quarantined'} else ''}{kind} in this run, as asked for")
+
+
+@app.command()
+def export(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", show_default=False, help="default: all of them")] = None,
+    snapshot: Annotated[int | None, typer.Option(metavar="SEQ", help="only the newest can be exported")] = None,
+) -> None:  # fmt: skip
+    """Make the exports of the newest snapshot whole."""
+    pipeline, dataset = open_dataset()
+    newest = dataset.manifest().seq
+    if snapshot is not None and snapshot != newest:
+        raise typer.BadParameter(
+            f"only the newest snapshot, {newest}, can be exported; read snapshot {snapshot} with Dataset.read({snapshot})"
+        )
+    written = pipeline.export(name, session.listener())
+    if ASKED.json:
+        out_json({"snapshot": newest, "chunks_written": written})
+    tell(
+        *(
+            f"export {each}: {terminal.plural(n, 'chunk')} written" if n else f"export {each}: whole already"
+            for each, n in written.items()
+        )
+    )
+    if not written:
+        tell("the config has no exports")
+
+
+@app.command()
+def verify(seq: Seq = None) -> None:
+    """Check digests, schema, laws, ids and exports."""
+    pipeline, dataset = open_dataset()
+    number = dataset.manifest(seq).seq
+    found = dataset.verify(number, pipeline.config)
+    whole = f"snapshot {number} is whole: digests, schema, both laws, ids, exports"
+    answer({"snapshot": number, "ok": not found, "damage": found}, lambda: map(terminal.visible, found or [whole]))
+    if found:
+        complain(f"snapshot {number}: {terminal.plural(len(found), 'damaged thing')}")
+        raise typer.Exit(4)
+
+
+@app.command()
+def parts(name: Annotated[str | None, typer.Argument(metavar="[NAME]", show_default=False)] = None) -> None:
+    """List the parts there are, or tell all about one."""
+    from gristmill import survey
+
+    found = survey.parts(name)
+    answer(found, lambda: terminal.part_lines(found, room()) if name else terminal.part_table(found, room()))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of the config, for editors."""
+    from gristmill.config.schema import schema as make_schema
+
+    out_json(make_schema())
+
+
+@app.command()
+def warmup() -> None:
+    """Compile the kernels now, instead of in the first run."""
+    from gristmill.kernels.warm import warm
+
+    began = time.monotonic()
+    warm()
+    seconds = time.monotonic() - began
+    answer({"seconds": round(seconds, 2)}, lambda: [f"kernels are compiled ({seconds:.1f} s)"])
+
+
+@stage.command("plan")
+def stage_plan(
+    wait: Annotated[float, typer.Option(metavar="[SECONDS]", show_default=False)] = 0.0, setting: Setting = None
+) -> None:
+    """Claim the next run and freeze its plan."""
+    out_json(open_pipeline(setting).stage_plan(wait_s=wait))
+
+
+@stage.command("work")
+def stage_work(
+    seq: Annotated[int, typer.Argument(metavar="SEQ")],
+    name: Annotated[str, typer.Argument(metavar="STAGE")],
+    part: Annotated[str, typer.Option(metavar="I/N", help="the I-th of N parts of the work")] = "1/1",
+    setting: Setting = None,
+) -> None:
+    """Do a part of one stage of a planned run."""
+    this, slash, of = part.partition("/")
+    if not (slash and this.isdecimal() and of.isdecimal()):
+        raise typer.BadParameter(f"--part {part!r} is none; write I/N, such as 1/4")
+    out_json(open_pipeline(setting).stage_work(seq, name, int(this), int(of), session.listener()))
+
+
+@stage.command("commit")
+def stage_commit(
+    seq: Annotated[int, typer.Argument(metavar="SEQ")],
+    workers: Workers = None,
+    accept_gate: Accept = None,
+    why: Why = "",
+    setting: Setting = None,
+) -> None:
+    """Do what is left of a planned run, judge it and publish it."""
+    ASKED.json = True
+    pipeline = open_pipeline(setting)
+    accepted = accept_gate or []
+    raise typer.Exit(
+        conduct(pipeline, lambda events: pipeline.stage_commit(seq, workers=workers, accept_gate=accepted, why=why))
+    )
+
+
+# --- the way in --------------------------------------------------------------------------------------------------
+
+
+def command() -> Any:
+    """Give the whole command, with the shared options on every verb."""
+    whole: Any = typer.main.get_command(app)
+    one = typer.Typer(add_completion=False)
+    one.command()(each_verb)
+    extra = typer.main.get_command(one).params
+    for option in extra:
+        option.expose_value = False
+        option.callback = ASKED.remember
+    for verb in [*whole.commands.values(), *whole.commands["stage"].commands.values()]:
+        if verb.name != "stage":
+            verb.params += extra
+    return whole
+
+
+def normalised(argv: list[str]) -> list[str]:
+    """Give `--wait` without a number as waiting for ever, and let `--debug` stand anywhere."""
+    end = argv.index("--") if "--" in argv else len(argv)
+    words = []
+    for at, word in enumerate(argv[:end]):
+        bare = at + 1 == end or not argv[at + 1].replace(".", "", 1).isdecimal()
+        words.append("--wait=inf" if word == "--wait" and bare else word)
+    return words + argv[end:]
+
+
+def perform(argv: list[str]) -> int:
+    """Do what a command line says; give its exit code."""
+    as_json = "--json" in argv
+    try:
+        code = command().main(args=normalised(argv), prog_name="gristmill", standalone_mode=False)
+        sys.stdout.flush()
+    except USAGE_ERROR as error:
+        return misused(error, as_json=as_json)
+    except (KeyboardInterrupt, typer.Abort):
+        complain("stopped; run again to go on")
+        return 130
+    except BrokenPipeError:  # the reader has had enough; what is still buffered goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        return session.failed(error, as_json=as_json)
+    return code if isinstance(code, int) else 0
+
+
+def misused(error: Any, *, as_json: bool) -> int:
+    """Tell what is wrong with the command line."""
+    message = error.format_message().removeprefix("Invalid value: ").rstrip(".")
+    path = error.ctx.command_path if error.ctx is not None else "gristmill"
+    complain(f"{message}{'' if message.endswith('?') else ';'} `{path} --help` shows what there is")
+    if as_json:
+        out_json(session.failure("Usage", [message]))
+    return 2
+
+
+def main() -> None:
+    """Run the command line of this process, and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    if sys.argv[1:] == ["--version"]:
+        out(f"gristmill {__version__}")
+        sys.exit(0)
+    session.catch_sigterm()
+    sys.exit(perform(sys.argv[1:]))

@@ -1,0 +1,268 @@
+"""One command line in the making: what every verb may be asked for, the two streams, and how a failure ends it.
+
+Not here: the verbs (`cli`), the look of lines (`terminal`). Invariants: data goes to standard output and everything
+else to standard error; a failure that is expected is told without a traceback, with the exit code of its type and the
+place of a log; a log holds code places, never values.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from gristmill import terminal
+
+if TYPE_CHECKING:
+    from gristmill.dataset import Dataset
+    from gristmill.engine.report import Report
+    from gristmill.observe.events import Events
+    from gristmill.pipeline import Pipeline
+
+Json = dict[str, Any]
+
+
+class Asked:
+    """What every verb may be asked for, and what is known when it fails."""
+
+    def __init__(self) -> None:
+        self.config: Path | None = None
+        self.json = self.quiet = self.verbose = self.debug = False
+        self.pipeline: Pipeline | None = None
+        self.began = time.time()
+
+    def remember(self, context: Any, parameter: Any, value: Any) -> Any:
+        """Keep the value of a shared option (a callback)."""
+        setattr(self, parameter.name, value)
+        return value
+
+
+ASKED = Asked()
+
+
+# --- the two streams ---------------------------------------------------------------------------------------------
+
+
+def out(*lines: str) -> None:
+    """Print data."""
+    for line in lines:
+        sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def out_json(value: object) -> None:
+    """Print data as one line of JSON."""
+    encoding = (sys.stdout.encoding or "").lower().replace("-", "")
+    out(terminal.to_json(value, ascii_only=encoding != "utf8"))
+
+
+def answer(value: object, lines: Callable[[], Iterable[str]]) -> None:
+    """Print what a verb found: as JSON where that was asked for, else as lines."""
+    if ASKED.json:
+        out_json(value)
+    else:
+        out(*lines())
+
+
+def tell(*lines: str) -> None:
+    """Say something to the person; a standard error that nobody reads is no failure."""
+    try:
+        for line in lines:
+            sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+    except OSError:
+        return
+
+
+def complain(*problems: str) -> None:
+    """Tell problems, each on a line of its own that begins with `error: `."""
+    begin = terminal.Ink(sys.stderr)("bad", "error:")
+    tell(*(f"{begin} {terminal.visible(problem)}" for problem in problems))
+
+
+def room() -> int | None:
+    """Give the columns of standard output; None where it is no terminal."""
+    return shutil.get_terminal_size((terminal.WIDTH, 24)).columns if terminal.is_terminal(sys.stdout) else None
+
+
+# --- what verbs open ---------------------------------------------------------------------------------------------
+
+
+def warn_cold() -> None:
+    """Say so if the kernels must be compiled first: it takes a while, once."""
+    from gristmill.kernels.warm import is_warm
+
+    if not is_warm() and not ASKED.quiet:
+        tell("compiling kernels, once; `gristmill warmup` does it ahead")
+
+
+def open_pipeline(overrides: Sequence[str] | None = None, config: Path | None = None) -> Pipeline:
+    """Read the config that was asked for."""
+    warn_cold()
+    from gristmill.pipeline import Pipeline
+
+    ASKED.pipeline = Pipeline.from_file(config or ASKED.config, overrides=overrides or [])
+    return ASKED.pipeline
+
+
+def open_dataset() -> tuple[Pipeline, Dataset]:
+    """Read the config, and open its dataset."""
+    pipeline = open_pipeline()
+    from gristmill.dataset import Dataset
+
+    return pipeline, Dataset(pipeline.config.dataset)
+
+
+def listener() -> Events:
+    """Give what shows the progress of a run."""
+    from gristmill.observe.progress import listen
+
+    return listen(sys.stderr, quiet=ASKED.quiet, verbose=ASKED.verbose)
+
+
+def conduct(pipeline: Pipeline, go: Callable[[Events], Report]) -> int:
+    """Run a pipeline with progress and summary; give the exit code."""
+    from gristmill.core.errors import GateRefused
+
+    events = listener()
+    refused: Exception | None = None
+    try:
+        report = go(events).to_json()
+    except GateRefused as error:
+        held = _held_report(error)
+        if held is None:
+            raise
+        report, refused = held, error
+    finally:
+        events.close()
+    if not ASKED.quiet:
+        path = str(pipeline.layout.report(report["run"])) if report["run"] else ""
+        tell(*terminal.summary(report, _near(path), terminal.Ink(sys.stderr)))
+    complain(*(error["message"] for error in report["errors"] if error["code"] == "export.failed"))
+    if refused is not None:
+        complain(pipeline.config.redact(str(refused)))
+    if ASKED.json:
+        out_json(report)
+    if refused is not None:
+        return 3
+    return 1 if report["status"] == "published_export_failed" else 0
+
+
+def _held_report(error: Exception) -> Json | None:
+    """Give the report that a refusal carries as a note."""
+    import json
+
+    for note in getattr(error, "__notes__", []):
+        if note.startswith("{"):
+            report: Json = json.loads(note)
+            return report
+    return None
+
+
+def _near(path: str) -> str:
+    relative = os.path.relpath(path) if path else ""
+    return path if relative.startswith("../..") else relative
+
+
+# --- the end -----------------------------------------------------------------------------------------------------
+
+
+def catch_sigterm() -> None:
+    """Make SIGTERM end a verb like Ctrl-C does, with its own code; a run has its own way while it goes on."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        from gristmill.core.errors import Stopped
+
+        raise Stopped(number)
+
+    signal.signal(signal.SIGTERM, stop)
+
+
+def failed(error: BaseException, *, as_json: bool) -> int:
+    """Tell a failure, and give the exit code it leads to."""
+    from gristmill.core.errors import ConfigError, GristmillError, Stopped
+
+    if ASKED.debug:
+        tell("".join(traceback.format_exception(error)).rstrip())
+    code, problems = 1, [_redacted(str(error) or type(error).__name__)]
+    if isinstance(error, Stopped):
+        code, problems = error.exit_code, ["stopped; run again to go on"]
+    elif isinstance(error, ConfigError):
+        code, problems = error.exit_code, [_redacted(problem) for problem in error.problems]
+    elif isinstance(error, GristmillError):
+        code = error.exit_code
+    elif isinstance(error, OSError):
+        problems = [_of_system(error)]
+    else:
+        problems = [_unexpected(error)]
+    complain(*problems)
+    place = None if code in {2, 5} or isinstance(error, Stopped) else _log_of(error)
+    if place is not None:
+        tell(f"log: {terminal.visible(_near(str(place)))}")
+    if as_json:
+        out_json(failure(type(error).__name__, problems))
+    return code
+
+
+def failure(kind: str, problems: list[str]) -> Json:
+    """Give a failure as --json shows it: the shape of a report's errors."""
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    entries: list[Json] = [
+        {"stage": "cli", "source": None, "code": kind, "message": problem, "time": now, "context": {}}
+        for problem in problems
+    ]
+    return {"status": "failed", "errors": entries}
+
+
+def _redacted(text: str) -> str:
+    return ASKED.pipeline.config.redact(text) if ASKED.pipeline is not None else text
+
+
+def _of_system(error: OSError) -> str:
+    """Say what the system refused, where, and what to do."""
+    where = f" {str(error.filename)!r}" if error.filename is not None else ""
+    what = error.strerror or type(error).__name__
+    advice = {
+        errno.ENOSPC: "make space and run again; nothing was published that is not whole",
+        errno.EDQUOT: "make space and run again; nothing was published that is not whole",
+        errno.EACCES: "allow it, or name another place",
+        errno.EPERM: "allow it, or name another place",
+        errno.EROFS: "name a place that can be written to",
+        errno.EMFILE: "raise the limit of open files (ulimit -n) and run again",
+    }
+    return f"the system said {what!r}{where}; {advice.get(error.errno or 0, 'mend it and run again')}"
+
+
+def _unexpected(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return (
+        f"an unexpected {type(error).__name__}{place}; its message is not shown, as it may hold document text. "
+        "Run again; if it stays, --debug shows the traceback and the log says where it happened"
+    )
+
+
+def _log_of(error: BaseException) -> Path | None:
+    """Give the log that tells more: the run's own if this run wrote one, else a new one with the code places."""
+    if ASKED.pipeline is not None:
+        logs = ASKED.pipeline.layout.runs.glob("*/run.log")
+        fresh = [log for log in logs if log.stat().st_mtime >= ASKED.began - 1]
+        if fresh:
+            return max(fresh, key=lambda log: log.stat().st_mtime)
+    lines = []
+    seen: BaseException | None = error
+    while seen is not None:
+        lines += [f"{type(seen).__name__}:\n", *traceback.format_tb(seen.__traceback__)]
+        seen = seen.__cause__ or seen.__context__
+    with tempfile.NamedTemporaryFile("w", prefix="gristmill-", suffix=".log", delete=False, encoding="utf-8") as file:
+        file.writelines(lines)
+    return Path(file.name)

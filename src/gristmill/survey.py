@@ -1,0 +1,190 @@
+"""Surveys for the command line: what a run would do, how a dataset stands, which parts there are.
+
+Not here: laying them out (`terminal`). Invariants: read only, and no lock is taken; what is given is plain JSON values
+and is what `--json` prints.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gristmill.core import find, params
+from gristmill.core.errors import ConfigError, GristmillError
+
+if TYPE_CHECKING:
+    from gristmill.pipeline import Pipeline
+
+Json = dict[str, Any]
+
+
+def planned(pipeline: Pipeline) -> Json:
+    """Give what a run would find and do."""
+    draft, changed = pipeline.plan()
+    dataset = _dataset(pipeline)
+    runs = dataset.log() if dataset else []
+    seqs = dataset.seqs() if dataset else []
+    sources = {}
+    for name, found in draft.found.items():
+        units = {unit for split in found.splits for unit in split.units}
+        changes = len(found.replaced)
+        sources[name] = {
+            "new": len(units - set(found.replaced)),
+            "changed": changes,
+            "gone": len(found.gone),
+            "unchanged": found.listing.num_rows - len(units),
+            "failed": [list(entry) for entry in found.failed],
+            "bytes": sum(split.bytes for split in found.splits),
+            "tasks": len(found.splits),
+        }
+    config = pipeline.config
+    unfinished = _unfinished(runs)
+    return {
+        "dataset": config.dataset,
+        "snapshot": seqs[-1] if seqs else None,
+        "nothing_new": draft.empty and unfinished is None,
+        "unfinished": unfinished,
+        "sources": sources,
+        "tasks": sum(found["tasks"] for found in sources.values()),
+        "bytes": sum(found["bytes"] for found in sources.values()),
+        "steps": [bound.name for bound in config.steps],
+        "exports": [bound.name for bound in config.exports],
+        "config_changes": changed,
+    }
+
+
+def standing(pipeline: Pipeline) -> Json:
+    """Give how the dataset stands."""
+    config = pipeline.config
+    dataset = _dataset(pipeline)
+    runs = dataset.log() if dataset else []
+    seqs = dataset.seqs() if dataset else []
+    head = dataset.manifest(seqs[-1]) if dataset and seqs else None
+    return {
+        "dataset": config.dataset,
+        "snapshot": head.seq if head else None,
+        "rows": head.rows if head else 0,
+        "snapshots": seqs,
+        "last_run": runs[-1] if runs else None,
+        "unfinished": _unfinished(runs),
+        "lock": _holder(pipeline.layout.lock),
+        "sources": {name: _units(pipeline, state["path"]) for name, state in head.states.items()} if head else {},
+        "exports": {bound.name: _export(pipeline, bound, head.seq if head else 0) for bound in config.exports},
+    }
+
+
+def _dataset(pipeline: Pipeline) -> Any:
+    from gristmill.dataset import Dataset
+
+    return Dataset(pipeline.config.dataset) if Path(pipeline.config.dataset).is_dir() else None
+
+
+def _unfinished(runs: list[Json]) -> int | None:
+    """Give the number of a newest run that did not end."""
+    return runs[-1]["run"] if runs and runs[-1]["status"] == "unfinished" else None
+
+
+def _units(pipeline: Pipeline, relative: str) -> Json:
+    import pyarrow.parquet as pq
+
+    path = pipeline.layout.absolute(relative)
+    sizes = "size" in pq.read_schema(path).names
+    table = pq.read_table(path, columns=["status", *(["size"] if sizes else [])])
+    bad = sum(status != "ok" for status in table["status"].to_pylist())
+    return {"units": table.num_rows, "bad": bad, "bytes": sum(table["size"].to_pylist()) if sizes else 0}
+
+
+def _export(pipeline: Pipeline, bound: Any, newest: int) -> Json:
+    from gristmill.core.export import read_manifest
+
+    folder = (pipeline.config.folder / Path(bound.export.path).expanduser()).resolve()
+    try:
+        made = read_manifest(folder / "manifest.json")
+    except GristmillError as error:
+        return {"state": "damaged", "docs": None, "chunks": None, "path": str(folder), "detail": str(error)}
+    if made is None:
+        return {"state": "missing" if newest else "none yet", "docs": None, "chunks": None, "path": str(folder)}
+    state = "current" if made.snapshot == newest else f"of snapshot {made.snapshot}"
+    return {"state": state, "docs": made.docs, "chunks": len(made.chunks), "path": str(folder)}
+
+
+def _holder(lock: Path) -> str | None:
+    """Give who holds the dataset. Asks the kernel and takes no lock, which could make a starting run fail."""
+    try:
+        inode = lock.stat().st_ino
+        told = lock.read_text("utf-8", "replace").strip() or "unknown"
+    except OSError:
+        return None
+    try:
+        held = Path("/proc/locks").read_text("ascii", "replace").splitlines()
+        return told if any("FLOCK" in line and f":{inode} " in line for line in held) else None
+    except OSError:  # no such file here: is the process that wrote its name still there
+        pid = told.split()[1] if told.startswith("pid ") else ""
+        return told if pid.isdecimal() and _lives(int(pid)) else None
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+# --- parts -------------------------------------------------------------------------------------------------------
+
+
+def parts(name: str | None) -> list[Json]:
+    """List the parts, or tell all about those called `name`.
+
+    Raises:
+        ConfigError: there is no such part.
+    """
+    known = find.parts()
+    if name is None:
+        return [{"kind": part.kind, "name": part.name, "summary": _summary(part)} for part in known]
+    kinds = [part.kind for part in known if part.name == name] or [
+        kind for kind in ("sources", "steps", "exports") if find.exists(kind, name)
+    ]
+    told = list(_told(kinds, name))
+    if not told:
+        meant = find.suggestion(name, [part.name for part in known], by_last=True)
+        raise ConfigError(f"there is no part {name!r}{meant or ';'} `gristmill parts` lists all")
+    return told
+
+
+def _summary(part: find.Part) -> str:
+    return part.summary.removeprefix(f"{part.name}: ")
+
+
+def _told(kinds: list[Any], name: str) -> Iterator[Json]:
+    problems: list[str] = []
+    for kind in kinds:
+        try:
+            cls: Any = find.find(kind, name, Path.cwd())
+        except ConfigError as error:
+            problems += error.problems
+            continue
+        module = sys.modules[cls.__module__]
+        docs = params.field_docs(cls)
+        fields = [
+            {"name": field.encode_name, "type": params.words(field.type), "required": field.required,
+             "default": None if field.required else _default(field), "description": docs.get(field.encode_name, "")}
+            for field in msgspec.structs.fields(cls)
+        ]  # fmt: skip
+        yield {"kind": kind, "name": name, "about": (module.__doc__ or "").strip(), "fields": fields}
+        problems = []
+    if problems:
+        raise ConfigError(*problems[:1])
+
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+    return msgspec.to_builtins(value)

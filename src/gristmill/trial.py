@@ -1,0 +1,220 @@
+"""What `gristmill try` does: a few records of one file, one by one through the steps, with the text before and after.
+
+Not here: runs (`pipeline`), the look of the lines (`terminal`). Invariants: nothing is written; a record goes alone, so
+a step that looks at all records is passed over and says so; this is the one place where document text is shown, because
+it was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import pyarrow as pa
+
+from gristmill import terminal
+from gristmill.core.batch import RECORD_SCHEMA, Batch
+from gristmill.core.errors import ConfigError, GristmillError, UnitFailed
+from gristmill.core.files import Local
+from gristmill.core.source import BoundSource, Page, ReadContext, Reject, Source
+from gristmill.core.step import BoundStep, Filter, GlobalStep, Transform
+from gristmill.pipeline import Pipeline
+
+_PAGE_BYTES = 64 << 10
+_CONTEXT = 24  # characters shown before the first difference
+_SHOWN = ("url", "time", "lang", "script", "license", "meta")  # columns a step may change beside the text
+
+
+class Seen(NamedTuple):
+    """What one step did to one record. outcome: kept, changed, dropped, quarantined or skipped."""
+
+    step: str
+    outcome: str
+    reason: str = ""
+    before: str = ""
+    after: str = ""
+    columns: tuple[str, ...] = ()
+
+
+class Trial(NamedTuple):
+    """One record's way through the steps. code, detail: why it is no record at all."""
+
+    id: str
+    origin: str
+    text: str
+    steps: list[Seen]
+    code: str = ""
+    detail: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Give it as plain JSON values."""
+        plain = self._asdict() | {"steps": [seen._asdict() for seen in self.steps]}
+        return {key: value for key, value in plain.items() if value or key == "steps"}
+
+
+def attempt(pipeline: Pipeline, file: Path, n: int) -> list[Trial]:
+    """Run up to `n` pieces of a file through the steps of a pipeline.
+
+    Raises:
+        ConfigError: the file is not there, or the pipeline has no `files` source.
+    """
+    if not file.is_file():
+        raise ConfigError(f"there is no file {str(file)!r}; name one file with data")
+    bound = _source_for(pipeline, file)
+    folder = pipeline.config.folder
+    steps = [*bound.steps, *pipeline.config.steps, pipeline.config.require]
+    opened = [(each, each.step if isinstance(each.step, GlobalStep) else each.step.open(folder)) for each in steps]
+    return list(islice(_trials(bound, file, folder, opened), n))
+
+
+def _source_for(pipeline: Pipeline, file: Path) -> BoundSource:
+    """Give the `files` source that reads this file, else the first one."""
+    known = [bound for bound in pipeline.config.sources if bound.part == "files"]
+    if not known:
+        raise ConfigError(
+            "the config has no `files` source, and only files can be tried; give one, or use `gristmill run`"
+        )
+    local = Local(pipeline.config.folder)
+    wanted = file.resolve()
+    for bound in known:
+        path: Any = getattr(bound.source, "path", [])
+        try:
+            listed = local.list([path] if isinstance(path, str) else path).found
+        except GristmillError:
+            continue
+        if any((pipeline.config.folder / found.path).resolve() == wanted for found in listed):
+            return bound
+    return known[0]
+
+
+def _trials(bound: BoundSource, file: Path, folder: Path, opened: list[tuple[BoundStep, Any]]) -> Iterator[Trial]:
+    source: Source = msgspec.structs.replace(bound.source, path=str(file.absolute()))
+    try:
+        planned = source.plan(None, folder)
+        for unit, code, detail in planned.failed:
+            yield Trial("", unit, "", [], code, detail)
+        for split in planned.splits:
+            for page in source.read(split, ReadContext(folder=folder, batch_bytes=_PAGE_BYTES)):
+                yield from _of_page(bound, page, opened)
+    except UnitFailed as error:
+        yield Trial("", error.unit, "", [], error.code, error.detail)
+
+
+def _of_page(bound: BoundSource, page: Page, opened: list[tuple[BoundStep, Any]]) -> Iterator[Trial]:
+    pieces: list[tuple[int, int | Reject]] = [(_locator(reject.origin), reject) for reject in page.rejects]
+    pieces += [(_locator(origin), i) for i, origin in enumerate(page.rows.column("origin").to_pylist())]
+    for _, piece in sorted(pieces, key=lambda item: item[0]):
+        if isinstance(piece, Reject):
+            yield Trial("", piece.origin, "", [], piece.code, piece.detail)
+        else:
+            yield _through(_batch(bound, page.rows.slice(piece, 1), piece), opened)
+
+
+def _locator(origin: str) -> int:
+    last = origin.rpartition("#")[2]
+    return int(last) if last.isdecimal() else 0
+
+
+def _batch(bound: BoundSource, row: pa.RecordBatch, ord_: int) -> Batch:
+    """Give one row of a page as the record a step sees."""
+    values: dict[str, Any] = {name: row.column(name) for name in row.schema.names if name in RECORD_SCHEMA.names}
+    name = row.column("key")[0].as_py() or row.column("origin")[0].as_py()
+    given: dict[str, Any] = {"id": f"{bound.name}/{name}", "source": bound.name, "content_hash": bytes(16), "ord": ord_}
+    if bound.license and values["license"].null_count:
+        given["license"] = bound.license
+    columns = [
+        pa.array([given[field.name]], field.type) if field.name in given else values.get(field.name, pa.nulls(1, field.type))
+        for field in RECORD_SCHEMA
+    ]  # fmt: skip
+    return Batch(pa.RecordBatch.from_arrays(columns, schema=RECORD_SCHEMA))
+
+
+def _through(batch: Batch, opened: list[tuple[BoundStep, Any]]) -> Trial:
+    first = batch.rows.slice(0, 1).to_pylist()[0]
+    seen: list[Seen] = []
+    for bound, step in opened:
+        if isinstance(step, GlobalStep):
+            seen.append(Seen(bound.name, "skipped", "looks at all records together"))
+            continue
+        after, told = _one(bound, step, batch)
+        seen.append(told)
+        if told.outcome in {"dropped", "quarantined"}:
+            break
+        batch = after
+    return Trial(first["id"], first["origin"] or "", first["text"], seen)
+
+
+def _one(bound: BoundStep, step: Any, batch: Batch) -> tuple[Batch, Seen]:
+    """Run one step on one record."""
+    reason: str | None = None
+    try:
+        if isinstance(step, Transform):
+            after = step.apply(batch)
+        elif isinstance(step, Filter):
+            after, reason = batch, step.judge(batch)[0].as_py()
+        else:
+            after, reasons = step.run(batch)
+            reason = reasons[0].as_py()
+    except (GristmillError, MemoryError):
+        raise
+    except Exception as error:
+        return batch, Seen(bound.name, "quarantined", f"step.error {type(error).__name__}")
+    word = after.errors[0].as_py() if after.errors is not None else None
+    if word is not None:
+        return batch, Seen(bound.name, "quarantined", word)
+    if reason is not None:
+        return batch, Seen(bound.name, "dropped", reason + _grounds(bound, batch, reason))
+    changed = tuple(name for name in _SHOWN if batch.rows.column(name) != after.rows.column(name))
+    texts = batch.text[0].as_py(), after.text[0].as_py()
+    if texts[0] == texts[1]:
+        return Batch(after.rows), Seen(bound.name, "changed" if changed else "kept", columns=changed)
+    return Batch(after.rows), Seen(bound.name, "changed", "", texts[0], texts[1], changed)
+
+
+def _grounds(bound: BoundStep, batch: Batch, reason: str) -> str:
+    """Give the measured value and the limit behind a drop, where the filter names them."""
+    signal, parameter = bound.step.RULES.get(reason, ("", "")) if isinstance(bound.step, Filter) else ("", "")
+    if signal not in batch.signals:
+        return ""
+    return f" ({signal} {float(batch.signals[signal][0]):g}, {parameter} {getattr(bound.step, parameter):g})"
+
+
+# --- as lines ----------------------------------------------------------------------------------------------------
+
+
+def lines(trials: list[Trial], ink: terminal.Ink, room: int | None) -> Iterator[str]:
+    """Give trials as lines: each step's outcome, and where the text changed, both texts from there on."""
+    for i, trial in enumerate(trials, 1):
+        where = terminal.visible(trial.id or trial.origin)
+        yield ink("strong", f"record {i}: {where}") + (f"  ({terminal.visible(trial.origin)})" if trial.id else "")
+        if trial.code:
+            yield f"  {ink('bad', 'quarantined')}: {trial.code}: {terminal.visible(trial.detail)}"
+        else:
+            yield terminal.cut(
+                f"  {'read':<16}{len(trial.text):,} characters: {terminal.visible(trial.text[:400])}", room
+            )
+        for seen in trial.steps:
+            yield from _step_lines(seen, ink, room)
+        yield ""
+
+
+def _step_lines(seen: Seen, ink: terminal.Ink, room: int | None) -> Iterator[str]:
+    style = {"dropped": "bad", "quarantined": "bad", "changed": "warn", "skipped": "dim"}.get(seen.outcome, "good")
+    why = f": {terminal.visible(seen.reason)}" if seen.reason else ""
+    columns = f" ({', '.join(seen.columns)})" if seen.columns else ""
+    yield f"  {terminal.visible(seen.step):<16}{ink(style, seen.outcome)}{columns}{why}"
+    if seen.before != seen.after:
+        at = max(0, _same(seen.before, seen.after) - _CONTEXT)
+        lead = "…" if at else ""
+        for sign, text in (("-", seen.before), ("+", seen.after)):
+            shown = terminal.visible(text[at : at + 400])
+            yield terminal.cut(f"    {sign} {len(text):,}: {lead}{shown}", room)
+
+
+def _same(one: str, other: str) -> int:
+    """Give how many characters at the start are the same."""
+    at = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
+    return min(len(one), len(other)) if at is None else at
