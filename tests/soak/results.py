@@ -25,7 +25,7 @@ that is not whole; other bytes than the undisturbed run; a law that does not hol
 """
 
 MEANING = {
-    "sweep": "SIGKILL at every passing of every failpoint",
+    "sweep": "SIGKILL at every passing of every failpoint (of `disk.*`, which stand in each durable write, every third; twelfth with workers)",
     "double": "SIGKILL at a failpoint, then the rerun killed at another",
     "groups": "SIGKILL of the whole process group, or of the parent alone, at random moments; about a third of the reruns too",
     "workers": "SIGKILL of one worker in the middle of a task: the run ends well by itself",
