@@ -237,7 +237,8 @@ def export(
         raise typer.BadParameter(
             f"only the newest snapshot, {newest}, can be exported; read snapshot {snapshot} with Dataset.read({snapshot})"
         )
-    written = pipeline.export(name, session.listener())
+    with session.listening() as events:
+        written = pipeline.export(name, events)
     if ASKED.json:
         out_json({"snapshot": newest, "chunks_written": written})
     tell(
@@ -310,7 +311,10 @@ def stage_work(
     this, slash, of = part.partition("/")
     if not (slash and this.isdecimal() and of.isdecimal()):
         raise typer.BadParameter(f"--part {part!r} is none; write I/N, such as 1/4")
-    out_json(open_pipeline(setting).stage_work(seq, name, int(this), int(of), session.listener()))
+    pipeline = open_pipeline(setting)
+    with session.listening() as events:
+        done = pipeline.stage_work(seq, name, int(this), int(of), events)
+    out_json(done)
 
 
 @stage.command("commit")
@@ -348,24 +352,14 @@ def command() -> Any:
     return whole
 
 
-def normalised(argv: list[str]) -> list[str]:
-    """Give `--wait` without a number as waiting for ever, and let `--debug` stand anywhere."""
-    end = argv.index("--") if "--" in argv else len(argv)
-    words = []
-    for at, word in enumerate(argv[:end]):
-        bare = at + 1 == end or not argv[at + 1].replace(".", "", 1).isdecimal()
-        words.append("--wait=inf" if word == "--wait" and bare else word)
-    return words + argv[end:]
-
-
 def perform(argv: list[str]) -> int:
     """Do what a command line says; give its exit code."""
     as_json = "--json" in argv
     try:
-        code = command().main(args=normalised(argv), prog_name="gristmill", standalone_mode=False)
+        code = command().main(args=session.normalised(argv), prog_name="gristmill", standalone_mode=False)
         sys.stdout.flush()
     except USAGE_ERROR as error:
-        return misused(error, as_json=as_json)
+        return session.misused(error, as_json=as_json)
     except (KeyboardInterrupt, typer.Abort):
         complain("stopped; run again to go on")
         return 130
@@ -375,16 +369,6 @@ def perform(argv: list[str]) -> int:
     except Exception as error:
         return session.failed(error, as_json=as_json)
     return code if isinstance(code, int) else 0
-
-
-def misused(error: Any, *, as_json: bool) -> int:
-    """Tell what is wrong with the command line."""
-    message = error.format_message().removeprefix("Invalid value: ").rstrip(".")
-    path = error.ctx.command_path if error.ctx is not None else "gristmill"
-    complain(f"{message}{'' if message.endswith('?') else ';'} `{path} --help` shows what there is")
-    if as_json:
-        out_json(session.failure("Usage", [message]))
-    return 2
 
 
 def main() -> None:

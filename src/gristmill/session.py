@@ -15,7 +15,8 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,22 @@ class Asked:
 
 
 ASKED = Asked()
+_SHARED = {"-c", "--config", "--json", "-q", "--quiet", "-v", "--verbose", "--debug"}
+
+
+def normalised(argv: list[str]) -> list[str]:
+    """Give a command line as Click reads it: `--wait` without a number is for ever, shared options go behind the verb."""
+    end = argv.index("--") if "--" in argv else len(argv)
+    words, lead = argv[:end], []
+    while words and words[0] in _SHARED:
+        lead.append(words.pop(0))
+        if lead[-1] in {"-c", "--config"} and words:
+            lead.append(words.pop(0))
+    for at, word in enumerate(words):
+        follows = words[at + 1] if at + 1 < len(words) else ""
+        if word == "--wait" and not follows.replace(".", "", 1).isdecimal():
+            words[at] = "--wait=inf"
+    return words + lead + argv[end:]
 
 
 # --- the two streams ---------------------------------------------------------------------------------------------
@@ -122,28 +139,31 @@ def open_dataset() -> tuple[Pipeline, Dataset]:
     return pipeline, Dataset(pipeline.config.dataset)
 
 
-def listener() -> Events:
-    """Give what shows the progress of a run."""
+@contextmanager
+def listening() -> Iterator[Events]:
+    """Give what shows the progress of a run; it ends with the block."""
     from gristmill.observe.progress import listen
 
-    return listen(sys.stderr, quiet=ASKED.quiet, verbose=ASKED.verbose)
+    events = listen(sys.stderr, quiet=ASKED.quiet, verbose=ASKED.verbose)
+    try:
+        yield events
+    finally:
+        events.close()
 
 
 def conduct(pipeline: Pipeline, go: Callable[[Events], Report]) -> int:
     """Run a pipeline with progress and summary; give the exit code."""
     from gristmill.core.errors import GateRefused
 
-    events = listener()
     refused: Exception | None = None
     try:
-        report = go(events).to_json()
+        with listening() as events:
+            report = go(events).to_json()
     except GateRefused as error:
         held = _held_report(error)
         if held is None:
             raise
         report, refused = held, error
-    finally:
-        events.close()
     if not ASKED.quiet:
         path = str(pipeline.layout.report(report["run"])) if report["run"] else ""
         tell(*terminal.summary(report, _near(path), terminal.Ink(sys.stderr)))
@@ -185,6 +205,16 @@ def catch_sigterm() -> None:
         raise Stopped(number)
 
     signal.signal(signal.SIGTERM, stop)
+
+
+def misused(error: Any, *, as_json: bool) -> int:
+    """Tell what is wrong with the command line; `error` is Click's."""
+    message = error.format_message().removeprefix("Invalid value: ").rstrip(".")
+    path = error.ctx.command_path if error.ctx is not None else "gristmill"
+    complain(f"{message}{'' if message.endswith('?') else ';'} `{path} --help` shows what there is")
+    if as_json:
+        out_json(failure("Usage", [message]))
+    return 2
 
 
 def failed(error: BaseException, *, as_json: bool) -> int:

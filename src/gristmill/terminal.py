@@ -272,11 +272,13 @@ def _sum(value: Any) -> int:
 # --- records -----------------------------------------------------------------------------------------------------
 
 
-def pairs(facts: Iterable[tuple[str, object]], room: int | None) -> list[str]:
+def _pairs(facts: Iterable[tuple[str, object]], room: int | None) -> list[str]:
     """Give name and value lines; nulls are left out."""
-    held = [(visible(name), count(value)) for name, value in facts if value is not None]
-    space = max((cells(name) for name, _ in held), default=0) + 2
-    return [cut(f"  {name:<{space}}{value}", room) for name, value in held]
+    return [
+        cut(f"  {visible(name):<11}{visible(value)}", room)
+        for name, value in facts
+        if value is not None and value != ""
+    ]
 
 
 def explained(found: Json, room: int | None) -> list[str]:
@@ -285,11 +287,8 @@ def explained(found: Json, room: int | None) -> list[str]:
     for row in found["published"]:
         exports = ", ".join(f"{name}: {chunk or 'not in it'}" for name, chunk in row["exports"].items())
         signals = ", ".join(f"{name} {value:g}" for name, value in row["signals"].items())
-        lines += [
-            "published",
-            *pairs([(k, str(v)) for k, v in row.items() if v is not None and k not in {"exports", "signals"}], room),
-        ]
-        lines += pairs([("signals", signals or None), ("exports", exports or None)], room)
+        lines += ["published", *_pairs((item for item in row.items() if item[0] not in {"exports", "signals"}), room)]
+        lines += _pairs([("signals", signals), ("exports", exports)], room)
     if not found["published"]:
         lines.append("not in the newest snapshot")
     for entry in found["history"]:
