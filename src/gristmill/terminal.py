@@ -304,11 +304,8 @@ def _told(entry: Json) -> str:
     if entry.get("value") is not None:
         limit = f", limit {entry['threshold']:g}" if entry.get("threshold") is not None else ""
         told += f" (value {entry['value']:g}{limit})"
-    if entry.get("dup_of_id"):
-        told += f", of {entry['dup_of_id']}"
-    if entry.get("detail"):
-        told += f", {entry['detail']}"
-    return visible(told)
+    told += f", of {entry['dup_of_id']}" if entry.get("dup_of_id") else ""
+    return visible(told + (f", {entry['detail']}" if entry.get("detail") else ""))
 
 
 _COLUMNS = {
