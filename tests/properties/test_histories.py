@@ -37,6 +37,7 @@ PIPELINES = {
     "dedup within a language": [LOWER, ("exact", "dedup.exact", "text", "language")],
     "dedup within a source": [("exact", "dedup.exact", "text", "source"), LOWER, ("exact", "again", "text", "dataset")],
     "dedup within a snapshot": [LOWER, ("exact", "dedup.exact", "text", "snapshot")],
+    "two filters": [("min_chars", "first", 2), EXACT, ("min_chars", "second", 4), ("min_chars", "third", 5)],
     "dedup by language": [("exact", "dedup.exact", "lang", "dataset")],
 }
 SOURCES = {
