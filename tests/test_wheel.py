@@ -1,0 +1,55 @@
+"""The wheel: what a user gets from pip holds everything a first run needs, and nothing of the workshop."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    (made,) = folder.glob("*.whl")
+    return made
+
+
+def test_the_wheel_is_pure_small_and_holds_the_package_only(wheel):
+    assert wheel.name.endswith("-py3-none-any.whl")
+    assert wheel.stat().st_size < 2_000_000
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert "gristmill/py.typed" in names
+    assert "gristmill/engine/run.py" in names
+    assert {name.split("/")[0] for name in names} == {"gristmill", "gristmill-0.1.0.dist-info"}
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_plain_pip_installs_the_wheel_and_init_check_run_verify_work_from_it(wheel, tmp_path):
+    target = tmp_path / "site"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(wheel)]
+    subprocess.run(pip, check=True, capture_output=True, env=os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"})
+    env = os.environ | {"PYTHONPATH": str(target), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    where = "import gristmill; print(gristmill.__file__)"
+    found = subprocess.run(
+        [sys.executable, "-c", where], env=env, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert str(target) in found.stdout
+    for verb in (["init", "."], ["check"], ["run"], ["verify"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "gristmill", *verb],
+            env=env,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{verb}: {done.stdout[-1000:]}{done.stderr[-1000:]}"
+    assert (tmp_path / "gristmill.yml").exists()
