@@ -23,7 +23,7 @@ from gristmill.core.batch import RECORD_SCHEMA, Batch
 from gristmill.core.counts import Counts, add_into
 from gristmill.core.errors import SourceError, UnitFailed
 from gristmill.core.failpoints import failpoint
-from gristmill.core.source import Page, ReadContext
+from gristmill.core.source import Page, ReadContext, Reject
 from gristmill.engine import exports, merge, withdraw
 from gristmill.engine.flow import Crash, Flow, Sides
 from gristmill.engine.merge import OBSERVED, Decisions, observe
@@ -101,8 +101,7 @@ class _Reading:
 
     def run(self) -> TaskResult:
         work, job, result = self.work, self.job, self.result
-        for error in self.failed.values():
-            self._reject(error.code, error.unit, error.detail, 0)
+        self._reject([Reject(error.code, error.unit, error.detail) for error in self.failed.values()])
         names = [f"0/{job.number:06d}{end}" for end in (".arrow", ".ids.arrow", ".keys.arrow")]
         barrier = work.barrier(0)
         with (
@@ -134,8 +133,7 @@ class _Reading:
         for page in self.bound.source.read(self.split, context):
             self.result.bytes_read += page.bytes_in
             add_into(self.result.warnings, page.warnings)
-            for reject in page.rejects:
-                self._reject(reject.code, reject.origin, reject.detail, reject.bytes)
+            self._reject(page.rejects)
             start, self.next_ord = self.next_ord, self.next_ord + page.rows.num_rows
             known = self.ranges.setdefault(page.unit, [start, start])
             known[1] = self.next_ord
@@ -193,19 +191,16 @@ class _Reading:
         fresh = keys.is_null().to_numpy(zero_copy_only=False) if self.split.fresh else np.zeros(n, bool)
         return batch, merge.observe_ids(id_hash, content, ords, units, fresh)
 
-    def _reject(self, code: str, origin: str, detail: str, size: int) -> None:
+    def _reject(self, rejects: list[Reject]) -> None:
+        if not rejects:
+            return
         counts = self.result.counts
-        counts.read += 1
-        counts.quarantined[code] = counts.quarantined.get(code, 0) + 1
-        row = {
-            "source": self.job.source,
-            "origin": origin,
-            "step": "read",
-            "code": code,
-            "detail": detail,
-            "bytes": size,
-        }
-        self.sides.quarantine.write(rows_of(QUARANTINE_SCHEMA, 1, row))
+        counts.read += len(rejects)
+        for reject in rejects:
+            counts.quarantined[reject.code] = counts.quarantined.get(reject.code, 0) + 1
+        columns = {name: [getattr(reject, name) for reject in rejects] for name in ("origin", "code", "detail", "bytes")}
+        columns = {"source": self.job.source, "step": "read", **columns}
+        self.sides.quarantine.write(rows_of(QUARANTINE_SCHEMA, len(rejects), columns))
 
     def _units(self) -> list[UnitRead]:
         end = first_ord(self.work.seq, self.job.number)
