@@ -198,9 +198,9 @@ class _Reading:
         counts.read += len(rejects)
         for reject in rejects:
             counts.quarantined[reject.code] = counts.quarantined.get(reject.code, 0) + 1
-        columns = {name: [getattr(reject, name) for reject in rejects] for name in ("origin", "code", "detail", "bytes")}
-        columns = {"source": self.job.source, "step": "read", **columns}
-        self.sides.quarantine.write(rows_of(QUARANTINE_SCHEMA, len(rejects), columns))
+        told = {name: [getattr(reject, name) for reject in rejects] for name in ("origin", "code", "detail", "bytes")}
+        row = {"source": self.job.source, "step": "read", **told}
+        self.sides.quarantine.write(rows_of(QUARANTINE_SCHEMA, len(rejects), row))
 
     def _units(self) -> list[UnitRead]:
         end = first_ord(self.work.seq, self.job.number)
