@@ -7,7 +7,6 @@ that `--help` is there at once.
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 import time
@@ -357,15 +356,11 @@ def perform(argv: list[str]) -> int:
     as_json = "--json" in argv
     try:
         code = command().main(args=session.normalised(argv), prog_name="gristmill", standalone_mode=False)
-        sys.stdout.flush()
     except USAGE_ERROR as error:
         return session.misused(error, as_json=as_json)
     except (KeyboardInterrupt, typer.Abort):
         complain("stopped; run again to go on")
         return 130
-    except BrokenPipeError:  # the reader has had enough; what is still buffered goes nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
         return session.failed(error, as_json=as_json)
     return code if isinstance(code, int) else 0

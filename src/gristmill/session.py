@@ -70,10 +70,15 @@ def normalised(argv: list[str]) -> list[str]:
 
 
 def out(*lines: str) -> None:
-    """Print data."""
-    for line in lines:
-        sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    """Print data. A reader that has had enough is no failure: what is left goes nowhere."""
+    try:
+        for line in lines:
+            sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def out_json(value: object) -> None:

@@ -126,7 +126,7 @@ class Bars:
             BarColumn(bar_width=None),
             TextColumn("{task.percentage:>3.0f}%", markup=False),
             TextColumn("{task.fields[rate]:>10}", markup=False),
-            TextColumn("{task.fields[kept]:>10}", markup=False),
+            TextColumn("{task.fields[kept]:>11}", markup=False),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
         ]
         self.progress = Progress(*columns, console=self.console, refresh_per_second=5, expand=True)
