@@ -105,6 +105,8 @@ class Driver:
             )
         ord_, step = msgspec.json.decode(marker.read_bytes(), type=tuple[int, str])
         marker.unlink()
+        if job.suspect != (ord_, step):  # it may have been near when something else struck: once more
+            return msgspec.structs.replace(job, suspect=(ord_, step))
         self.log.write(f"task {job.id}: record {ord_} kills its worker in {step}; it is quarantined")
         return msgspec.structs.replace(job, poison=job.poison | {ord_: step})
 

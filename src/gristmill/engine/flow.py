@@ -77,6 +77,7 @@ class Flow:
         if self.crash.marker is None:
             return self._steps(batch)
         kept = [self._steps(batch.slice(i, 1)).rows for i in range(len(batch))]
+        self.crash.marker.unlink(missing_ok=True)  # what kills the worker from here on is no record's doing
         return (
             Batch(pa.Table.from_batches(kept, batch.rows.schema).combine_chunks().to_batches()[0])
             if any(rows.num_rows for rows in kept)
@@ -91,8 +92,9 @@ class Flow:
             counts.rows_in += len(batch)
             counts.bytes += text_bytes(batch)
             batch = self._without_poison(bound, batch)
-            batch, reasons = self._attempt(bound, step, batch)
-            batch = self._settle(bound, batch, reasons)
+            if len(batch):
+                batch, reasons = self._attempt(bound, step, batch)
+                batch = self._settle(bound, batch, reasons)
             counts.rows_out += len(batch)
             counts.seconds += time.perf_counter() - started
         return batch

@@ -75,6 +75,7 @@ class Job(msgspec.Struct, frozen=True):
     shards: list[Shard] = []
     marker: bool = False
     poison: dict[int, str] = {}
+    suspect: tuple[int, str] | None = None
     skip: list[UnitRead] = []
 
 
