@@ -105,7 +105,7 @@ class Soak:
         def task(server: crash.Warm, scratch: Path) -> tuple[crash.Trial, str]:
             run = scenes.runner(server, workers)
             blows = [crash.at_failpoint(point, run) for point in points]
-            trial = crash.attacked(scene, scratch, label, blows, scenes.runner(server, 1))
+            trial = attacks.attacked(scene, scratch, label, blows, scenes.runner(server, 1))
             if workers == 1 and trial.codes[:1] != [crash.KILLED]:
                 trial.problems.append(f"the run was not killed: {trial.codes}")
             return trial, place
@@ -172,7 +172,7 @@ class Soak:
         started = time.perf_counter()
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", str(folder)],
-            env={**os.environ, "GRISTMILL_SOAK": "1"},
+            env={**os.environ, "GRISTMILL_SOAK": os.environ.get("GRISTMILL_SOAK", "10")},
             cwd=scenes.ROOT,
             capture_output=True,
             encoding="utf-8",

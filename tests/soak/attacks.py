@@ -7,14 +7,31 @@ import os
 import random
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import psutil
 from tests.soak import scenes
 
-from gristmill.testing import crash
+from gristmill import Dataset
+from gristmill.testing import crash, laws
 
 PATIENCE_S = 60.0
+
+
+def dataset_view(scene: crash.Scene, tree: Path) -> list[str]:
+    """Look with gristmill's own reader too: it must see what pyarrow sees in the files of the newest snapshot."""
+    root = tree / scene.dataset
+    seq = laws.head_seq(root) if root.is_dir() else None
+    if seq is None:
+        return []
+    dataset = Dataset(root)
+    rows = dataset.read()
+    same = rows.equals(laws.head_rows(root, rows.schema.names).cast(rows.schema))
+    return [] if same and dataset.seqs()[-1] == seq else [f"Dataset.read gives other rows than snapshot {seq} holds"]
+
+
+attacked = partial(crash.attacked, also=dataset_view)
 
 
 class Polls:
@@ -49,7 +66,7 @@ def random_kill(
         return server.wait(pid)
 
     blows = [blow] * (1 + (chance.random() < 0.35))
-    trial = crash.attacked(scene, scratch, f"random kill, seed {seed}", blows, scenes.runner(server, 2))
+    trial = attacked(scene, scratch, f"random kill, seed {seed}", blows, scenes.runner(server, 2))
     for pid in pids:
         crash.kill_group(pid)
     return trial
@@ -64,19 +81,19 @@ def shot_worker(server: crash.Warm, scene: crash.Scene, scratch: Path, seed: int
 
     def blow(tree: Path, i: int) -> int:
         pid = server.start([str(tree), "2"], crash.armed(tree, i, point))
-        if (stopped := _until_stopped(server, pid)) is not None:
+        if (stopped := until_stopped(server, pid)) is not None:
             os.kill(stopped, signal.SIGCONT if stopped == pid else signal.SIGKILL)
         code = server.wait(pid)
         crash.kill_group(pid)
         return code
 
-    trial = crash.attacked(scene, scratch, label, [blow], scenes.runner(server, 1))
+    trial = attacked(scene, scratch, label, [blow], scenes.runner(server, 1))
     if trial.codes != [0]:
         trial.problems.append(f"the run did not end well by itself: {trial.codes}")
     return trial
 
 
-def _until_stopped(server: crash.Warm, pid: int) -> int | None:
+def until_stopped(server: crash.Warm, pid: int) -> int | None:
     """Wait until a process of a run has stopped itself; give it, None if the run ends instead."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
@@ -99,7 +116,7 @@ def stopped_holder(server: crash.Warm, scene: crash.Scene, scratch: Path, point:
 
     def blow(tree: Path, i: int) -> int:
         pid = server.start([str(tree), "1"], crash.armed(tree, i, point))
-        assert _until_stopped(server, pid) == pid
+        assert until_stopped(server, pid) == pid
         codes.append(server.run([str(tree), "1"], {}))
         second = server.start([str(tree), "1", "60"], {})  # waits for the lock
         time.sleep(0.3)
@@ -109,7 +126,7 @@ def stopped_holder(server: crash.Warm, scene: crash.Scene, scratch: Path, point:
         codes.append(server.wait(second))
         return code
 
-    trial = crash.attacked(scene, scratch, f"holder stopped at {point}", [blow], scenes.runner(server, 1))
+    trial = attacked(scene, scratch, f"holder stopped at {point}", [blow], scenes.runner(server, 1))
     if codes != [5, -1, 0] or trial.codes != [0]:
         trial.problems.append(f"second run, waiting run, its end: {codes}, expected [5, -1, 0]; first: {trial.codes}")
     return trial
@@ -122,7 +139,7 @@ def signalled(
 
     def blow(tree: Path, i: int) -> int:
         pid = server.start([str(tree), str(workers)], crash.armed(tree, i, point.replace("=", "=stop@")))
-        stopped = _until_stopped(server, pid)
+        stopped = until_stopped(server, pid)
         os.kill(pid, number)
         if stopped is not None:
             os.kill(stopped, signal.SIGCONT)
@@ -134,7 +151,7 @@ def signalled(
         return code
 
     label = f"{number.name} at {point}, {workers} workers"
-    trial = crash.attacked(scene, scratch, label, [blow], scenes.runner(server, 1))
+    trial = attacked(scene, scratch, label, [blow], scenes.runner(server, 1))
     if trial.codes != [128 + number, 0]:
         trial.problems.append(f"exit codes {trial.codes}, expected {[128 + int(number), 0]}")
     return trial

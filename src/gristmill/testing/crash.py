@@ -63,6 +63,10 @@ class Scene(msgspec.Struct, frozen=True):
     after: View
 
 
+# Another look at a folder between runs; gives what is wrong.
+Check: TypeAlias = Callable[[Scene, Path], list[str]]
+
+
 class Trial(msgspec.Struct):
     """What came of one trial. codes: exit codes of all runs in order; problems: empty when all promises held."""
 
@@ -192,17 +196,12 @@ def end_problems(scene: Scene, tree: Path) -> list[str]:
 
 
 def attacked(
-    scene: Scene,
-    scratch: Path,
-    label: str,
-    blows: Sequence[Attack],
-    run: Run,
-    *,
-    in_peace: Mapping[str, str] | None = None,
+    scene: Scene, scratch: Path, label: str, blows: Sequence[Attack], run: Run, *, also: Check | None = None
 ) -> Trial:
     """Copy the scene, deal the blows one after the other until a run survives, run in peace, judge.
 
-    The folder is kept below `scratch` when something was wrong, and removed when not.
+    `also` looks beside the driver's own eyes after every run. The folder is kept below `scratch` when something was
+    wrong, and removed when not.
     """
     trial = Trial(scene.name, label)
     started = time.perf_counter()
@@ -211,14 +210,15 @@ def attacked(
     shutil.copytree(scene.start, tree)
     for i, blow in enumerate(blows):
         trial.codes.append(blow(tree, i))
-        trial.problems += [f"after blow {i + 1}: {problem}" for problem in reader_problems(scene, tree)]
+        seen = reader_problems(scene, tree) + (also(scene, tree) if also else [])
+        trial.problems += [f"after blow {i + 1}: {problem}" for problem in seen]
         if trial.codes[-1] == FINISHED:
             break
     if trial.codes[-1:] != [FINISHED]:
-        trial.codes.append(run(tree, in_peace or {}))
+        trial.codes.append(run(tree, {}))
     if trial.codes[-1] != FINISHED:
         trial.problems.append(f"the run in peace ended with {trial.codes[-1]}")
-    trial.problems += end_problems(scene, tree)
+    trial.problems += end_problems(scene, tree) + (also(scene, tree) if also else [])
     if not trial.problems:
         shutil.rmtree(tree)
     trial.seconds = time.perf_counter() - started
