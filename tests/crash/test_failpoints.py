@@ -4,12 +4,13 @@
 """
 
 import random
+import shutil
 
 import pytest
 from tests.soak import attacks, scenes
 
 from gristmill.core import failpoints
-from gristmill.testing import crash
+from gristmill.testing import crash, laws
 
 SEED = 20261123
 IN_WORKERS = ("task.staged", "task.shard_renamed", "task.journalled", "merge.index_written", "export.chunk_written")
@@ -65,6 +66,48 @@ def test_killed_twice(first, then, small, server, tmp_path):
     trial = attacks.attacked(small[1], tmp_path, f"{first} {then}", blows, run)
     assert trial.problems == []
     assert trial.codes == [crash.KILLED, crash.KILLED, 0]
+
+
+def test_a_commit_that_was_not_synced_is_synced_by_the_next_run(small, server, tmp_path):
+    """Killed between the Delta commit and its fsync: the rerun, which finds nothing new, must not just say so."""
+    run, synced = scenes.runner(server, 1), []
+
+    def rerun(tree, i):
+        code = run(tree, crash.armed(tree, i, ""))
+        synced.append((tree / ".hits-1" / "commit.synced").exists())
+        return code
+
+    trial = attacks.attacked(
+        small[1], tmp_path, "sync", [crash.at_failpoint("commit.after_delta=kill", run), rerun], run
+    )
+    assert trial.problems == []
+    assert trial.codes == [crash.KILLED, 0]
+    assert synced == [True]
+
+
+@pytest.mark.parametrize("name", ["disk.written", "disk.named"])
+def test_killed_while_a_refusal_is_written(name, server, tmp_path):
+    """The gate refuses: whether the candidate or the report was being written, the rerun refuses the same."""
+    tree = tmp_path / "start"
+    tree.mkdir()
+    scenes.write_config(tree, split=4000, docs=15)
+    config = tree / "gristmill.yml"
+    config.write_text(config.read_text("utf-8").replace("min_quality_score: 0.1", "min_docs: 100000"), "utf-8")
+    scenes.day_1(tree, 20)
+    run = scenes.runner(server, 1)
+    assert run(tree, crash.armed(tree, 0, "")) == 3
+    writes = (tree / ".hits-0" / name).stat().st_size
+    candidate = (tree / "corpus/runs/1/candidate.json").read_bytes()
+    for i, back in enumerate((1, 0)):  # the last write but one is the candidate, the last the report
+        shutil.rmtree(tree / "corpus")
+        assert run(tree, crash.armed(tree, i + 1, f"{name}=kill@{writes - back}")) == crash.KILLED
+        assert laws.head_seq(tree / "corpus") is None
+        again = run(tree, {})
+        assert again == 3
+        newest = max((tree / "corpus" / "runs").iterdir(), key=lambda run: int(run.name))
+        assert (newest.name == "1") is (back == 1 or name == "disk.written")
+        assert newest.name != "1" or (newest / "candidate.json").read_bytes() == candidate
+        assert laws.head_seq(tree / "corpus") is None
 
 
 def test_an_unknown_failpoint_is_refused(monkeypatch):

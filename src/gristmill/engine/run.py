@@ -139,6 +139,7 @@ def _finish(
         exports.reconcile(config, layout, head, lambda jobs: driver.run("exports", jobs))
         driver.executor.close()
     if not layout.report(head.seq).exists():
+        snapshot.sync_commit(layout)
         disk.write_file(layout.report(head.seq), disk.to_json(_late_report(layout, head).to_json()))
     shutil.rmtree(layout.staging(head.seq), ignore_errors=True)
 
