@@ -290,7 +290,7 @@ class Warm:
             self._server.wait()
             self._server.stdout.close()
 
-    def _ask(self, **question: Any) -> Any:
+    def _ask(self, question: dict[str, Any]) -> Any:
         assert self._server.stdin is not None
         assert self._server.stdout is not None
         self._server.stdin.write(json.dumps(question).encode() + b"\n")
@@ -302,11 +302,11 @@ class Warm:
 
     def start(self, args: Sequence[str], env: Mapping[str, str]) -> int:
         """Fork a child that calls the target; give its pid, which is its process group too."""
-        return int(self._ask(args=[*args], env={**env}))
+        return int(self._ask({"args": [*args], "env": {**env}}))
 
     def poll(self, pid: int) -> int | None:
         """Give the exit code of a child (-n: killed by signal n), None while it runs."""
-        code: int | None = self._ask(poll=pid)
+        code: int | None = self._ask({"poll": pid})
         return code
 
     def wait(self, pid: int, timeout_s: float = 120.0) -> int:
