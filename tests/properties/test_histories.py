@@ -1,11 +1,13 @@
 """Any history of arrivals, revisions, withdrawals, renames and duplicates: after each run the engine is the oracle."""
 
-import json
 from collections import Counter
+from contextlib import nullcontext
+from unittest.mock import patch
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gristmill.store import index
 from tests.oracle import Oracle, Source
 from tests.properties.lab import Lab, examples, flat, folder, jsonl
 
@@ -68,7 +70,7 @@ def config(sources, steps, *, split_bytes=None, batch_bytes=8 << 20, exports=(),
         "sources": parts,
         "steps": [written(step) for step in steps],
         "exports": list(exports),
-        "run": {"batch_bytes": batch_bytes},
+        "run": {"batch_bytes": batch_bytes, "merge_rows": 2 if split_bytes else 16 << 20},
     }
 
 
@@ -110,7 +112,16 @@ def units(sources, files, *, same_files=False):
 
 
 def follow(history, sources, steps, **how):
-    """Go through a history with both, and compare after each run."""
+    """Go through a history with both, and compare after each run.
+
+    Where files are cut small, so are the row groups of the index, and its runs are compacted early.
+    """
+    small = {"ROW_GROUP_ROWS": 2, "COMPACT_RUNS": 2, "COMPACT_ROWS": 9} if how.get("split_bytes") else {}
+    with patch.multiple(index, **small) if small else nullcontext():
+        _follow(history, sources, steps, **how)
+
+
+def _follow(history, sources, steps, **how):
     same_files = how.get("same_files", False)
     with folder() as place:
         lab = Lab(place, config(sources, steps, **how))

@@ -78,8 +78,7 @@ def test_owners_over_many_runs_are_those_of_a_dict(runs, scope, key):
             got, deltas = merged(step, rows, lambda b, t=tombs: Bucket(layout, written.get(b, []), t), first, seq)
             assert got == expected
             for bucket, delta in deltas:
-                if len(delta):
-                    written.setdefault(bucket, []).append(index.write_run(layout, "x", bucket, seq, delta))
+                written[bucket] = index.write_run(layout, "x", bucket, seq, delta, written.get(bucket, []))
             first += len(rows)
 
 
