@@ -39,7 +39,7 @@ Setting = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE",
 Workers = Annotated[int | None, typer.Option(min=1, metavar="N", help="worker processes; default: one a core")]
 Accept = Annotated[list[str] | None, typer.Option(metavar="RULE", help="a gate rule that need not hold (with --why)")]
 Why = Annotated[str, typer.Option(metavar="TEXT", help="why it need not hold; kept in the lineage")]
-Seq = Annotated[int | None, typer.Argument(metavar="[SEQ]", show_default=False, help="default: the newest")]
+Seq = Annotated[int | None, typer.Argument(metavar="SEQ", show_default=False, help="default: the newest")]
 
 
 def each_verb(
@@ -65,7 +65,7 @@ def top(version: Annotated[bool, typer.Option("--version", help="print the versi
 
 @app.command()
 def init(
-    target: Annotated[str, typer.Argument(metavar="[DIR|DATA]", help="a new folder, or data to start from")] = ".",
+    target: Annotated[str, typer.Argument(metavar="DIR|DATA", help="a new folder, or data to start from")] = ".",
 ) -> None:
     """Write a gristmill.yml that runs: for DATA, or with a sample."""
     from gristmill import scaffold
@@ -226,7 +226,7 @@ def inspect(
 
 @app.command()
 def export(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", show_default=False, help="default: all of them")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", show_default=False, help="default: all of them")] = None,
     snapshot: Annotated[int | None, typer.Option(metavar="SEQ", help="only the newest can be exported")] = None,
 ) -> None:  # fmt: skip
     """Make the exports of the newest snapshot whole."""
@@ -264,7 +264,7 @@ def verify(seq: Seq = None) -> None:
 
 
 @app.command()
-def parts(name: Annotated[str | None, typer.Argument(metavar="[NAME]", show_default=False)] = None) -> None:
+def parts(name: Annotated[str | None, typer.Argument(metavar="NAME", show_default=False)] = None) -> None:
     """List the parts there are, or tell all about one."""
     from gristmill import survey
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import textwrap
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -20,7 +19,6 @@ _TOGETHER = "\xa0"  # in a text to wrap: a space that no line ends at
 _JOINERS = "\u200c\u200d"  # needed to spell Persian and Hindi; they move nothing
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-_UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\xad\u061c\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 _SGR = {"good": "32", "bad": "31", "warn": "33", "dim": "2", "strong": "1"}
 
 Json = dict[str, Any]
@@ -47,7 +45,9 @@ def _escape(char: str) -> str:
 def to_json(value: object, *, ascii_only: bool = False) -> str:
     """Give JSON on one line; what could steer a terminal is escaped in it too."""
     text = json.dumps(value, ensure_ascii=ascii_only, default=str)
-    return _UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    if text.isprintable():
+        return text
+    return "".join(json.dumps(char)[1:-1] if _is_unsafe(char) else char for char in text)
 
 
 def cells(text: str) -> int:

@@ -47,6 +47,8 @@ def write(path, rows):
 
 @dataclass
 class Answer:
+    """What one call gave."""
+
     code: int
     out: str
     err: str
@@ -58,9 +60,11 @@ class Answer:
 
 @dataclass
 class Project:
+    """A folder with a config, in which verbs are called."""
+
     path: object
 
-    def __call__(self, *argv):
+    def __call__(self, *argv) -> Answer:
         """Run `gristmill` in this process, which is fast; no test ever sees a traceback unless it asks for one."""
         vars(session.ASKED).update(vars(session.Asked()))
         streams = [io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2)]

@@ -4,7 +4,6 @@ import fcntl
 import subprocess
 
 import pytest
-
 from tests.cli.conftest import EVIL, TEXTS, command
 
 READ = {
