@@ -96,20 +96,24 @@ def judge(
         rule("min_quality_score", quality.quality_score, gate.min_quality_score)
         rule("min_kept_ratio", kept_ratio(counts), gate.min_kept_ratio)
         rule("max_quarantined_ratio", quarantined_ratio(counts), gate.max_quarantined_ratio, at_most=True)
-        rule("min_docs", counts.published, gate.min_docs)
+        rule("min_docs", counts.published, gate.min_docs if arrived(counts) else None)
     for name, rules in gate.sources.items():
         part = sources.get(name, Counts())
         if part.read:
             rule(f"{name}.min_kept_ratio", kept_ratio(part), rules.min_kept_ratio)
             rule(f"{name}.max_quarantined_ratio", quarantined_ratio(part), rules.max_quarantined_ratio, at_most=True)
-            rule(f"{name}.min_docs", part.published, rules.min_docs)
+            rule(f"{name}.min_docs", part.published, rules.min_docs if arrived(part) else None)
     return verdicts
+
+
+def arrived(counts: Counts) -> int:
+    """The records that are not what was known already: a file that was only touched brings none."""
+    return counts.read - counts.unchanged
 
 
 def kept_ratio(counts: Counts) -> float:
     """Published over what was read and not unchanged; 1.0 where there was none."""
-    arrived = counts.read - counts.unchanged
-    return counts.published / arrived if arrived else 1.0
+    return counts.published / arrived(counts) if arrived(counts) else 1.0
 
 
 def quarantined_ratio(counts: Counts) -> float:
