@@ -23,6 +23,7 @@ from queue import SimpleQueue
 from tests.soak import attacks, results, scenes
 from tests.soak.results import Room, say
 
+from gristmill.core import failpoints
 from gristmill.testing import crash
 
 SMALL, BIG = {"n": 60, "split": 4000, "docs": 15}, {"n": 6000, "split": 250_000, "docs": 1000}
@@ -87,16 +88,17 @@ class Soak:
         self.work(room, tasks)
 
     def double(self, room: Room) -> None:
-        """Sampled pairs: the run dies at one failpoint, the rerun at another."""
+        """Sampled pairs: the run dies at one failpoint, the rerun at another that it has yet to pass."""
         chance = random.Random(self.seed)
         tasks = []
-        for _ in range(100):
-            scene, workers = chance.choice(self.small), chance.choice([1, 1, 2])
-            points = []
-            for most in (1.0, 0.3):  # the rerun has less left to pass
-                name, n = chance.choice(sorted(self.counts[scene.name, workers].items()))
-                points.append(f"{name}=kill@{chance.randint(1, max(1, int(n * most)))}")
-            tasks.append(self._at(scene, workers, points[0].partition("=")[0], points))
+        for _ in range(150):
+            scene = chance.choice(self.small)
+            counts = self.counts[scene.name, 1]
+            known = [name for name in failpoints.NAMES if name in counts]  # nearly in the order they are passed
+            first = chance.randrange(len(known))
+            then = chance.randrange(first, len(known))
+            points = [f"{known[first]}=kill@{chance.randint(1, counts[known[first]])}", f"{known[then]}=kill@1"]
+            tasks.append(self._at(scene, 1, "", points))
         self.work(room, tasks)
 
     def _at(self, scene: crash.Scene, workers: int, place: str, points: list[str]) -> Task:
@@ -104,10 +106,12 @@ class Soak:
 
         def task(server: crash.Warm, scratch: Path) -> tuple[crash.Trial, str]:
             run = scenes.runner(server, workers)
-            blows = [crash.at_failpoint(point, run) for point in points]
+            blows = [crash.AtFailpoint(point, run) for point in points]
             trial = attacks.attacked(scene, scratch, label, blows, scenes.runner(server, 1))
-            if workers == 1 and trial.codes[:1] != [crash.KILLED]:
-                trial.problems.append(f"the run was not killed: {trial.codes}")
+            if blows[0].reached != [True] or (workers == 1 and trial.codes[0] != crash.KILLED):
+                trial.problems.append(f"the run did not die at its failpoint: {trial.codes}")
+            if len(points) > 1:
+                return trial, "killed twice" if trial.deaths == len(points) else "killed once"
             return trial, place
 
         return task
@@ -153,7 +157,7 @@ class Soak:
 
     def locks(self, room: Room) -> None:
         """Stopped holders."""
-        points = [f"{name}=stop" for name in self.counts[self.small[1].name, 1] if name != "table.created"]
+        points = [f"{name}=stop" for name in self.counts[self.small[1].name, 1]]
         tasks: list[Task] = [
             lambda server, scratch, point=point: (
                 attacks.stopped_holder(server, self.small[1], scratch, point),
@@ -186,7 +190,7 @@ class Soak:
             say(done.stdout[-4000:])
 
 
-ROOMS = ("sweep", "double", "groups", "workers", "signals", "locks", "properties")
+ROOMS = ("groups", "double", "workers", "signals", "locks", "sweep", "properties")
 
 
 def main() -> int:
@@ -210,7 +214,8 @@ def main() -> int:
         room = Room(name)
         getattr(soak, name)(room)
         rooms.append(room)
-        figures = results.collect(rooms, args.seed, command, found[1] if found else "")
+        room.made_with = {"command": command, "seed": args.seed, "code": found[1][:12] if found else ""}
+        figures = results.collect(rooms)
         if not args.dry:
             results.write(figures)
     say("\n".join(results.table(figures)))

@@ -81,8 +81,9 @@ def shot_worker(server: crash.Warm, scene: crash.Scene, scratch: Path, seed: int
 
     def blow(tree: Path, i: int) -> int:
         pid = server.start([str(tree), "2"], crash.armed(tree, i, point))
-        if (stopped := until_stopped(server, pid)) is not None:
-            os.kill(stopped, signal.SIGCONT if stopped == pid else signal.SIGKILL)
+        stopped = until_stopped(server, pid)
+        assert stopped not in (None, pid), "no worker stopped at its failpoint"
+        os.kill(stopped, signal.SIGKILL)
         code = server.wait(pid)
         crash.kill_group(pid)
         return code

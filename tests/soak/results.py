@@ -26,7 +26,7 @@ that is not whole; other bytes than the undisturbed run; a law that does not hol
 
 MEANING = {
     "sweep": "SIGKILL at every passing of every failpoint (of `disk.*`, which stand in each durable write, every third; twelfth with workers)",
-    "double": "SIGKILL at a failpoint, then the rerun killed at another",
+    "double": "SIGKILL at a failpoint, then the rerun killed at another (some have passed it already: killed once)",
     "groups": "SIGKILL of the whole process group, or of the parent alone, at random moments; about a third of the reruns too",
     "workers": "SIGKILL of one worker in the middle of a task: the run ends well by itself",
     "signals": "SIGTERM and SIGINT at failpoints: exit 143 and 130, the rerun goes on with the same number",
@@ -51,6 +51,7 @@ class Room:
         self.violations: list[str] = []
         self.by_place: Counter[str] = Counter()
         self.note = ""
+        self.made_with: dict[str, object] = {}
 
     def add(self, trial: crash.Trial, place: str = "") -> None:
         """Count a trial; say at once what was wrong."""
@@ -77,16 +78,14 @@ class Room:
             "seconds": round(self.seconds, 1),
             "by_place": dict(sorted(self.by_place.items())),
             "note": self.note,
+            **self.made_with,
         }
 
 
-def collect(rooms: list[Room], seed: int, command: str, code: str) -> dict[str, object]:
+def collect(rooms: list[Room]) -> dict[str, object]:
     """Give all figures and what they were taken with; no machine path stands in them."""
     packages = ("gristmill", "pyarrow", "deltalake", "numpy", "numba", "msgspec", "psutil")
     return {
-        "command": command,
-        "seed": seed,
-        "code": code,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "versions": {name: version(name) for name in packages},
@@ -123,12 +122,17 @@ def page(figures: dict[str, object]) -> str:
         "",
     ]
     for name, room in figures["rooms"].items():
-        lines.append(f"- **{name}**: {room['what']}.{' ' + room['note'] if room['note'] else ''}")
+        places = (
+            ", ".join(f"{n:,} {place}" for place, n in room["by_place"].items()) if name in {"double", "groups"} else ""
+        )
+        said = [f"{room['what']}.", f"{places}." if places else "", room["note"]]
+        made = f"`{room['command']}`, seed {room['seed']}, code `{room['code']}`."
+        lines.append(f"- **{name}**: {' '.join(part for part in [*said, made] if part)}")
     lines += [
         "",
         "## Failpoints",
         "",
-        "How often each was died at (`sweep`; both executors, both days of the history).",
+        "How often a process died at each (`sweep`; both executors, both days of the history; counted by the failpoint).",
         "",
     ]
     lines += ["| failpoint | deaths |", "| --- | ---: |"]
@@ -141,7 +145,8 @@ def page(figures: dict[str, object]) -> str:
         "",
         "## How",
         "",
-        f"`{figures['command']}`, seed {figures['seed']}, Python {figures['python']}, {figures['system']}; {versions}.",
+        f"Python {figures['python']}, {figures['system']}; {versions}. `code` is a digest of gristmill's source, as manifests hold it.",
+        "`killed` counts runs that a SIGKILL ended; a worker that dies is replaced and its run goes on, so it is not in there.",
         "A trial's name holds its seed or its failpoint; `python -m tests.soak --only ROOM --seed N` deals the same blows again.",
         "",
         "Not covered: power loss (writes are synced before names, but nothing here drops unsynced pages), full disks, object",

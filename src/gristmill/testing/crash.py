@@ -225,13 +225,23 @@ def attacked(
     return trial
 
 
-def at_failpoint(point: str, run: Run, env: Mapping[str, str] | None = None) -> Attack:
-    """Give the attack that dies at `name=kill@n`, counted over all processes of the run."""
+class AtFailpoint:
+    """The attack that dies at `name=kill@n`, counted over all processes of the run.
 
-    def blow(tree: Path, i: int) -> int:
-        return run(tree, {**(env or {}), **armed(tree, i, point)})
+    `reached` says, for each run attacked, whether it came that far: a rerun may have passed the place already.
+    """
 
-    return blow
+    def __init__(self, point: str, run: Run) -> None:
+        self.point, self.run = point, run
+        self.reached: list[bool] = []
+
+    def __call__(self, tree: Path, i: int) -> int:
+        """Attack the i-th run in a folder."""
+        code = self.run(tree, armed(tree, i, self.point))
+        name, _, action = self.point.partition("=")
+        file = tree / f".hits-{i}" / name
+        self.reached.append(file.exists() and file.stat().st_size >= int(action.partition("@")[2] or 1))
+        return code
 
 
 def armed(tree: Path, i: int, point: str) -> dict[str, str]:
