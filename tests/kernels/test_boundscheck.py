@@ -49,9 +49,9 @@ def test_kernels_stay_in_bounds(checked):
     ("module", "function"),
     [("counts", "sizes"), ("hashing", "hash128"), ("remove", "controls"), ("remove", "emails"), ("lowercase", "lower")],
 )
-@pytest.mark.parametrize("end", [10, 16])
+@pytest.mark.parametrize("end", [10, 16, 48])
 def test_checks_are_on(checked, module, function, end):
-    """An offset past the data raises, whether it is read byte by byte or eight at once."""
+    """An offset past the data raises, whether it is read byte by byte, eight or a block at once."""
     code = OUT_OF_RANGE.format(module=module, function=function, end=end)
     done = subprocess.run([sys.executable, "-c", code], env=checked, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1

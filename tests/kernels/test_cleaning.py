@@ -25,6 +25,14 @@ def kept_then_collapsed(t):
     return plain.collapse_whitespace(plain.keep_chars(t, BODY))
 
 
+def collapsed_then_kept(t):
+    return plain.keep_chars(plain.collapse_whitespace(t), BODY)
+
+
+def collapsed_then_kept_without_space(t):
+    return plain.keep_chars(plain.collapse_whitespace(t), r"\w.")
+
+
 def choose(choice, data, offsets):
     return characters.choose(data, offsets, choice)
 
@@ -60,6 +68,16 @@ OPS = {
     "keep_collapse": (
         partial(choose, characters.kept_then_collapsed(BODY)),
         kept_then_collapsed,
+        "ab  \t\n\u3000#@é漢🙂",
+    ),
+    "collapse_keep": (
+        partial(choose, characters.collapsed_then_kept(BODY)),
+        collapsed_then_kept,
+        "ab  \t\n\u3000#@é漢🙂",
+    ),
+    "collapse_keep_no_space": (
+        partial(choose, characters.collapsed_then_kept(r"\w.")),
+        collapsed_then_kept_without_space,
         "ab  \t\n\u3000#@é漢🙂",
     ),
     "remove_urls": (remove.urls, plain.remove_urls, 'htpswfHTPSWF:/.ſ.,!?)]} \u3000_é<"'),
@@ -98,6 +116,15 @@ def test_equals_plain_python_on_any_text(name):
     check()
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_at_every_place_of_a_block_equals_plain_python(name):
+    """What matters to a kernel, at each place of the blocks it reads at once, is seen as the definition sees it."""
+    kernel, definition, alphabet = OPS[name]
+    pairs = [a + b for a, b in zip(alphabet, alphabet[1:] + alphabet[0], strict=True)]
+    rows = ["x" * at + piece + "Y " * 20 for piece in [*alphabet, *pairs] for at in range(40)]
+    assert run(kernel, rows) == [definition(t) for t in rows]
+
+
 PIECES = ["http://", "https://", "HTTPS://", "httpſ://", "ftp://", "www.", "a", "é", " ", ".", ")", "x@", "b.c", "/", '"', "_", "\u3000", "!?", "....", ":"]  # fmt: skip
 
 
@@ -111,7 +138,8 @@ def test_addresses_made_of_their_pieces(rows):
 
 
 # What stands around a removed address may make a new one, as with re.sub.
-@pytest.mark.parametrize("name", sorted(set(NAMES) - {"remove_urls", "remove_emails"}))
+# Dropping what stands between two spaces leaves both.
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"remove_urls", "remove_emails", "collapse_keep"}))
 def test_idempotent(name):
     """Cleaning a cleaned text changes nothing; the very buffers come back where Python was not asked."""
     kernel, _, alphabet = OPS[name]
@@ -134,7 +162,7 @@ def test_every_code_point(name):
     low = [chr(c) for c in range(0x30000) if not 0xD800 <= c < 0xE000]
     high = ["".join(map(chr, range(at, at + 0x400))) for at in range(0x30000, 0x110000, 0x400)]
     # The definition of keep_chars asks `re` for each character: a sample is enough, the table itself is from `re`.
-    rows = [*low[:0x3100:3], *high[::40]] if name.startswith("keep") else [*(f"a{c} {c}." for c in low), *high]
+    rows = [*low[:0x3100:3], *high[::40]] if "keep" in name else [*(f"a{c} {c}." for c in low), *high]
     got = utf8_column(*kernel(*utf8_buffers(pa.array(rows, pa.string())))).to_pylist()
     assert got == [definition(t) for t in rows]
 
@@ -162,7 +190,7 @@ def test_real_text(name, shared):
     """Kernel and definition agree on every text of a real corpus in many languages."""
     kernel, definition, _ = OPS[name]
     with zstd.open(shared / "corpus" / "part-0003.jsonl.zst") as lines:
-        texts = [orjson.loads(line)["text"][:4000] for line in lines][:: 40 if name.startswith("keep") else 4]
+        texts = [orjson.loads(line)["text"][:4000] for line in lines][:: 40 if "keep" in name else 4]
     got = utf8_column(*kernel(*utf8_buffers(pa.array(texts)))).to_pylist()
     assert got == [definition(t) for t in texts]
 

@@ -23,9 +23,17 @@ def test_equal_plain_python(rows):
 
 
 def test_each_ascii_character_between_letters():
-    """Every ASCII character at every place of an 8-byte block splits or joins words as in Python."""
-    rows = ["x" * at + chr(c) + "y" * (9 - at) for c in range(128) for at in range(10)]
+    """Every ASCII character at every place of a block splits or joins words as in Python."""
+    rows = ["x" * at + chr(c) + "y" * (40 - at) for c in range(128) for at in range(40)]
     assert sizes(*utf8_buffers(pa.array(rows)))[1].tolist() == [len(t.split()) for t in rows]
+
+
+def test_pairs_at_every_place_of_a_block_equal_plain_python():
+    """White space and letters of one to four bytes, two of them at every place of a block, count as in Python."""
+    rows = ["x" * at + a + b + "y " * 20 for a in SPACES for b in SPACES for at in range(28, 36)]
+    chars, words = sizes(*utf8_buffers(pa.array(rows)))
+    assert chars.tolist() == [len(t) for t in rows]
+    assert words.tolist() == [len(t.split()) for t in rows]
 
 
 def test_real_text(shared):

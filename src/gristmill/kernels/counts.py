@@ -12,22 +12,27 @@ from numba import types
 
 from gristmill.kernels.tables import space_table
 from gristmill.kernels.utf8 import (
-    HIGH_BITS,
-    ONES,
+    BLOCK,
     READ_8,
     READ_32,
     Bytes,
     Int32s,
     Int64s,
     kernel,
-    load64,
-    size,
+    lowest,
+    marked_between,
+    ones,
     space_size,
 )
 
-# Added to a byte below 0x80, each sets the high bit from this character on: \t, past \r, U+001C, past the space.
-FROM_TAB, PAST_CR, FROM_FS, PAST_SPACE = (np.uint64(0x80 - c) * ONES for c in (0x09, 0x0E, 0x1C, 0x21))
-ONE, SEVEN, EIGHT, TOP_BYTE = np.uint64(1), np.uint64(7), np.uint64(8), np.uint64(56)
+ONE, BLOCK_BITS = np.uint64(1), np.uint64(BLOCK)
+IN_BLOCK = (ONE << BLOCK_BITS) - ONE
+# Ranges of bytes, first and last less first: tab to carriage return, U+001C to the space, what continues a code point,
+# and the first bytes of the other white space.
+TAB, TO_CR = np.uint8(0x09), np.uint8(0x0D - 0x09)
+FS, TO_SPACE = np.uint8(0x1C), np.uint8(0x20 - 0x1C)
+INNER, TO_INNER = np.uint8(0x80), np.uint8(0xBF - 0x80)
+C2, E1, ALONE, TO_E3 = np.uint8(0xC2), np.uint8(0xE1), np.uint8(0), np.uint8(0xE3 - 0xE1)
 
 
 def sizes(data: Bytes, offsets: Int32s) -> tuple[Int64s, Int64s]:
@@ -53,26 +58,26 @@ def _sizes(data: Bytes, offsets: Int32s, spaces: Bytes) -> tuple[Int64s, Int64s]
         i, end = np.int64(offsets[row]), np.int64(offsets[row + 1])
         count = np.int64(0)
         starts = np.int64(0)
-        after_space = np.uint64(1)
+        before = ONE  # bit 0: white space stands before `i`; the others: bytes from `i` on known to be white space
+        while i + BLOCK <= end:
+            space = marked_between(data, i, TAB, TO_CR) | marked_between(data, i, FS, TO_SPACE) | before >> ONE
+            found = marked_between(data, i, C2, ALONE) | marked_between(data, i, E1, TO_E3)
+            while found:
+                at = lowest(found)
+                space |= ((ONE << np.uint64(space_size(data, i + at, spaces))) - ONE) << np.uint64(at)
+                found &= found - ONE
+            starts += ones(~space & (space << ONE | before & ONE) & IN_BLOCK)
+            count += BLOCK - ones(marked_between(data, i, INNER, TO_INNER))
+            before = space >> BLOCK_BITS - ONE
+            i += BLOCK
+        after_space = before & ONE
         while i < end:
-            if i + 8 <= end:
-                word = load64(data, i)
-                if word & HIGH_BITS == 0:
-                    space = (word + FROM_TAB & ~(word + PAST_CR) | word + FROM_FS & ~(word + PAST_SPACE)) & HIGH_BITS
-                    space >>= SEVEN  # now one bit a byte, the lowest
-                    begins = (space << EIGHT | after_space) & (space ^ ONES)
-                    starts += np.int64(begins * ONES >> TOP_BYTE)
-                    after_space = space >> TOP_BYTE
-                    count += 8
-                    i += 8
-                    continue
-            stop = min(i + 8, end)
-            while i < stop:
+            if data[i] & 0xC0 != 0x80:
                 is_space = np.uint64(space_size(data, i, spaces) > 0)
                 starts += np.int64(after_space & (is_space ^ ONE))
                 after_space = is_space
                 count += 1
-                i += size(data[i])
+            i += 1
         chars[row] = count
         words[row] = starts
     return chars, words

@@ -96,6 +96,68 @@ def _store64(_typing: Any, array: Any, _index: Any, _word: Any) -> Any:
     return types.void(array, types.int64, types.uint64), build
 
 
+BLOCK = 32  # bytes looked at in one go; LLVM makes two or four words of it where registers are narrower
+_BLOCK = ir.VectorType(ir.IntType(8), BLOCK)
+
+
+def _block_at(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+    return builder.bitcast(_at(context, builder, array_type, array, index), _BLOCK.as_pointer())
+
+
+def _block(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+    block = builder.load(_block_at(context, builder, array_type, array, index))
+    block.align = 1
+    return block
+
+
+def _spread(builder: Any, byte: Any) -> Any:
+    nothing = ir.Constant(_BLOCK, ir.Undefined)
+    first = builder.insert_element(nothing, byte, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(ir.IntType(32), BLOCK), [0] * BLOCK))
+
+
+@_intrinsic
+def _marked_between(_typing: Any, array: Any, _index: Any, _first: Any, _more: Any) -> Any:
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        past = builder.sub(_block(context, builder, signature.args[0], *args[:2]), _spread(builder, args[2]))
+        found = builder.icmp_unsigned("<=", past, _spread(builder, args[3]))
+        return builder.zext(builder.bitcast(found, ir.IntType(BLOCK)), ir.IntType(64))
+
+    return types.uint64(array, types.int64, types.uint8, types.uint8), build
+
+
+@_intrinsic
+def _put_spaced(_typing: Any, data: Any, _index: Any, out: Any, _to: Any, _marks: Any) -> Any:
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        marked = builder.bitcast(builder.trunc(args[4], ir.IntType(BLOCK)), ir.VectorType(ir.IntType(1), BLOCK))
+        spaces = ir.Constant(_BLOCK, [0x20] * BLOCK)
+        written = builder.select(marked, spaces, _block(context, builder, signature.args[0], *args[:2]))
+        builder.store(written, _block_at(context, builder, signature.args[2], *args[2:4])).align = 1
+        return context.get_dummy_value()
+
+    return types.void(data, types.int64, out, types.int64, types.uint64), build
+
+
+@_intrinsic
+def ones(_typing: Any, _word: Any) -> Any:
+    """Count the bits that are set in a uint64."""
+
+    def build(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.ctpop(args[0])
+
+    return types.int64(types.uint64), build
+
+
+@_intrinsic
+def lowest(_typing: Any, _word: Any) -> Any:
+    """Give the number of the lowest bit that is set in a uint64 that is not 0."""
+
+    def build(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.uint64), build
+
+
 @_intrinsic
 def _copy(_typing: Any, target: Any, _to: Any, source: Any, _start: Any, _count: Any) -> Any:
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -130,6 +192,24 @@ def copy(out: Bytes, o: Int, data: Bytes, start: Int, end: Int) -> Int:
         _ = data[end - 1]
         _copy(out, o, data, start, count)
     return o + count
+
+
+@helper
+def marked_between(data: Bytes, i: Int, first: Any, more: Any) -> Any:
+    """Mark which of the `BLOCK` bytes from `i` on are `first` or one of the `more` (both uint8) after it.
+
+    It answers uint64: bit 0 for the first byte, the bits from `BLOCK` on are 0.
+    """
+    _ = data[i + BLOCK - 1]
+    return _marked_between(data, i, first, more)
+
+
+@helper
+def put_spaced(data: Bytes, i: Int, out: Bytes, o: Int, marks: Any) -> None:
+    """Copy the `BLOCK` bytes from `i` on to `out[o:]`, with a space in the place of each that is marked."""
+    _ = data[i + BLOCK - 1]
+    _ = out[o + BLOCK - 1]
+    _put_spaced(data, i, out, o, marks)
 
 
 @helper

@@ -11,8 +11,8 @@ r"""Cleans the text by a list of operations, in the order they are given.
 Reads: text.
 Changes: text. The plain Python that each operation equals stands in `kernels/{normal,whitespace,characters,remove}.py`.
 Drops: nothing; a text may become empty (drop it with `filter.length` or `require`).
-Cost: one pass an operation, most of them a scan where nothing changes; keep_chars just before collapse_whitespace is
-    one pass for both.
+Cost: one pass an operation, most of them a scan where nothing changes; keep_chars and
+    collapse_whitespace next to each other are one pass for both.
 Source: UAX #15 for normalisation; the rest is this project's own.
 
 Not here: what is private (`steps.pii`), markup (`sources`). Invariant: each operation is linear, and doing it
@@ -80,15 +80,19 @@ def _problem(op: object) -> str:
 
 
 def _kernels(ops: list[Word | dict[Literal["keep_chars"], str]]) -> list[Kernel]:
-    """Give the kernels to run, in order; keep_chars and the collapse_whitespace after it are one."""
+    """Give the kernels to run, in order; keep_chars and a collapse_whitespace next to it are one."""
     kernels: list[Kernel] = []
-    for at, op in enumerate(ops):
-        if isinstance(op, dict):
-            fused = at + 1 < len(ops) and ops[at + 1] == "collapse_whitespace"
-            choice = (characters.kept_then_collapsed if fused else characters.kept)(op["keep_chars"])
-            kernels.append(partial(characters.choose, choice=choice))
-        elif not (op == "collapse_whitespace" and at > 0 and isinstance(ops[at - 1], dict)):
-            kernels.append(_kernel(op))
+    left = list(ops)
+    while left:
+        match left:
+            case ["collapse_whitespace", {"keep_chars": body}, *left]:
+                kernels.append(partial(characters.choose, choice=characters.collapsed_then_kept(body)))
+            case [{"keep_chars": body}, "collapse_whitespace", *left]:
+                kernels.append(partial(characters.choose, choice=characters.kept_then_collapsed(body)))
+            case [{"keep_chars": body}, *left]:
+                kernels.append(partial(characters.choose, choice=characters.kept(body)))
+            case [str(word), *left]:
+                kernels.append(_kernel(word))
     return kernels
 
 
