@@ -129,7 +129,18 @@ def _compactable(runs: list[IndexRun], more: int) -> tuple[list[IndexRun], list[
 
 
 def _read_run(layout: Layout, run: IndexRun) -> pa.Table:
-    return pq.read_table(layout.absolute(run.path), page_checksum_verification=True)
+    return _read(layout, run.path)
+
+
+def _read(layout: Layout, relative: str) -> pa.Table:
+    try:
+        return pq.read_table(layout.absolute(relative), page_checksum_verification=True)
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(relative, error) from error
+
+
+def _unreadable(relative: str, error: Exception) -> StoreError:
+    return StoreError(f"{relative} cannot be read ({type(error).__name__}); run gristmill verify")
 
 
 def write_table(path: Path, rows: pa.Table, statistics: list[str]) -> None:
@@ -161,8 +172,12 @@ def write_tombstones(layout: Layout, seq: int, ords: Int64s) -> str:
 
 
 def read_tombstones(layout: Layout, paths: Iterable[str]) -> Tombstones:
-    """Read the tombstones of a snapshot."""
-    columns = [pq.read_table(layout.absolute(path))["ord"].to_numpy() for path in paths]
+    """Read the tombstones of a snapshot.
+
+    Raises:
+        StoreError: a file of them is missing or damaged.
+    """
+    columns = [_read(layout, path)["ord"].to_numpy() for path in paths]
     return Tombstones(np.concatenate([np.zeros(0, np.int64), *columns]))
 
 
@@ -220,16 +235,17 @@ class Bucket:
 
     def _groups(self, runs: list[IndexRun], low: int = 0, high: int = (1 << 64) - 1) -> Iterator[pa.Table]:
         for run in runs:
-            path = self.layout.absolute(run.path)
             try:
-                file = pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
-            except (OSError, pa.ArrowInvalid) as error:
-                raise StoreError(
-                    f"index run {run.path} cannot be read ({type(error).__name__}); run gristmill verify"
-                ) from error
+                file = pq.ParquetFile(self.layout.absolute(run.path), page_checksum_verification=True, pre_buffer=False)
+            except (OSError, pa.ArrowException) as error:
+                raise _unreadable(run.path, error) from error
             with file:
                 for i in range(file.num_row_groups):
                     bounds = file.metadata.row_group(i).column(0).statistics
                     if bounds is not None and bounds.has_min_max and (bounds.max < low or bounds.min > high):
                         continue
-                    yield file.read_row_group(i)
+                    try:
+                        rows = file.read_row_group(i)
+                    except (OSError, pa.ArrowException) as error:
+                        raise _unreadable(run.path, error) from error
+                    yield rows
