@@ -40,7 +40,7 @@ class Soak:
     def __init__(self, folder: Path, seed: int, jobs: int, deadline: float) -> None:
         self.folder, self.seed, self.jobs, self.deadline = folder, seed, jobs, deadline
         self.source = folder / "src"
-        shutil.copytree(scenes.ROOT / "src", self.source)  # others may edit the checkout meanwhile
+        self.commit = _freeze(folder)
         with scenes.warm(folder / "peace", self.source) as server:
             self.small = scenes.history(folder, "small", scenes.runner(server, 1), **SMALL)
             self.big = scenes.history(folder, "big", scenes.runner(server, 2), **BIG)
@@ -214,7 +214,8 @@ def main() -> int:
         room = Room(name)
         getattr(soak, name)(room)
         rooms.append(room)
-        room.made_with = {"command": command, "seed": args.seed, "code": found[1][:12] if found else ""}
+        code = found[1][:12] if found else ""
+        room.made_with = {"command": command, "seed": args.seed, "code": code, "commit": soak.commit}
         figures = results.collect(rooms)
         if not args.dry:
             results.write(figures)
@@ -224,6 +225,19 @@ def main() -> int:
         return 1
     shutil.rmtree(folder)
     return 0
+
+
+def _freeze(folder: Path) -> str:
+    """Copy the committed source, which nobody edits meanwhile; give its commit. Without git: what lies there."""
+    git = ["git", "-C", str(scenes.ROOT)]
+    packed = subprocess.run([*git, "archive", "HEAD", "src"], capture_output=True, check=False)
+    if packed.returncode:
+        shutil.copytree(scenes.ROOT / "src", folder / "src")
+        return "not known"
+    subprocess.run(["tar", "-x", "-C", str(folder)], input=packed.stdout, check=True)
+    return (
+        subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, check=True).stdout.decode().strip()
+    )
 
 
 def _asked(only: list[str] | None) -> Iterator[str]:

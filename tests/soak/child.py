@@ -18,7 +18,7 @@ import gristmill.steps.custom
 import gristmill.steps.dedup.exact
 import gristmill.steps.filter.length  # noqa: F401
 from gristmill import Pipeline
-from gristmill.core.errors import GristmillError
+from gristmill.core.errors import GristmillError, Stopped
 from gristmill.engine import run as engine_run
 from gristmill.testing import crash
 
@@ -29,7 +29,7 @@ def run(folder: str, workers: str, wait_s: str = "0") -> int:
         engine_run.INLINE_BYTES = 0
     try:
         report = Pipeline.from_file(Path(folder) / "gristmill.yml").run(workers=int(workers), wait_s=float(wait_s))
-    except GristmillError as error:
+    except (GristmillError, Stopped) as error:
         say(f"{os.getpid()} {folder}: {type(error).__name__}: {error}")
         return error.exit_code
     say(f"{os.getpid()} {folder}: {report.status} {report.run} {report.errors}")

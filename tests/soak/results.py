@@ -126,7 +126,7 @@ def page(figures: dict[str, object]) -> str:
             ", ".join(f"{n:,} {place}" for place, n in room["by_place"].items()) if name in {"double", "groups"} else ""
         )
         said = [f"{room['what']}.", f"{places}." if places else "", room["note"]]
-        made = f"`{room['command']}`, seed {room['seed']}, code `{room['code']}`."
+        made = f"`{room['command']}`, seed {room['seed']}, commit {room['commit']}, code `{room['code']}`."
         lines.append(f"- **{name}**: {' '.join(part for part in [*said, made] if part)}")
     lines += [
         "",
