@@ -361,7 +361,9 @@ def perform(argv: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         complain("stopped; run again to go on")
         return 130
-    except Exception as error:
+    except SystemExit:
+        raise
+    except BaseException as error:  # Stopped is no Exception
         return session.failed(error, as_json=as_json)
     return code if isinstance(code, int) else 0
 

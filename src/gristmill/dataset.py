@@ -13,13 +13,13 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from gristmill.audit import explain, verify
+from gristmill.audit import explain
 from gristmill.audit.explain import Kind
 from gristmill.config.settings import PipelineConfig
 from gristmill.core.errors import ConfigError
-from gristmill.engine.table import read_shard
 from gristmill.store import claim, snapshot
 from gristmill.store.layout import Layout
+from gristmill.store.rows import read_shard
 from gristmill.store.snapshot import Manifest
 
 
@@ -137,8 +137,15 @@ class Dataset:
             raise ConfigError(
                 f"there is no run {wanted if wanted is not None else ''} in {self.layout.root}; runs: {', '.join(map(str, runs)) or 'none'}"
             )
-        return explain.inspect(self.layout, wanted, kind, step, reason, n)
+        rows = explain.inspect(self.layout, wanted, kind, step, reason, n)
+        if kind == "duplicates":
+            manifests = [self.manifest(each) for each in self.seqs()]
+            for row in rows:
+                row["dup_of_id"] = explain.id_of(self.layout, manifests, row["dup_of"])
+        return rows
 
     def verify(self, seq: int | None = None, config: PipelineConfig | None = None) -> list[str]:
         """Check everything a snapshot names, and the exports of `config`; give what is damaged (empty: nothing)."""
+        from gristmill.audit import verify
+
         return verify.verify(self.layout, self.manifest(seq), config)

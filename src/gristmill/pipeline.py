@@ -24,7 +24,6 @@ from gristmill.core.source import BoundSource, Source
 from gristmill.core.step import BoundStep, Step
 from gristmill.engine import exports, plan, seams
 from gristmill.engine.drive import Driver, Executor, places_of
-from gristmill.engine.executors.inline import Inline
 from gristmill.engine.report import Report, error_entry
 from gristmill.engine.run import Options, run
 from gristmill.engine.work import Setup, Work
@@ -130,11 +129,17 @@ class Pipeline:
     ) -> dict[str, Any]:
         """Do a part of one phase of a planned run (`engine.seams`)."""
         return seams.work_stage(
-            self.config, Options(overrides=self.overrides), seq, stage, part, parts, events or Silent()
+            self.config, Options(overrides=self.overrides), seq, stage, part, parts, events or Silent(), make_executor
         )
 
     def stage_commit(
-        self, seq: int, *, workers: int | None = None, accept_gate: Sequence[str] = (), why: str = ""
+        self,
+        seq: int,
+        *,
+        workers: int | None = None,
+        accept_gate: Sequence[str] = (),
+        why: str = "",
+        events: Events | None = None,
     ) -> Report:
         """Do what is left of a planned run, judge it and publish it.
 
@@ -147,7 +152,7 @@ class Pipeline:
             raise ConfigError(
                 f"run {seq} is not open under this config (newest snapshot: {head}); run `gristmill stage plan`"
             )
-        return self.run(workers=workers, accept_gate=accept_gate, why=why)
+        return self.run(workers=workers, accept_gate=accept_gate, why=why, events=events)
 
     def _report_failure(self, error: Exception) -> None:
         """Leave a report of a run that failed for good, so that the next one starts afresh."""
@@ -181,14 +186,16 @@ class Pipeline:
             work = Work(
                 Setup(self.layout.root, head.seq, head.parent, "", self.config.file, self.overrides, self.config)
             )
-            driver = Driver(work, Inline(work), events or Silent())
+            driver = Driver(work, make_executor(work, 1, True), events or Silent())
             return exports.reconcile(self.config, self.layout, head, lambda jobs: driver.run("exports", jobs), name)
 
 
 def make_executor(work: Work, workers: int, small: bool) -> Executor:
     """Give the executor for a run: in this process when the work is small or cannot cross a process border."""
     count = workers or usable_cores()
-    if small or count == 1 or work.config.file is None:
+    if small or count == 1 or work.config.file is None:  # the kernels load here, not where a dataset is only looked at
+        from gristmill.engine.executors.inline import Inline
+
         return Inline(work)
     from gristmill.engine.executors.processes import Processes
 

@@ -53,7 +53,7 @@ def explain(layout: Layout, manifests: list[Manifest], wanted: str) -> dict[str,
         )
     for entry in history:
         if entry.get("dup_of") is not None and entry["dup_of"] >= 0:
-            entry["dup_of_id"] = _id_of(layout, manifests, entry["dup_of"])
+            entry["dup_of_id"] = id_of(layout, manifests, entry["dup_of"])
     for row in live:
         row["signals"] = _signals(layout, row["seq"], row["ord"])
         row["exports"] = {
@@ -97,7 +97,7 @@ def _quarantined(path: Path, wanted: str) -> list[dict[str, Any]]:
     return _plain(table.filter(pc.fill_null(hits, fill_value=False)))
 
 
-def _id_of(layout: Layout, manifests: list[Manifest], ord_: int) -> str | None:
+def id_of(layout: Layout, manifests: list[Manifest], ord_: int) -> str | None:
     """Give the id of the record with this ord: published then, or dropped with a verdict."""
     seq = ord_ >> SEQ_SHIFT
     for manifest in manifests:

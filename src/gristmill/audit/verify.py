@@ -20,7 +20,7 @@ from gristmill.core.batch import TABLE_SCHEMA
 from gristmill.core.errors import StoreError
 from gristmill.engine.exports import folder_of
 from gristmill.kernels.columns import hash_columns
-from gristmill.store import disk, snapshot
+from gristmill.store import disk, index, snapshot
 from gristmill.store.layout import Layout
 from gristmill.store.snapshot import Manifest, read_manifest
 
@@ -77,7 +77,14 @@ def _files(layout: Layout, manifest: Manifest) -> Iterator[str]:
             yield f"{relative} is missing"
         elif disk.sha256_of(path) != digest:
             yield f"{relative} is not what the manifest says (sha256 differs)"
-    yield from (f"{path} is missing" for path in manifest.tombstones if not layout.absolute(path).exists())
+    for path in manifest.tombstones:
+        if not layout.absolute(path).exists():
+            yield f"{path} is missing"
+            continue
+        try:  # no digest of them is kept: read through to the end, with the checksums of the pages
+            index.read_tombstones(layout, [path])
+        except StoreError as error:
+            yield str(error)
 
 
 def _shards(layout: Layout, manifest: Manifest) -> Iterator[str]:

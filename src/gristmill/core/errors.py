@@ -14,7 +14,7 @@
       UnbalancedError               the accounting laws do not hold; nothing is published
       GateRefused                   exit 3: the gate refused the candidate
       DamageError                   exit 4: verify found damage
-      Stopped                       exit 130/143: a signal asked the run to stop
+    Stopped                         exit 130/143: a signal asked the run to stop; no Exception, so that no step can take it for one
 
 Not here: quarantine codes of records, which are data (`core.source.Reject`). Invariant: a message says what was found
 (quoted, never document text or a secret), where, and what to do now; retry is decided by type, never by words.
@@ -108,7 +108,7 @@ class DamageError(GristmillError):
     exit_code = 4
 
 
-class Stopped(GristmillError):
+class Stopped(BaseException):
     """A signal asked the run to stop; what is done is kept and the next run goes on from it."""
 
     def __init__(self, signal_number: int) -> None:

@@ -21,10 +21,10 @@ from gristmill.core.batch import Int64s
 from gristmill.core.errors import ConfigError
 from gristmill.core.export import Chunk, Export, ExportManifest, Ledger, ManifestChunk, Rows, Written
 from gristmill.core.failpoints import failpoint
-from gristmill.engine.table import read_shard
 from gristmill.engine.work import Job, TaskResult, Work
 from gristmill.store import disk
 from gristmill.store.layout import Layout
+from gristmill.store.rows import read_shard
 from gristmill.store.snapshot import ExportState, Manifest, Shard
 
 NONE: Int64s = np.zeros(0, np.int64)

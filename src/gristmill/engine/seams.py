@@ -14,9 +14,8 @@ from gristmill.config.settings import PipelineConfig
 from gristmill.core.errors import ConfigError
 from gristmill.engine import plan
 from gristmill.engine.drive import Driver
-from gristmill.engine.executors.inline import Inline
 from gristmill.engine.phases import Phases, Results
-from gristmill.engine.run import Options, claim_next
+from gristmill.engine.run import MakeExecutor, Options, claim_next
 from gristmill.engine.work import Setup, Work
 from gristmill.observe.events import Events
 from gristmill.store import claim, snapshot
@@ -49,7 +48,14 @@ def plan_stage(config: PipelineConfig, options: Options) -> dict[str, Any]:
 
 
 def work_stage(
-    config: PipelineConfig, options: Options, seq: int, stage: str, part: int, parts: int, events: Events
+    config: PipelineConfig,
+    options: Options,
+    seq: int,
+    stage: str,
+    part: int,
+    parts: int,
+    events: Events,
+    make: MakeExecutor,
 ) -> dict[str, Any]:
     """Do part `part` of `parts` (counted from 1) of the jobs of one phase of run `seq`; done ones are not done again.
 
@@ -75,7 +81,7 @@ def work_stage(
             raise ConfigError(f"stage {name} of run {seq} is not done yet; {stage} comes after it")
         phases.take(name, done, results)
     jobs = phases.jobs(stage, results)[part - 1 :: parts]
-    driver = Driver(work, Inline(work), events)
+    driver = Driver(work, make(work, 1, True), events)
     done = driver.run(stage, jobs)
     return {"status": "done", "seq": seq, "stage": stage, "part": part, "parts": parts, "tasks": len(done)}
 

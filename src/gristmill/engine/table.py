@@ -8,16 +8,13 @@ depends on the rows alone.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from gristmill.core.batch import TABLE_SCHEMA, Batch, Int64s, utf8_buffers
-from gristmill.core.errors import StoreError
+from gristmill.core.batch import TABLE_SCHEMA, Batch, utf8_buffers
 from gristmill.core.failpoints import failpoint
 from gristmill.core.shards import Cutter, ShardWriter
 from gristmill.engine.sides import constant
@@ -112,30 +109,3 @@ def name_shard(layout: Layout, scratch: Path, split: str, rows: int, ords: tuple
     disk.adopt_file(scratch, path)
     failpoint("task.shard_renamed")
     return Shard(layout.relative(path), rows, size, digest, ords[0], ords[1], text_bytes)
-
-
-def read_shard(
-    layout: Layout, shard: Shard, columns: list[str] | None = None, between: tuple[int, int] | None = None
-) -> Iterator[pa.RecordBatch]:
-    """Read a shard's rows in order; `between` (first and last ord) leaves out what lies outside.
-
-    Raises:
-        StoreError: the file is missing or damaged.
-    """
-    try:
-        with pq.ParquetFile(layout.absolute(shard.path), page_checksum_verification=True, pre_buffer=False) as file:
-            at = file.schema_arrow.names.index("ord")
-            for group in range(file.num_row_groups):
-                bounds = file.metadata.row_group(group).column(at).statistics
-                if between is not None and bounds is not None and (bounds.max < between[0] or bounds.min > between[1]):
-                    continue
-                for rows in file.read_row_group(group, columns=columns, use_threads=False).to_batches():
-                    yield rows if between is None else _within(rows, between)
-    except (OSError, pa.ArrowException) as error:
-        raise StoreError(f"{shard.path} cannot be read ({type(error).__name__}); run `gristmill verify`") from error
-
-
-def _within(rows: pa.RecordBatch, between: tuple[int, int]) -> pa.RecordBatch:
-    ords: Int64s = rows.column("ord").to_numpy()
-    lo, hi = np.searchsorted(ords, [between[0], between[1] + 1])
-    return rows.slice(lo, hi - lo)

@@ -15,10 +15,11 @@ from gristmill.core.batch import TABLE_SCHEMA, Int64s
 from gristmill.core.shards import ShardWriter
 from gristmill.engine.merge import GONE, load_withdrawn
 from gristmill.engine.sides import VERDICT_SCHEMA, Side, SideWriter, rows_of
-from gristmill.engine.table import ROW_GROUP_ROWS, name_shard, read_shard
+from gristmill.engine.table import ROW_GROUP_ROWS, name_shard
 from gristmill.engine.work import Job, TaskResult, Work
 from gristmill.store import disk
 from gristmill.store.index import contains
+from gristmill.store.rows import read_shard
 
 
 def withdraw_task(work: Work, job: Job) -> TaskResult:
