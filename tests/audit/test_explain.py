@@ -1,0 +1,105 @@
+"""Explain tells one record's whole path; inspect gives samples of what was kept and what was not."""
+
+import pytest
+
+from gristmill.core.errors import ConfigError
+from tests.properties.lab import Lab, jsonl
+
+ROWS = [
+    {"id": "kept", "text": "A text that stays", "url": "https://a.example/1"},
+    {"id": "twin", "text": "a text that STAYS"},
+    {"id": "short", "text": "ab"},
+    {"id": "same", "text": "first content"},
+    {"id": "same", "text": "second content"},
+]
+
+
+@pytest.fixture(scope="module", name="lab")
+def _lab(tmp_path_factory):
+    config = {
+        "sources": [{"name": "s", "files": {"path": "in/*", "id": "id", "url": "url"}}],
+        "steps": ["clean.lowercase", {"filter.length": {"min_chars": 3}}, "dedup.exact"],
+        "require": {"min_chars": 4},
+        "exports": [{"name": "x", "jsonl": {"path": "./out", "docs_per_chunk": 1}}],
+    }
+    lab = Lab(tmp_path_factory.mktemp("explain"), config)
+    lab.put("in/a.jsonl", jsonl(ROWS) + b"not json\n")
+    lab.run()
+    lab.put("in/b.jsonl", jsonl([{"id": "same", "text": "a third content"}, {"id": "late", "text": "a text that stays"}]))
+    lab.run()
+    return lab
+
+
+def explain(lab, wanted):
+    return lab.open().explain(wanted)
+
+
+def steps(told):
+    return [(entry["run"], entry["action"], entry.get("reason") or entry.get("code")) for entry in told["history"]]
+
+
+def test_a_published_record_has_its_place_signals_and_chunk(lab):
+    told = explain(lab, "s/kept")
+    (row,) = told["published"]
+    assert (row["origin"], row["seq"], told["snapshot"]) == ("a.jsonl#0", 1, 2)
+    assert row["signals"]["filter.length.chars"] == 17.0
+    assert (lab.folder / "out" / row["exports"]["x"]).exists()
+    assert (lab.dataset / row["shard"]).exists()
+    assert "text" not in row
+
+
+def test_a_record_is_found_by_its_address_too(lab):
+    assert explain(lab, "https://a.example/1")["published"] == explain(lab, "s/kept")["published"]
+
+
+@pytest.mark.parametrize("id_", ["s/twin", "s/late"])
+def test_a_duplicate_names_what_it_repeats(lab, id_):
+    told = explain(lab, id_)
+    assert told["published"] == []
+    assert told["history"][0]["dup_of_id"] == "s/kept"
+
+
+def test_a_dropped_record_has_value_and_limit(lab):
+    (entry,) = explain(lab, "s/short")["history"]
+    assert (entry["step"], entry["reason"], entry["value"], entry["threshold"]) == ("filter.length", "too_short", 2.0, 3.0)
+
+
+def test_a_conflict_and_a_revision_are_told_in_their_order(lab):
+    told = explain(lab, "s/same")
+    assert steps(told) == [(1, "quarantine", "id.conflict"), (2, "withdraw", "revised")]
+    assert [row["seq"] for row in told["published"]] == [2]
+
+
+@pytest.mark.parametrize("wanted", ["origin", "with source"])
+def test_what_never_became_a_record_is_found_by_its_place(lab, wanted):
+    origin = f"a.jsonl#{len(jsonl(ROWS))}"
+    told = explain(lab, origin if wanted == "origin" else f"s/{origin}")
+    assert steps(told) == [(1, "quarantine", "json.syntax")]
+    assert told["history"][0]["bytes"] == len("not json")
+
+
+def test_the_unknown_is_a_clear_word(lab):
+    with pytest.raises(ConfigError, match="'s/nobody'"):
+        explain(lab, "s/nobody")
+
+
+@pytest.mark.parametrize(
+    ("kind", "ids"),
+    [("kept", ["s/kept", "s/same"]), ("dropped", ["s/short"]), ("duplicates", ["s/twin"]), ("quarantined", [None, "s/same"])],
+)
+def test_inspect_gives_each_kind(lab, kind, ids):
+    rows = lab.open().inspect(kind, seq=1)
+    assert sorted((row["id"] for row in rows), key=str) == sorted(ids, key=str)
+    assert len(lab.open().inspect(kind, seq=1, n=1)) == 1
+    assert all("text" not in row for row in rows)
+
+
+def test_inspect_picks_by_step_and_reason(lab):
+    assert [r["code"] for r in lab.open().inspect("quarantined", reason="id.conflict", seq=1)] == ["id.conflict"]
+    assert lab.open().inspect("dropped", step="require", seq=1) == []
+
+
+def test_inspect_shows_the_newest_run_unless_told(lab):
+    assert [row["id"] for row in lab.open().inspect("duplicates")] == ["s/late"]
+    with pytest.raises(ConfigError, match="no run 9"):
+        lab.open().inspect("kept", seq=9)
