@@ -27,15 +27,18 @@ NAMED: dict[tuple[str, str], str] = {
 MAY = {
     "": {"pipeline", "dataset", "core"},  # the face: public names only
     "__main__": {"cli"},
-    # The command line is six rooms, since one file would be too big: parse (cli), do and end well (session), look up
-    # (survey), init (scaffold), try (trial), lay out (terminal). Below them stand pipeline and dataset.
-    "cli": {"", "session", "survey", "scaffold", "trial", "terminal", "core.errors", "config.schema", "kernels.warm"},
-    "session": {"pipeline", "dataset", "terminal", "engine.report", "observe", "core.errors", "kernels.warm"},
-    "survey": {"pipeline", "dataset", "core"},
+    "cli": {"", "console", "core.errors", "config.schema", "kernels.warm"},
+    "console": {
+        "console",
+        "pipeline",
+        "dataset",
+        "engine.report",
+        "observe",
+        "testing.corpora",
+        "kernels.warm",
+        "core",
+    },
     "airflow": {"", "pipeline", "dataset"},
-    "scaffold": {"testing.corpora", "core"},  # init; the corpora give the sample where there is no data
-    "trial": {"pipeline", "terminal", "core"},
-    "terminal": {"core"},
     "pipeline": {"engine", "config", "store", "observe", "core"},
     "dataset": {"audit", "engine", "config", "store", "core"},
     "audit": {"audit", "engine", "config", "store", "kernels", "core"},

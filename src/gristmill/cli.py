@@ -15,8 +15,20 @@ from typing import Annotated, Any
 
 import typer
 
-from gristmill import __version__, session, terminal
-from gristmill.session import ASKED, answer, complain, conduct, open_dataset, open_pipeline, out, out_json, room, tell
+from gristmill import __version__
+from gristmill.console import session, terminal
+from gristmill.console.session import (
+    ASKED,
+    answer,
+    complain,
+    conduct,
+    open_dataset,
+    open_pipeline,
+    out,
+    out_json,
+    room,
+    tell,
+)
 
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # Click's own, wherever this Typer keeps Click
 CODES = (
@@ -68,8 +80,8 @@ def init(
     target: Annotated[str, typer.Argument(metavar="DIR|DATA", help="a new folder, or data to start from")] = ".",
 ) -> None:
     """Write a gristmill.yml that runs: for DATA, or with a sample."""
-    from gristmill import scaffold
     from gristmill.config.schema import schema as make_schema
+    from gristmill.console import scaffold
 
     made = scaffold.begin(Path(target), Path.cwd())
     (made.config.parent / scaffold.SCHEMA_NAME).write_text(terminal.to_json(make_schema()) + "\n", "utf-8")
@@ -109,7 +121,7 @@ def try_(
     setting: Setting = None,
 ) -> None:
     """Show a few records of FILE before and after each step."""
-    from gristmill import scaffold, trial
+    from gristmill.console import scaffold, trial
 
     if ASKED.config is None and scaffold.nearest(Path.cwd()) is None:
         tell("no gristmill.yml here or above: these are the default steps")
@@ -124,7 +136,7 @@ def try_(
 @app.command()
 def plan(setting: Setting = None) -> None:
     """Show what is new or changed, and what a run would do."""
-    from gristmill import survey
+    from gristmill.console import survey
 
     found = survey.planned(open_pipeline(setting))
     answer(found, lambda: terminal.plan_lines(found, room()))
@@ -156,7 +168,7 @@ def run(
 @app.command()
 def status() -> None:
     """Show how the dataset stands: snapshot, sources, exports, lock."""
-    from gristmill import survey
+    from gristmill.console import survey
 
     found = survey.standing(open_pipeline())
     answer(found, lambda: terminal.status_lines(found, room()))
@@ -266,7 +278,7 @@ def verify(seq: Seq = None) -> None:
 @app.command()
 def parts(name: Annotated[str | None, typer.Argument(metavar="NAME", show_default=False)] = None) -> None:
     """List the parts there are, or tell all about one."""
-    from gristmill import survey
+    from gristmill.console import survey
 
     found = survey.parts(name)
     answer(found, lambda: terminal.part_lines(found, room()) if name else terminal.part_table(found, room()))

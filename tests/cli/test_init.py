@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from tests.cli.conftest import Project, write
 
-from gristmill import scaffold
+from gristmill.console import scaffold
 
 LONG = "A text of some length, as documents have it, so that the text field is told from the others. "
 ROWS = [

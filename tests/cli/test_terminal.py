@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gristmill import terminal
-from gristmill.session import normalised
+from gristmill.console import terminal
+from gristmill.console.session import normalised
 
 COUNTS = {"read": 0, "published": 0, "unchanged": 0, "superseded": 0, "withdrawn": 0,
           "dropped": {}, "duplicates": {}, "quarantined": {}}  # fmt: skip

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pyarrow as pa
 
-from gristmill import terminal
+from gristmill.console import terminal
 from gristmill.core.batch import RECORD_SCHEMA, Batch
 from gristmill.core.errors import ConfigError, GristmillError, UnitFailed
 from gristmill.core.files import Local

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from gristmill import terminal
+from gristmill.console import terminal
 
 if TYPE_CHECKING:
     from gristmill.dataset import Dataset
