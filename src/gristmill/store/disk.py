@@ -48,13 +48,14 @@ def _scratch(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
-def _write_scratch(path: Path, content: bytes) -> Path:
+def _write_scratch(path: Path, content: bytes, *, durable: bool = True) -> Path:
     make_folder(path.parent)
     scratch = _scratch(path)
     with scratch.open("wb") as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
     return scratch
 
 
@@ -67,9 +68,12 @@ def write_file(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
-def create_file(path: Path, content: bytes) -> bool:
-    """Write `content` durably under `path` if the name is free; give whether it was. Of many callers one wins."""
-    scratch = _write_scratch(path, content)
+def create_file(path: Path, content: bytes, *, durable: bool = True) -> bool:
+    """Write `content` under `path` if the name is free; give whether it was. Of many callers one wins.
+
+    Not durable: whole for every process of this boot, but after a power loss the file may be gone, short or zeros.
+    """
+    scratch = _write_scratch(path, content, durable=durable)
     failpoint("disk.written")
     try:
         os.link(scratch, path)
@@ -78,7 +82,8 @@ def create_file(path: Path, content: bytes) -> bool:
         return False
     finally:
         scratch.unlink()
-    sync_folder(path.parent)
+    if durable:
+        sync_folder(path.parent)
     return True
 
 

@@ -1,11 +1,17 @@
 """The journal: finished tasks of a run, so that a run that died is gone on with.
 
-Not here: what is in a task's result (`engine.task`). Invariant: the first create-if-absent of `tasks/<id>.json` wins;
+Not here: what is in a task's result (`engine.task`). Invariants: the first create-if-absent of `tasks/<id>.json` wins;
 what a loser wrote beside it is never named and never read.
+
+Entries are not synced (two fsyncs a task saved). A process that dies takes nothing of them with it. After a power loss
+an entry is one of three: gone, and the task is done again, with the same bytes; whole, and what it names under `table/`
+and `runs/` was synced before it was written, while staged files are looked for and are not there any more
+(`engine.run` removes what another boot staged); or short or with zeros in it, which no entry is, and taken for gone.
 """
 
 from __future__ import annotations
 
+import contextlib
 from typing import TypeVar
 
 import msgspec
@@ -19,7 +25,7 @@ T = TypeVar("T")
 def record(layout: Layout, seq: int, task: str, result: T, kind: type[T]) -> T:
     """Journal a task's result; give the winner's, which is another's if somebody was first."""
     path = layout.task(seq, task)
-    if disk.create_file(path, msgspec.json.encode(result) + b"\n"):
+    if disk.create_file(path, msgspec.json.encode(result) + b"\n", durable=False):
         return result
     return msgspec.json.decode(path.read_bytes(), type=kind)
 
@@ -30,7 +36,11 @@ def find(layout: Layout, seq: int, task: str, kind: type[T]) -> T | None:
         content = layout.task(seq, task).read_bytes()
     except FileNotFoundError:
         return None
-    return msgspec.json.decode(content, type=kind)
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+        if b"\0" not in content:
+            return msgspec.json.decode(content, type=kind)
+    forget(layout, seq, task)  # it was written just before a power loss
+    return None
 
 
 def forget(layout: Layout, seq: int, task: str) -> None:
