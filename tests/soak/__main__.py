@@ -64,7 +64,10 @@ class Soak:
             scratch = self.folder / f"{room.name}-{number}"
             with scenes.warm(scratch, self.source) as server:
                 while not queue.empty() and time.monotonic() < self.deadline:
-                    room.add(*queue.get()(server, scratch))
+                    try:
+                        room.add(*queue.get()(server, scratch))
+                    except Exception as error:
+                        room.fail(error)
                     if room.trials % 50 == 0:
                         say(f"  {room.name}: {room.trials} of {len(tasks)}")
 

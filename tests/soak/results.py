@@ -3,6 +3,7 @@
 import json
 import platform
 import sys
+import traceback
 from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
@@ -65,6 +66,13 @@ class Room:
         for problem in trial.problems:
             self.violations.append(f"{trial.scene}: {trial.attack}: {problem}")
             say(f"  VIOLATION {self.violations[-1]}")
+
+    def fail(self, error: Exception) -> None:
+        """Count a trial that could not be carried out: nothing is known of its promises, so it counts against them."""
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        self.trials += 1
+        self.violations.append(f"no verdict: {type(error).__name__} in {place.name}, line {place.lineno}: {error}")
+        say(f"  VIOLATION {self.violations[-1]}")
 
     def as_json(self) -> dict[str, object]:
         """Give the figures."""

@@ -10,6 +10,7 @@ other than a failpoint does. Invariant: nothing of the engine is imported, all i
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -363,6 +364,8 @@ def serve(function: Callable[..., int], log: str) -> None:
             answer = os.fork()
             if answer == 0:
                 _child(function, question["args"], question["env"], log)
+            with contextlib.suppress(OSError):  # the child does it too: whoever comes first
+                os.setpgid(answer, answer)
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 
@@ -370,7 +373,7 @@ def serve(function: Callable[..., int], log: str) -> None:
 def _child(function: Callable[..., int], args: list[str], env: dict[str, str], log: str) -> None:
     code = 1
     try:
-        os.setsid()
+        os.setpgid(0, 0)
         handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
         nothing = os.open(os.devnull, os.O_RDONLY)
         for fd, source in ((0, nothing), (1, handle), (2, handle)):
