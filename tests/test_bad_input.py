@@ -11,9 +11,9 @@ import textwrap
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.properties.lab import SOAK, Lab, flat, jsonl
 
 from gristmill.core.errors import ConfigError, GristmillError, TooManyErrors
-from tests.properties.lab import SOAK, Lab, flat, jsonl
 
 GOOD = {"id": "good", "text": "a good record"}
 MORE = {"id": "more", "text": "another good one"}
@@ -107,7 +107,10 @@ def test_all_bad_lines_in_one_file_are_told_apart(lab):
 
 def test_what_is_odd_but_right_is_read_and_counted(lab):
     nul = b'{"id": "nul", "text": "a\\u0000b"}\n'
-    lab.put("in/1.jsonl", b"\xef\xbb\xbf" + jsonl([GOOD]) + b"\r\n\n" + nul + b'{"id": "cr", "text": "t"}\r\n{"id": 5, "text": "last"}')
+    lab.put(
+        "in/1.jsonl",
+        b"\xef\xbb\xbf" + jsonl([GOOD]) + b"\r\n\n" + nul + b'{"id": "cr", "text": "t"}\r\n{"id": 5, "text": "last"}',
+    )
     lab.put("in/2.jsonl", b"")
     lab.put("in/3.jsonl.gz", LINES)
     report = lab.run()
@@ -176,7 +179,11 @@ def test_many_rejects_before_the_cut_leave_no_trace(lab):
     lab.put("in/b.jsonl.gz", gzip.compress(b"[]\n" * 150_000, mtime=0)[:-9])
     lab.put("in/c.jsonl", b"[]\n" * 70_000)
     report = lab.run()
-    assert flat(report.counts) == {"read": 70_001, "quarantined/file.truncated": 1, "quarantined/json.not_object": 70_000}
+    assert flat(report.counts) == {
+        "read": 70_001,
+        "quarantined/file.truncated": 1,
+        "quarantined/json.not_object": 70_000,
+    }
     assert lab.broken() == []
 
 
@@ -201,22 +208,51 @@ def test_a_page_of_a_parquet_file_that_is_damaged_spoils_the_file_in_all_its_par
     assert flat(lab.run().counts) == {"read": 400, "unchanged": 400}
 
 
-@pytest.mark.parametrize("kind", ["dangling symlink", "pipe", "folder"])
-def test_what_cannot_be_read_stops_the_run_with_its_name(lab, kind):
-    lab.put("in/a.jsonl", jsonl([GOOD]))
+def put_odd(lab, kind):
+    """Put something in place of a file that nobody can read."""
     odd = lab.folder / "in" / "odd.jsonl"
-    lab.configure(config(path="in/*.jsonl"))
     {"dangling symlink": lambda: odd.symlink_to("nowhere"), "pipe": lambda: os.mkfifo(odd), "folder": odd.mkdir}[kind]()
-    try:
-        report = lab.run()
-    except ConfigError as error:
-        assert "odd.jsonl" in str(error)
-        assert "file.unreadable" in str(error)
-        assert not (lab.dataset / "runs").exists()
-    else:  # or it is set aside, and the rest is read
-        assert flat(report.counts) == {"read": 2, "published": 1, "quarantined/file.unreadable": 1}
-        assert quarantined(lab, 1) == [("file.unreadable", "odd.jsonl")]
-        assert lab.broken() == []
+    return odd
+
+
+@pytest.mark.parametrize("kind", ["dangling symlink", "pipe", "folder"])
+def test_what_cannot_be_read_is_set_aside_and_the_rest_is_read(lab, kind):
+    lab.configure(config(path="in/*.jsonl"))
+    lab.put("in/a.jsonl", jsonl([GOOD]))
+    put_odd(lab, kind)
+    report = lab.run()
+    assert flat(report.counts) == {"read": 2, "published": 1, "quarantined/file.unreadable": 1}
+    assert quarantined(lab, 1) == [("file.unreadable", "odd.jsonl")]
+    assert [entry["code"] for entry in report.errors] == ["file.unreadable"]
+    assert lab.broken() == []
+
+
+def test_a_file_that_becomes_unreadable_keeps_its_records(lab):
+    lab.configure(config(path="in/*.jsonl"))
+    lab.put("in/odd.jsonl", jsonl([GOOD]))
+    lab.run()
+    lab.take("in/odd.jsonl")
+    put_odd(lab, "dangling symlink")
+    lab.put("in/a.jsonl", jsonl([MORE]))
+    report = lab.run()
+    assert flat(report.counts) == {"read": 2, "published": 1, "quarantined/file.unreadable": 1}
+    assert texts(lab) == [GOOD["text"], MORE["text"]]
+    lab.take("in/odd.jsonl")
+    lab.put("in/odd.jsonl", jsonl([GOOD]))
+    assert flat(lab.run().counts) == {"read": 1, "unchanged": 1}
+    assert lab.broken() == []
+
+
+@pytest.mark.xfail(
+    reason="what could not be opened counts as work in every run, so each makes an empty snapshot", strict=True
+)
+def test_what_still_cannot_be_read_makes_no_new_snapshot(lab):
+    """And under max_quarantined_ratio every such run would be refused: one of one records read is quarantined."""
+    lab.configure(config(path="in/*.jsonl"))
+    lab.put("in/a.jsonl", jsonl([GOOD]))
+    put_odd(lab, "dangling symlink")
+    lab.run()
+    assert lab.run().status == "nothing_new"
 
 
 MEDDLE = """
@@ -234,7 +270,13 @@ def meddle(record):
 @pytest.mark.parametrize("split_bytes", [None, 60])
 def test_a_file_that_changes_while_it_is_read_is_read_whole_by_the_next_run(lab, split_bytes):
     (lab.folder / "mine.py").write_text(MEDDLE.format(name="b.jsonl"))
-    lab.configure(config(steps=[{"custom": {"call": "./mine.py:meddle"}}, "dedup.exact"], run={"batch_bytes": 1}, split_bytes=split_bytes))
+    lab.configure(
+        config(
+            steps=[{"custom": {"call": "./mine.py:meddle"}}, "dedup.exact"],
+            run={"batch_bytes": 1},
+            split_bytes=split_bytes,
+        )
+    )
     lab.put("in/a.jsonl", jsonl([GOOD]))
     lab.put("in/b.jsonl", jsonl([{"id": str(i), "text": "now" if i == 3 else f"text {i}"} for i in range(12)]))
     lab.put("in/c.jsonl", jsonl([MORE]))
@@ -275,7 +317,10 @@ def many(record):
 """
 
 
-@pytest.mark.parametrize(("function", "mode", "kind"), [("one", "record", "ValueError"), ("some", "list", "ValueError"), ("batch", "batch", "KeyError")])
+@pytest.mark.parametrize(
+    ("function", "mode", "kind"),
+    [("one", "record", "ValueError"), ("some", "list", "ValueError"), ("batch", "batch", "KeyError")],
+)
 def test_a_step_that_raises_on_one_record_costs_that_record(lab, function, mode, kind):
     (lab.folder / "mine.py").write_text(STEPS)
     lab.configure(config(steps=[{"custom": {"call": f"./mine.py:{function}", "mode": mode}}], run={"retries": 1}))

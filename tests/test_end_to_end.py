@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-
-from gristmill.testing import corpora
 from tests.kernels import plain
 from tests.properties.lab import Lab, flat, jsonl
+
+from gristmill.testing import corpora
 
 QUICKSTART = Path(__file__).resolve().parents[1] / "examples" / "quickstart" / "data" / "web"
 EXPORT = {"name": "chunks", "jsonl": {"path": "./out", "docs_per_chunk": 5000, "compression": "zst"}}
@@ -53,7 +53,12 @@ def run_cli(lab, *words):
     """Run the command line in a process of its own; give its exit code, its output and the CPU seconds it took."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
-        [sys.executable, "-m", "gristmill", *words], cwd=lab.folder, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-m", "gristmill", *words],
+        cwd=lab.folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
@@ -108,7 +113,10 @@ def test_nothing_new_is_said_within_three_seconds(lab):
 def test_an_added_file_alone_is_processed(lab):
     before = lab.records()
     known = set(lab.open().read(columns=["text"])["text"].to_pylist())
-    data = jsonl([{"id": f"new-{i}", "text": f"a text that was not there before: {i}"} for i in range(50)] + [{"id": "again", "text": sorted(known)[0]}])
+    data = jsonl(
+        [{"id": f"new-{i}", "text": f"a text that was not there before: {i}"} for i in range(50)]
+        + [{"id": "again", "text": min(known)}]
+    )
     lab.put("in/z-new.jsonl", data)
     report = lab.run()
     assert flat(report.counts) == {"read": 51, "published": 50, "duplicates/dedup.exact": 1}

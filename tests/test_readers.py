@@ -4,21 +4,27 @@ import os
 import subprocess
 import sys
 
-import polars
+import polars as pl
 import pyarrow.dataset as pads
 import pytest
 from deltalake import DeltaTable
+from tests.properties.lab import Lab
 
 from gristmill.testing import corpora
-from tests.properties.lab import Lab
 
 
 @pytest.fixture(scope="module", name="lab")
 def _lab(tmp_path_factory):
     """Give a dataset with two snapshots: the second adds, revises and withdraws."""
-    config = {"sources": [{"name": "s", "files": {"path": "in/*", "id": "id", "lang": "lang", "time": "at"}}], "steps": ["dedup.exact"]}
+    config = {
+        "sources": [{"name": "s", "files": {"path": "in/*", "id": "id", "lang": "lang", "time": "at"}}],
+        "steps": ["dedup.exact"],
+    }
     lab = Lab(tmp_path_factory.mktemp("readers"), config)
-    records = [record | {"at": "2024-05-06T07:08:09Z", "n": i} for i, record in enumerate(corpora.documents(300, duplicates=0.1))]
+    records = [
+        record | {"at": "2024-05-06T07:08:09Z", "n": i}
+        for i, record in enumerate(corpora.documents(300, duplicates=0.1))
+    ]
     lab.put("in/a.jsonl", corpora.jsonl(records[:100]))
     lab.put("in/b.jsonl", corpora.jsonl(records[100:200]))
     lab.run()
@@ -52,13 +58,13 @@ def test_pyarrow_opens_the_files_of_a_snapshot(lab, seq):
 
 
 def test_polars_opens_the_files_of_a_snapshot(lab, seq):
-    frame = polars.scan_parquet(lab.open().files(seq)).select("id", "text").collect()
+    frame = pl.scan_parquet(lab.open().files(seq)).select("id", "text").collect()
     assert sorted(frame.rows()) == expected(lab, seq)
 
 
 def test_polars_opens_the_table_at_a_version(lab, seq):
     version = lab.open().delta_version(seq)
-    frame = polars.scan_delta(str(lab.dataset / "table"), version=version).select("id", "text").collect()
+    frame = pl.scan_delta(str(lab.dataset / "table"), version=version).select("id", "text").collect()
     assert sorted(frame.rows()) == expected(lab, seq)
 
 
@@ -82,7 +88,12 @@ sys.stdout.write("\\n".join(sorted(loaded["id"])))
 
 
 def test_hugging_face_datasets_opens_the_files_of_a_snapshot(lab, seq, tmp_path):
-    offline = {"HF_DATASETS_OFFLINE": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_TELEMETRY": "1"}
+    offline = {
+        "HF_DATASETS_OFFLINE": "1",
+        "HF_HUB_OFFLINE": "1",
+        "HF_HOME": str(tmp_path),
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
     done = subprocess.run(
         [sys.executable, "-c", HUGGING_FACE, str(tmp_path / "cache"), *lab.open().files(seq)],
         env=os.environ | offline, capture_output=True, text=True, timeout=120, check=False,

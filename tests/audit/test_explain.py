@@ -1,9 +1,9 @@
 """Explain tells one record's whole path; inspect gives samples of what was kept and what was not."""
 
 import pytest
+from tests.properties.lab import Lab, jsonl
 
 from gristmill.core.errors import ConfigError
-from tests.properties.lab import Lab, jsonl
 
 ROWS = [
     {"id": "kept", "text": "A text that stays", "url": "https://a.example/1"},
@@ -25,7 +25,9 @@ def _lab(tmp_path_factory):
     lab = Lab(tmp_path_factory.mktemp("explain"), config)
     lab.put("in/a.jsonl", jsonl(ROWS) + b"not json\n")
     lab.run()
-    lab.put("in/b.jsonl", jsonl([{"id": "same", "text": "a third content"}, {"id": "late", "text": "a text that stays"}]))
+    lab.put(
+        "in/b.jsonl", jsonl([{"id": "same", "text": "a third content"}, {"id": "late", "text": "a text that stays"}])
+    )
     lab.run()
     return lab
 
@@ -61,7 +63,12 @@ def test_a_duplicate_names_what_it_repeats(lab, id_):
 
 def test_a_dropped_record_has_value_and_limit(lab):
     (entry,) = explain(lab, "s/short")["history"]
-    assert (entry["step"], entry["reason"], entry["value"], entry["threshold"]) == ("filter.length", "too_short", 2.0, 3.0)
+    assert (entry["step"], entry["reason"], entry["value"], entry["threshold"]) == (
+        "filter.length",
+        "too_short",
+        2.0,
+        3.0,
+    )
 
 
 def test_a_conflict_and_a_revision_are_told_in_their_order(lab):
@@ -85,7 +92,12 @@ def test_the_unknown_is_a_clear_word(lab):
 
 @pytest.mark.parametrize(
     ("kind", "ids"),
-    [("kept", ["s/kept", "s/same"]), ("dropped", ["s/short"]), ("duplicates", ["s/twin"]), ("quarantined", [None, "s/same"])],
+    [
+        ("kept", ["s/kept", "s/same"]),
+        ("dropped", ["s/short"]),
+        ("duplicates", ["s/twin"]),
+        ("quarantined", [None, "s/same"]),
+    ],
 )
 def test_inspect_gives_each_kind(lab, kind, ids):
     rows = lab.open().inspect(kind, seq=1)

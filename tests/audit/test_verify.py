@@ -4,16 +4,19 @@ import shutil
 
 import numpy as np
 import pytest
+from tests.properties.lab import Lab
 
 from gristmill.core.errors import ConfigError, StoreError
 from gristmill.store import index
 from gristmill.testing import corpora
-from tests.properties.lab import Lab
 
 CONFIG = {
     "sources": [{"name": "s", "files": {"path": "in/*", "id": "id", "allow_empty": True}}],
     "steps": ["clean.lowercase", {"filter.length": {"min_chars": 3}}, "dedup.exact"],
-    "exports": [{"name": "x", "jsonl": {"path": "./out", "docs_per_chunk": 40}}, {"name": "p", "parquet": {"path": "./out-p"}}],
+    "exports": [
+        {"name": "x", "jsonl": {"path": "./out", "docs_per_chunk": 40}},
+        {"name": "p", "parquet": {"path": "./out-p"}},
+    ],
 }
 
 
@@ -84,7 +87,9 @@ def test_nothing_is_found_where_nothing_is_damaged(lab):
 
 
 @pytest.mark.parametrize("damage", [flip, cut, remove])
-@pytest.mark.parametrize("part", ["shard", "newest shard", "ids", "keys", "state", "tombstones", "chunk", "Parquet chunk"])
+@pytest.mark.parametrize(
+    "part", ["shard", "newest shard", "ids", "keys", "state", "tombstones", "chunk", "Parquet chunk"]
+)
 def test_each_damaged_file_is_named(lab, part, damage):
     path = parts(lab)[part]
     damage(path)
@@ -151,7 +156,9 @@ def test_what_is_read_again_to_the_end_is_the_whole_shard(lab):
     for at in np.random.default_rng(0).integers(0, 1 << 30, 12).tolist():
         path = shards[at % len(shards)]
         content = path.read_bytes()
-        path.write_bytes(content[: at % len(content)] + bytes([content[at % len(content)] ^ 1]) + content[at % len(content) + 1 :])
+        path.write_bytes(
+            content[: at % len(content)] + bytes([content[at % len(content)] ^ 1]) + content[at % len(content) + 1 :]
+        )
         assert any(path.name in sentence for sentence in verify(lab))
         path.write_bytes(content)
     assert verify(lab) == []

@@ -6,6 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.properties.lab import Lab, examples, flat, folder, jsonl
+from tests.steps.test_exact import batch_of
 
 from gristmill.core.batch import Batch
 from gristmill.core.errors import StepError
@@ -16,8 +18,6 @@ from gristmill.steps.clean.lowercase import Lowercase
 from gristmill.steps.custom import Custom, Drop
 from gristmill.steps.filter.length import Length
 from gristmill.steps.require import Require
-from tests.properties.lab import Lab, examples, flat, folder, jsonl
-from tests.steps.test_exact import batch_of
 
 
 def go(place, steps, texts, *, cuts=(), retries=0):
@@ -47,7 +47,10 @@ def test_a_drop_carries_the_value_measured_and_the_limit(tmp_path):
 
 def test_signals_are_kept_of_the_dropped_too(tmp_path):
     *_, found = go(tmp_path, [("short", Length(min_chars=4))], ["abcd", "abc"])
-    assert [(r["ord"], r["signal"], r["value"]) for r in found["signals"] if r["signal"] == "chars"] == [(0, "chars", 4.0), (1, "chars", 3.0)]
+    assert [(r["ord"], r["signal"], r["value"]) for r in found["signals"] if r["signal"] == "chars"] == [
+        (0, "chars", 4.0),
+        (1, "chars", 3.0),
+    ]
 
 
 def test_a_filter_after_a_cleaning_measures_the_cleaned_text(tmp_path):
@@ -120,7 +123,10 @@ def test_what_comes_after_poison_in_halves_keeps_its_reasons(tmp_path):
     def pick(records):
         if any(record["text"] == "poison" for record in records):
             raise ValueError
-        return [Drop("dull") if record["text"] == "drop" else record | {"text": record["text"].upper()} for record in records]
+        return [
+            Drop("dull") if record["text"] == "drop" else record | {"text": record["text"].upper()}
+            for record in records
+        ]
 
     left, flow, found = go(tmp_path, [("mine", Custom(call=pick, mode="list"))], ["a", "drop", "poison", "b", "drop"])
     assert left == ["A", "B"]
@@ -138,7 +144,10 @@ STEPS = [
 
 
 @settings(derandomize=True, deadline=None, max_examples=examples(50))
-@given(st.lists(st.sampled_from(["", "a", "ab", "abc", "BAD", "abcde", "  ", "ÄÖ"]), max_size=12), st.sets(st.integers(1, 11)))
+@given(
+    st.lists(st.sampled_from(["", "a", "ab", "abc", "BAD", "abcde", "  ", "ÄÖ"]), max_size=12),
+    st.sets(st.integers(1, 11)),
+)
 def test_side_files_do_not_depend_on_where_batches_end(texts, cuts):
     with folder() as place:
         whole = go(place, STEPS, texts)
@@ -162,8 +171,19 @@ def test_steps_report_in_out_valid_and_invalid(tmp_path):
     lab.put("in/a.jsonl", jsonl([{"id": str(i), "text": t} for i, t in enumerate(["a", "two", "two", "  ", "five"])]))
     report = lab.run()
     rows = [(s.name, s.rows_in, s.rows_out, s.valid, s.invalid) for s in report.steps]
-    assert rows == [("filter.length", 5, 4, 4, 1), ("dedup.exact", 4, 3, 3, 1), ("words", 3, 2, 2, 1), ("require", 2, 2, 2, 0)]
-    assert flat(report.counts) == {"read": 5, "published": 2, "dropped/filter.length:too_short": 1, "dropped/words:min_words": 1, "duplicates/dedup.exact": 1}
+    assert rows == [
+        ("filter.length", 5, 4, 4, 1),
+        ("dedup.exact", 4, 3, 3, 1),
+        ("words", 3, 2, 2, 1),
+        ("require", 2, 2, 2, 0),
+    ]
+    assert flat(report.counts) == {
+        "read": 5,
+        "published": 2,
+        "dropped/filter.length:too_short": 1,
+        "dropped/words:min_words": 1,
+        "duplicates/dedup.exact": 1,
+    }
 
 
 def test_a_batch_is_compacted_after_each_filter(tmp_path):

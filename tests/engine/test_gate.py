@@ -2,20 +2,25 @@
 
 import numpy as np
 import pytest
+from tests.properties.lab import Lab, flat, jsonl
 
 from gristmill.config.settings import Gate, SourceGate
 from gristmill.core.counts import Counts
 from gristmill.core.errors import ConfigError, GateRefused, UnbalancedError
 from gristmill.engine import gate
 from gristmill.engine.gate import Quality
-from tests.properties.lab import Lab, flat, jsonl
 
 FINE = Quality(10, 10, 0, 0)
 # rule: (settings, counts, quality, value)
 BROKEN = {
     "min_quality_score": (Gate(min_quality_score=0.8), Counts(read=10), Quality(10, 7, 2, 1), 0.7),
     "min_kept_ratio": (Gate(min_kept_ratio=0.5), Counts(read=14, unchanged=4, published=4), FINE, 0.4),
-    "max_quarantined_ratio": (Gate(max_quarantined_ratio=0.1), Counts(read=10, quarantined={"a": 1, "b": 1}), FINE, 0.2),
+    "max_quarantined_ratio": (
+        Gate(max_quarantined_ratio=0.1),
+        Counts(read=10, quarantined={"a": 1, "b": 1}),
+        FINE,
+        0.2,
+    ),
     "min_docs": (Gate(min_docs=5), Counts(read=10, published=4), FINE, 4),
 }
 
@@ -34,7 +39,9 @@ def test_each_rule_refuses_with_its_name_value_and_limit(name):
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_value_at_its_limit_holds(name):
     settings, counts, quality, value = BROKEN[name]
-    verdicts = gate.judge(type(settings)(**{"min_quality_score": None} | {name: value}), counts, {}, quality, frozenset())
+    verdicts = gate.judge(
+        type(settings)(**{"min_quality_score": None} | {name: value}), counts, {}, quality, frozenset()
+    )
     assert [(v.rule, v.ok) for v in verdicts] == [(name, True)]
 
 
@@ -46,11 +53,17 @@ def test_an_accepted_rule_holds_and_says_so(name):
 
 
 def test_rules_of_a_source_look_at_that_source_alone():
-    rules = Gate(min_quality_score=None, sources={"b": SourceGate(min_kept_ratio=0.5, max_quarantined_ratio=0.1, min_docs=3)})
+    rules = Gate(
+        min_quality_score=None, sources={"b": SourceGate(min_kept_ratio=0.5, max_quarantined_ratio=0.1, min_docs=3)}
+    )
     sources = {"a": Counts(read=100, published=0), "b": Counts(read=10, published=2, quarantined={"x": 2})}
     verdicts = gate.judge(rules, Counts(read=110, published=2), sources, FINE, frozenset({"min_docs"}))
-    assert [(v.rule, v.ok) for v in verdicts] == [("b.min_kept_ratio", False), ("b.max_quarantined_ratio", False), ("b.min_docs", False)]
-    assert not [v for v in gate.judge(rules, Counts(read=100), {"a": sources["a"]}, FINE, frozenset())]
+    assert [(v.rule, v.ok) for v in verdicts] == [
+        ("b.min_kept_ratio", False),
+        ("b.max_quarantined_ratio", False),
+        ("b.min_docs", False),
+    ]
+    assert not list(gate.judge(rules, Counts(read=100), {"a": sources["a"]}, FINE, frozenset()))
 
 
 def test_a_run_that_only_withdraws_or_repeats_is_not_judged_by_what_it_did_not_bring():
@@ -100,7 +113,7 @@ def test_a_refused_run_publishes_nothing_and_keeps_its_candidate(tmp_path):
     before = lab.bytes()
     lab.configure(config(min_quality_score=0.8))
     lab.put("in/1.jsonl", jsonl(ROWS))
-    with pytest.raises(GateRefused, match="min_quality_score is 0.5, limit 0.8") as caught:
+    with pytest.raises(GateRefused, match=r"min_quality_score is 0\.5, limit 0\.8") as caught:
         lab.run()
     assert caught.value.exit_code == 3
     assert lab.open().seqs() == [1]
@@ -140,7 +153,12 @@ def test_after_a_refusal_the_records_come_as_if_it_had_not_been(tmp_path):
         lab.run()
     lab.configure(config(min_quality_score=0))
     report = lab.run()
-    assert flat(report.counts) == {"read": 3, "published": 1, "duplicates/dedup.exact": 1, "dropped/require:min_chars": 1}
+    assert flat(report.counts) == {
+        "read": 3,
+        "published": 1,
+        "duplicates/dedup.exact": 1,
+        "dropped/require:min_chars": 1,
+    }
     assert lab.broken() == []
 
 

@@ -6,11 +6,11 @@ import numpy as np
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.properties.lab import examples
 
 from gristmill.engine import identity
 from gristmill.engine.identity import CONFLICT, GONE, REVISED, SEQ_SHIFT, SUPERSEDED, UNCHANGED
 from gristmill.store.index import ID_SCHEMA, Tombstones, find_keys
-from tests.properties.lab import examples
 
 ARRIVED = ["k0", "k1", "h0", "h1", "ord", "unit", "fresh"]
 UINTS = {"k0", "k1", "h0", "h1", "unit"}
@@ -130,7 +130,9 @@ def test_arrays_say_what_the_definition_says(runs, fresh_where_new):
         rows = list(zip(*(got.decided[n].to_pylist() for n in ("ord", "kind", "other")), strict=True))
         assert {o: (k, x) for o, k, x in rows} == decided
         assert [o for o, _, _ in rows] == sorted(decided)
-        assert dict(zip(got.withdrawn["ord"].to_pylist(), got.withdrawn["reason"].to_pylist(), strict=True)) == withdrawn
+        assert (
+            dict(zip(got.withdrawn["ord"].to_pylist(), got.withdrawn["reason"].to_pylist(), strict=True)) == withdrawn
+        )
         assert len(got.withdrawn) == len(withdrawn)
         known.table = pa.concat_tables([known.table, got.entries])
         known.tombstones = Tombstones(np.concatenate([known.tombstones.ords, np.array(sorted(withdrawn), np.int64)]))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from tests.oracle import Row
 
 from gristmill.dataset import Dataset
 from gristmill.engine.report import Report
@@ -21,7 +22,6 @@ from gristmill.engine.run import Options, run
 from gristmill.observe.events import Silent
 from gristmill.pipeline import Pipeline, make_executor
 from gristmill.testing import laws
-from tests.oracle import Row
 
 SOAK = int(os.environ.get("GRISTMILL_SOAK", "0") or 0)
 
@@ -70,7 +70,9 @@ class Lab:
     def run_in_processes(self, workers: int) -> Report:
         """Run in worker processes, however small the work is."""
         config = self.pipeline().config
-        return run(config, Options(), Silent(), lambda work, _workers, _small: make_executor(work, workers, small=False))
+        return run(
+            config, Options(), Silent(), lambda work, _workers, _small: make_executor(work, workers, small=False)
+        )
 
     def open(self) -> Dataset:
         """Open the dataset for reading."""
@@ -90,7 +92,10 @@ class Lab:
 
     def exports(self) -> list[Path]:
         """Give the folders of the exports."""
-        return [self.folder / next(part["path"] for name, part in each.items() if name != "name") for each in self.config.get("exports", [])]
+        return [
+            self.folder / next(part["path"] for name, part in each.items() if name != "name")
+            for each in self.config.get("exports", [])
+        ]
 
     def broken(self) -> list[str]:
         """Give the broken promises of dataset and exports, by the independent checker and by `verify`."""

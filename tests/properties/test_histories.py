@@ -7,10 +7,10 @@ from unittest.mock import patch
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from gristmill.store import index
 from tests.oracle import Oracle, Source
 from tests.properties.lab import Lab, examples, flat, folder, jsonl
+
+from gristmill.store import index
 
 IDS = st.sampled_from(["1", "2", "3", "4"])
 # Equal after lower case, short enough to be dropped, equal but for what stands beside the text.
@@ -144,10 +144,12 @@ def _follow(history, sources, steps, **how):
                 assert lab.broken() == []
 
 
-@settings(derandomize=True, deadline=None, max_examples=examples(60))
+@settings(derandomize=True, deadline=None, max_examples=examples(40))
 @given(HISTORIES, st.sampled_from(sorted(SOURCES)), st.sampled_from(sorted(PIPELINES)), st.sampled_from([None, 20, 70]))
 def test_every_history_gives_what_the_definition_says(history, sources, steps, split_bytes):
-    follow(history, SOURCES[sources], PIPELINES[steps], split_bytes=split_bytes, batch_bytes=1 if split_bytes else 8 << 20)
+    follow(
+        history, SOURCES[sources], PIPELINES[steps], split_bytes=split_bytes, batch_bytes=1 if split_bytes else 8 << 20
+    )
 
 
 A, B = "a/1.jsonl", "a/2.jsonl"

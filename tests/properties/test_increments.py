@@ -3,7 +3,6 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from tests.oracle import Oracle, Source
 from tests.properties.lab import Lab, examples, flat, folder, jsonl
 from tests.properties.test_histories import PIPELINES, config, units
@@ -15,7 +14,12 @@ NUMBERS = st.integers(0, 24)
 
 
 def record(number):
-    return {"id": str(number), "text": TEXTS[number % len(TEXTS)], "lang": [None, "de", ""][number % 3], "n": number % 2}
+    return {
+        "id": str(number),
+        "text": TEXTS[number % len(TEXTS)],
+        "lang": [None, "de", ""][number % 3],
+        "n": number % 2,
+    }
 
 
 @st.composite
@@ -44,7 +48,7 @@ HOW = st.tuples(st.sampled_from([None, 1, 50, 200]), st.sampled_from([1, 100, 8 
 EXPORT = {"name": "x", "jsonl": {"path": "./out", "docs_per_chunk": 3, "compression": "none"}}
 
 
-@settings(derandomize=True, deadline=None, max_examples=examples(40))
+@settings(derandomize=True, deadline=None, max_examples=examples(25))
 @given(additions(), STEPS, HOW, HOW)
 def test_any_cut_into_runs_gives_the_records_of_one_fresh_run(drawn, steps, how, other):
     parts, cuts = drawn
@@ -59,14 +63,17 @@ def test_any_cut_into_runs_gives_the_records_of_one_fresh_run(drawn, steps, how,
         assert whole.rows() == oracle.table()
 
 
-@settings(derandomize=True, deadline=None, max_examples=examples(15))
+@settings(derandomize=True, deadline=None, max_examples=examples(10))
 @given(additions(), STEPS, st.sampled_from([None, 50, 200]), st.sampled_from([1, 60, 300]))
 def test_equal_cuts_give_equal_bytes_whatever_the_batches(drawn, steps, split_bytes, batch_bytes):
     parts, cuts = drawn
     with folder() as place:
         found = []
         for name, size in (("one", 8 << 20), ("two", batch_bytes)):
-            lab = Lab(place / name, config(SOURCE, PIPELINES[steps], split_bytes=split_bytes, batch_bytes=size, exports=[EXPORT]))
+            lab = Lab(
+                place / name,
+                config(SOURCE, PIPELINES[steps], split_bytes=split_bytes, batch_bytes=size, exports=[EXPORT]),
+            )
             bring_in(lab, parts, cuts, lab.run)
             found.append(lab.bytes())
         assert found[0] == found[1]

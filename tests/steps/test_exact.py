@@ -5,13 +5,13 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.properties.lab import examples, folder
 
 from gristmill.core.batch import RECORD_SCHEMA, Batch
 from gristmill.steps.dedup.exact import KEYS, Exact
 from gristmill.store import index
 from gristmill.store.index import Bucket, Tombstones
 from gristmill.store.layout import Layout
-from tests.properties.lab import examples, folder
 
 TIMES = [None, 0, 1_000_000]
 
@@ -48,7 +48,12 @@ class Nothing:
 TEXTS = st.sampled_from(["", "a", "b", "ab", "ба", "x" * 70])
 LANGS = st.sampled_from([None, "", "b", "de"])
 ROW = st.fixed_dictionaries({"text": TEXTS, "lang": LANGS, "source": st.sampled_from(["s", "t"])})
-SCOPES = {"dataset": lambda r: 0, "source": lambda r: r["source"], "language": lambda r: (r["lang"],), "lang": lambda r: (r["lang"],)}
+SCOPES = {
+    "dataset": lambda r: 0,
+    "source": lambda r: r["source"],
+    "language": lambda r: (r["lang"],),
+    "lang": lambda r: (r["lang"],),
+}
 
 
 @settings(derandomize=True, deadline=None, max_examples=examples(60))
@@ -103,7 +108,7 @@ def test_scope_of_a_snapshot_forgets_the_runs_before():
     assert not one.equals(two)
 
 
-@pytest.mark.parametrize("key", [name for name in RECORD_SCHEMA.names if name not in {"ord"}])
+@pytest.mark.parametrize("key", [name for name in RECORD_SCHEMA.names if name != "ord"])
 def test_any_column_can_be_the_key_and_a_null_is_no_duplicate(key):
     values = {"time": 5, "fetched_at": 5, "lang_score": 0.25, "content_hash": b"h" * 16}
     rows = batch_of([{key: values.get(key, "v")}, {key: values.get(key, "v")}]).rows
@@ -112,7 +117,9 @@ def test_any_column_can_be_the_key_and_a_null_is_no_duplicate(key):
         rows = pa.concat_batches([rows, batch_of([{}, {}]).rows])
     if key == "id":
         rows = rows.set_column(0, RECORD_SCHEMA.field("id"), pa.array(["s/1"] * rows.num_rows))
-    rows = rows.set_column(rows.schema.get_field_index("ord"), RECORD_SCHEMA.field("ord"), pa.array(range(rows.num_rows), pa.int64()))
+    rows = rows.set_column(
+        rows.schema.get_field_index("ord"), RECORD_SCHEMA.field("ord"), pa.array(range(rows.num_rows), pa.int64())
+    )
     step = Exact(key=key)
     observed = step.observe(Batch(rows), 1)
     assert observed["ord"].to_pylist() == [0, 1]

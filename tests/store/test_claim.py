@@ -10,12 +10,12 @@ from functools import partial
 
 import msgspec
 import pytest
+from tests.properties.lab import Lab, jsonl
 
 from gristmill.core.errors import LockedError, StaleError, StoreError
 from gristmill.store import claim, disk, journal, snapshot
 from gristmill.store.layout import Layout
 from gristmill.store.snapshot import EMPTY, Shard
-from tests.properties.lab import Lab, jsonl
 
 FORK = multiprocessing.get_context("forkserver")
 
@@ -92,7 +92,14 @@ def test_a_claim_of_another_format_is_refused(layout):
 
 @pytest.mark.parametrize(
     ("damage", "found"),
-    [("", True), ("report", False), ("no plan", False), ("other config", False), ("other parent", False), ("newer head", False)],
+    [
+        ("", True),
+        ("report", False),
+        ("no plan", False),
+        ("other config", False),
+        ("other parent", False),
+        ("newer head", False),
+    ],
 )
 def test_only_a_run_that_died_with_its_plan_is_gone_on_with(layout, damage, found):
     claim.take_seq(layout, 3, "other" if damage == "other config" else "c")
@@ -194,7 +201,11 @@ def test_a_manifest_that_is_gone_damaged_or_of_the_future_is_told_apart(layout):
     published(layout, 1, EMPTY)
     path = layout.manifest(1)
     content = path.read_bytes()
-    for damaged, word in ((content[:-20], "damaged"), (content.replace(b'"format": 1', b'"format": 9'), "format 9"), (b"\xff", "damaged")):
+    for damaged, word in (
+        (content[:-20], "damaged"),
+        (content.replace(b'"format": 1', b'"format": 9'), "format 9"),
+        (b"\xff", "damaged"),
+    ):
         path.write_bytes(damaged)
         with pytest.raises(StoreError, match=word):
             snapshot.head(layout)

@@ -5,12 +5,12 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.properties.lab import examples, folder
 
 from gristmill.core.errors import StoreError
 from gristmill.store import index
 from gristmill.store.index import ID_SCHEMA, KEY_SCHEMA, Bucket, Tombstones
 from gristmill.store.layout import Layout
-from tests.properties.lab import examples, folder
 
 # The halves are small, so that keys share them, and the greatest there are.
 HALF = st.sampled_from([0, 1, 2, 2**63, 2**64 - 1])
@@ -111,7 +111,9 @@ def test_a_damaged_run_is_named(tmp_path, damage):
     if damage == "cut":
         path.write_bytes(content[:-10])
     elif damage == "flipped":
-        path.write_bytes(content[: len(content) // 3] + bytes([content[len(content) // 3] ^ 1]) + content[len(content) // 3 + 1 :])
+        path.write_bytes(
+            content[: len(content) // 3] + bytes([content[len(content) // 3] ^ 1]) + content[len(content) // 3 + 1 :]
+        )
     bucket = Bucket(layout, [run], Tombstones(np.zeros(0, np.int64)))
     with pytest.raises(StoreError, match=run.path):
         bucket.owners(array([(7, 7)]))
