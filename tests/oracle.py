@@ -39,14 +39,9 @@ class Row:
 
 @dataclass
 class Ran:
-    """What one run did. Counts by outcome, as DESIGN section 9 names them.
-
-    judged_first: the same where a record is judged by the steps before the first dedup before its identity is known, so
-    that one which came before in the same shape is counted as dropped again.
-    """
+    """What one run did. Counts by outcome, as DESIGN section 9 names them."""
 
     counts: Counter[str]
-    judged_first: Counter[str]
     published: list[Row]
     withdrawn: set[str]
     dup_of: dict[str, str] = field(default_factory=dict)
@@ -138,16 +133,16 @@ class Oracle:
 
         self.dead |= withdrawn
         out = [self.rows.pop(at) for at in withdrawn if at in self.rows]
-        start = Counter(read=len(arrivals), withdrawn=len(out))
-        done = Ran(start, start.copy(), [], {row.id for row in out})
+        done = Ran(Counter(read=len(arrivals), withdrawn=len(out)), [], {row.id for row in out})
         for at in ords:
             unit, record = arrivals[at - low]
             steps = [*self.sources[unit[0]].steps, *self.steps]
             dropped = self._dropped_early(record.text, steps)
             if at not in outcome:
                 outcome[at] = self._through(at, record, steps, done)
+            if outcome[at] == "quarantined/id.conflict" and dropped:  # it is settled, and dropped all the same
+                outcome[at] = dropped
             done.counts[outcome[at]] += 1
-            done.judged_first[dropped or outcome[at]] += 1
         return done
 
     def _records(self, unit: Unit, data: bytes) -> list[Record]:

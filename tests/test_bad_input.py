@@ -243,16 +243,15 @@ def test_a_file_that_becomes_unreadable_keeps_its_records(lab):
     assert lab.broken() == []
 
 
-@pytest.mark.xfail(
-    reason="what could not be opened counts as work in every run, so each makes an empty snapshot", strict=True
-)
 def test_what_still_cannot_be_read_makes_no_new_snapshot(lab):
     """And under max_quarantined_ratio every such run would be refused: one of one records read is quarantined."""
     lab.configure(config(path="in/*.jsonl"))
     lab.put("in/a.jsonl", jsonl([GOOD]))
     put_odd(lab, "dangling symlink")
     lab.run()
-    assert lab.run().status == "nothing_new"
+    report = lab.run()
+    assert report.status == "nothing_new"
+    assert [error["code"] for error in report.errors] == ["file.unreadable"]
 
 
 MEDDLE = """

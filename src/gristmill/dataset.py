@@ -16,7 +16,7 @@ import pyarrow as pa
 from gristmill.audit import explain
 from gristmill.audit.explain import Kind
 from gristmill.config.settings import PipelineConfig
-from gristmill.core.errors import ConfigError
+from gristmill.core.errors import ConfigError, StoreError
 from gristmill.store import claim, snapshot
 from gristmill.store.layout import Layout
 from gristmill.store.rows import read_shard
@@ -148,4 +148,8 @@ class Dataset:
         """Check everything a snapshot names, and the exports of `config`; give what is damaged (empty: nothing)."""
         from gristmill.audit import verify
 
-        return verify.verify(self.layout, self.manifest(seq), config)
+        try:
+            manifest = self.manifest(seq)
+        except StoreError as error:
+            return [str(error)]
+        return verify.verify(self.layout, manifest, config)

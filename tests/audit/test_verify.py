@@ -116,8 +116,8 @@ def test_a_manifest_that_is_not_the_committed_one_is_found(lab):
 def test_a_manifest_that_cannot_be_read_is_named(lab, seq):
     path = lab.dataset / "runs" / str(seq) / "manifest.json"
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(StoreError, match=f"runs/{seq}/manifest.json is damaged"):
-        verify(lab)
+    (problem,) = verify(lab)
+    assert f"runs/{seq}/manifest.json is damaged" in problem
 
 
 def test_a_manifest_of_an_export_that_is_gone_or_old_is_found(lab):

@@ -9,10 +9,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gristmill.core import find
-from gristmill.core.errors import ConfigError, GristmillError, MissingExtra
-from gristmill.core.source import BoundSource
-from gristmill.core.step import BoundStep
 from gristmill.config import load as config_file
 from gristmill.config.load import (
     BoundExport,
@@ -29,6 +25,10 @@ from gristmill.config.load import (
 )
 from gristmill.config.schema import schema
 from gristmill.config.settings import ConfigFile, Envelope, SourceEnvelope, SourceGate, StepEnvelope
+from gristmill.core import find
+from gristmill.core.errors import ConfigError, GristmillError, MissingExtra
+from gristmill.core.source import BoundSource
+from gristmill.core.step import BoundStep
 
 SOURCE = '''"""A tiny source. Invariant: none."""
 from gristmill.core.errors import SourceError

@@ -77,12 +77,12 @@ def _files(layout: Layout, manifest: Manifest) -> Iterator[str]:
             yield f"{relative} is missing"
         elif disk.sha256_of(path) != digest:
             yield f"{relative} is not what the manifest says (sha256 differs)"
-    for path in manifest.tombstones:
-        if not layout.absolute(path).exists():
-            yield f"{path} is missing"
+    for relative in manifest.tombstones:
+        if not layout.absolute(relative).exists():
+            yield f"{relative} is missing"
             continue
         try:  # no digest of them is kept: read through to the end, with the checksums of the pages
-            index.read_tombstones(layout, [path])
+            index.read_tombstones(layout, [relative])
         except StoreError as error:
             yield str(error)
 

@@ -116,7 +116,9 @@ class Batch:
         """Give `rows` rows from `start` on, without signals."""
         return Batch(self.rows.slice(start, rows))
 
-    def signal(self, name: str, measure: Callable[[pa.Array], dict[str, npt.NDArray[np.generic]]]) -> npt.NDArray[np.generic]:
+    def signal(
+        self, name: str, measure: Callable[[pa.Array], dict[str, npt.NDArray[np.generic]]]
+    ) -> npt.NDArray[np.generic]:
         """Give the signal `name`, one number a row; `measure(text)` is called at most once until the text changes."""
         if name not in self._signals:
             self._signals.update(measure(self.text))

@@ -61,8 +61,8 @@ class Draft(msgspec.Struct, frozen=True):
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing to do."""
-        return not any(plan.splits or plan.gone or plan.failed for plan in self.found.values())
+        """Whether there is nothing to do; that a unit still cannot be opened is no work, or every run would publish."""
+        return not any(plan.splits or plan.gone for plan in self.found.values())
 
 
 def draft(config: PipelineConfig, layout: Layout, head: Manifest) -> Draft:

@@ -24,7 +24,7 @@ from gristmill.engine import exports, gate, merge, plan
 from gristmill.engine.candidate import Candidate, build, publish
 from gristmill.engine.drive import Driver, Executor
 from gristmill.engine.phases import Phases, Results
-from gristmill.engine.plan import Plan
+from gristmill.engine.plan import Draft, Plan
 from gristmill.engine.report import Report, error_entry
 from gristmill.engine.work import Setup, Work
 from gristmill.observe.events import Events
@@ -75,9 +75,10 @@ def run(config: PipelineConfig, options: Options, events: Events, make: MakeExec
             report = _Run(config, options, events, make, head, frozen, resumed=True).go()
             head = snapshot.head(layout)
         _finish(config, layout, head, options, events, make)
-        planned = claim_next(config, layout, head, fingerprint)
+        drafted = plan.draft(config, layout, head)
+        planned = claim_next(config, layout, head, fingerprint, drafted)
         if planned is None:
-            return report or _nothing_new(config, layout, head)
+            return report or _nothing_new(config, layout, head, drafted, events)
         return _Run(config, options, events, make, head, planned, resumed=False).go()
 
 
@@ -89,10 +90,9 @@ def _clear_staging(layout: Layout, keep: int | None) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def claim_next(config: PipelineConfig, layout: Layout, head: Manifest, fingerprint: str) -> Plan | None:
-    """Plan the next run, claim a number for it and freeze the plan; None if nothing is new. The lock is held."""
+def claim_next(config: PipelineConfig, layout: Layout, head: Manifest, fingerprint: str, drafted: Draft) -> Plan | None:
+    """Claim a number for what was found and freeze the plan; None if nothing is new. The lock is held."""
     _check_indexes(config, head)
-    drafted = plan.draft(config, layout, head)
     if drafted.empty:
         return None
     snapshot.create_table(layout)
@@ -116,8 +116,15 @@ def _check_indexes(config: PipelineConfig, head: Manifest) -> None:
             )
 
 
-def _nothing_new(config: PipelineConfig, layout: Layout, head: Manifest) -> Report:
+def _nothing_new(config: PipelineConfig, layout: Layout, head: Manifest, drafted: Draft, events: Events) -> Report:
+    """Report that there was nothing to do; what still cannot be opened is named, it is tried again every run."""
+    errors = []
+    for name, found in drafted.found.items():
+        for unit, code, detail in found.failed:
+            events.note(f"source {name}: {unit}: {code}: {detail}")
+            errors.append(error_entry("plan", name, code, detail, claim.now(), {"origin": unit}))
     return Report(
+        errors=errors,
         status="nothing_new",
         snapshot=head.seq or None,
         dataset=str(layout.root),

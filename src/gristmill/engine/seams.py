@@ -33,7 +33,11 @@ def plan_stage(config: PipelineConfig, options: Options) -> dict[str, Any]:
     with claim.DatasetLock(layout, options.wait_s):
         head = snapshot.head(layout)
         open_claim = claim.unfinished(layout, head.seq, fingerprint)
-        frozen = plan.read_plan(layout, open_claim.seq) if open_claim else claim_next(config, layout, head, fingerprint)
+        frozen = (
+            plan.read_plan(layout, open_claim.seq)
+            if open_claim
+            else claim_next(config, layout, head, fingerprint, plan.draft(config, layout, head))
+        )
     if frozen is None:
         return {"status": "nothing_new", "snapshot": head.seq or None}
     phases = Phases(_work(config, options, frozen), frozen)

@@ -9,7 +9,6 @@ staged files only, and can be done twice or by two at once with the same result;
 
 from __future__ import annotations
 
-import os
 import resource
 import time
 from collections.abc import Callable, Iterator
@@ -20,18 +19,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gristmill.core.batch import RECORD_SCHEMA, Batch
-from gristmill.core.counts import Counts, add_into
+from gristmill.core.counts import add_into
 from gristmill.core.errors import SourceError, UnitFailed
 from gristmill.core.failpoints import failpoint
 from gristmill.core.source import Page, ReadContext, Reject
 from gristmill.engine import exports, merge, withdraw
-from gristmill.engine.flow import Crash, Flow, Sides
+from gristmill.engine.flow import Crash, Flow
 from gristmill.engine.merge import OBSERVED, Decisions, observe
+from gristmill.engine.outcomes import apply_decisions, close_sides, open_sides, settle_first, stage_sides
 from gristmill.engine.sides import (
     QUARANTINE_SCHEMA,
-    VERDICT_SCHEMA,
-    Side,
-    SideWriter,
     StagedWriter,
     read_staged,
     rows_of,
@@ -39,7 +36,7 @@ from gristmill.engine.sides import (
 from gristmill.engine.table import TableWriter
 from gristmill.engine.work import ROW_BITS, Job, TaskResult, UnitRead, Work, first_ord
 from gristmill.kernels.columns import hash_columns
-from gristmill.store import disk, journal
+from gristmill.store import journal
 
 HASHED_COLUMNS = ("text", "url", "time", "lang", "license", "meta")
 
@@ -117,10 +114,9 @@ class _Reading:
                 if barrier is not None and len(batch):
                     keys_out.write(observe(barrier.step, batch, work.seq))
         failpoint("task.staged")
-        result.staged = names
-        _close_flow(result, self.flow)
+        result.staged = names + stage_sides(work, job, self.sides)
+        result.steps, result.step_errors = self.flow.counts, self.flow.step_errors
         result.units = self._units()
-        result.sides = close_sides(work, job, self.sides)
         return result
 
     def _gather(self) -> Iterator[list[Page]]:
@@ -194,10 +190,7 @@ class _Reading:
     def _reject(self, rejects: list[Reject]) -> None:
         if not rejects:
             return
-        counts = self.result.counts
-        counts.read += len(rejects)
-        for reject in rejects:
-            counts.quarantined[reject.code] = counts.quarantined.get(reject.code, 0) + 1
+        self.result.counts.read += len(rejects)
         told = {name: [getattr(reject, name) for reject in rejects] for name in ("origin", "code", "detail", "bytes")}
         row = {"source": self.job.source, "step": "read", **told}
         self.sides.quarantine.write(rows_of(QUARANTINE_SCHEMA, len(rejects), row))
@@ -225,8 +218,10 @@ def stage_task(work: Work, job: Job) -> TaskResult:
     sides = open_sides(work, job)
     flow = Flow(work.segment(job.stage, job.source), work.folder, sides, crash_of(work, job), work.config.run.retries)
     decided = Decisions(work, job.stage - 1, first_ord(work.seq, job.number), first_ord(work.seq, job.number + 1))
+    if job.stage == 1:
+        result.sides = settle_first(work, job, decided, result.counts)
     batches = (
-        flow.run(_apply(decided, Batch(rows), sides, result.counts))
+        flow.run(apply_decisions(decided, Batch(rows), sides, result.counts))
         for rows in read_staged(work.staged(f"{job.stage - 1}/{job.number:06d}.arrow"))
     )
     if job.stage == work.stages - 1:
@@ -249,72 +244,11 @@ def stage_task(work: Work, job: Job) -> TaskResult:
                 rows_out.write(batch.rows)
                 keys_out.write(observe(barrier.step, batch, work.seq))
         failpoint("task.staged")
-    _close_flow(result, flow)
-    result.sides = close_sides(work, job, sides)
-    return result
-
-
-def _close_flow(result: TaskResult, flow: Flow) -> None:
-    result.counts.dropped = flow.dropped
+    add_into(result.counts.dropped, flow.dropped)
     add_into(result.counts.quarantined, flow.quarantined)
     result.steps, result.step_errors = flow.counts, flow.step_errors
-
-
-def _apply(decided: Decisions, batch: Batch, sides: Sides, counts: Counts) -> Batch:
-    """Take out the rows that a barrier decided against, with a verdict each."""
-    kinds, other = decided.of(batch.ords)
-    if not kinds.any():
-        return batch
-    counts.unchanged += int((kinds == merge.UNCHANGED).sum())
-    counts.superseded += int((kinds == merge.SUPERSEDED).sum())
-    for kind, action, step, reason in (
-        (merge.SUPERSEDED, "supersede", "identity", "newer_content"),
-        (merge.CONFLICT, "quarantine", "identity", "id.conflict"),
-        (merge.DUPLICATE, "duplicate", decided.step, "duplicate"),
-    ):
-        hit = kinds == kind
-        n = int(hit.sum())
-        if n == 0:
-            continue
-        rows = batch.rows.filter(pa.array(hit))
-        ids, ords = rows.column("id"), rows.column("ord")
-        columns = {"ord": ords, "id": ids, "step": step, "action": action, "reason": reason, "dup_of": other[hit]}
-        sides.verdicts.write(rows_of(VERDICT_SCHEMA, n, columns))
-        if kind == merge.DUPLICATE:
-            counts.duplicates[step] = counts.duplicates.get(step, 0) + n
-        if kind == merge.CONFLICT:
-            counts.quarantined[reason] = counts.quarantined.get(reason, 0) + n
-            detail = "another content under the same id stands earlier in this unit"
-            columns = {
-                "source": rows.column("source"),
-                "origin": rows.column("origin"),
-                "code": reason,
-                "detail": detail,
-            }
-            sides.quarantine.write(rows_of(QUARANTINE_SCHEMA, n, {"ord": ords, "id": ids, "step": step, **columns}))
-    return batch.keep(kinds == 0)
-
-
-def open_sides(work: Work, job: Job) -> Sides:
-    """Open the side files of a task under scratch names."""
-    scratch = work.staging / "sides"
-    return Sides(*(SideWriter(scratch / f"{job.id}-{os.getpid()}.{kind}", kind) for kind in Sides.__struct_fields__))
-
-
-def close_sides(work: Work, job: Job, sides: Sides) -> list[Side]:
-    """Finish the side files and give them their lasting names."""
-    written = []
-    for kind in Sides.__struct_fields__:
-        writer: SideWriter = getattr(sides, kind)
-        writer.close()
-        path = work.layout.side(work.seq, kind, job.id)
-        path.unlink(missing_ok=True)  # of an earlier try, which saw other units fail
-        if writer.rows:
-            digest = disk.sha256_of(writer.path)
-            disk.adopt_file(writer.path, path)
-            written.append(Side(kind, work.layout.relative(path), writer.rows, digest))
-    failpoint("task.sides_written")
-    return written
+    result.sides += close_sides(work, job, sides)
+    return result
 
 
 def crash_of(work: Work, job: Job) -> Crash:

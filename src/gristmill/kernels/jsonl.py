@@ -155,9 +155,7 @@ def _move(data: Bytes, at: Any, out: Bytes, to: Any) -> None:
 
 
 @kernel(types.void, READ_8, READ_32, READ_BOOL, types.boolean, types.int64, _SIZES)
-def _measure(  # noqa: PLR0917 (Numba: positions only)
-    data: Any, offsets: Any, valid: Any, escape: Any, head: Any, sizes: Any
-) -> None:
+def _measure(data: Any, offsets: Any, valid: Any, escape: Any, head: Any, sizes: Any) -> None:
     for row in range(len(sizes)):
         if not valid[row]:
             continue
@@ -218,9 +216,7 @@ def _put_text(data: Any, at: Any, end: Any, out: Any, to: Any) -> Any:
 
 
 @kernel(types.void, READ_8, READ_8, READ_32, READ_BOOL, types.boolean, _OUT, _SIZES)
-def _fill(  # noqa: PLR0917 (Numba: positions only)
-    head: Any, data: Any, offsets: Any, valid: Any, escape: Any, out: Any, places: Any
-) -> None:
+def _fill(head: Any, data: Any, offsets: Any, valid: Any, escape: Any, out: Any, places: Any) -> None:
     for row in range(len(places)):
         if not valid[row]:
             continue
