@@ -51,7 +51,7 @@ class Dataset:
         if wanted is None or wanted not in known:
             have = ", ".join(map(str, known[-10:])) or "none yet"
             raise ConfigError(
-                f"there is no snapshot {wanted if wanted is not None else ''} in {self.layout.root}; there are: {have}"
+                f"there is no snapshot{'' if wanted is None else f' {wanted}'} in {self.layout.root}; there are: {have}"
             )
         return snapshot.read_manifest(self.layout.manifest(wanted))
 
@@ -135,7 +135,7 @@ class Dataset:
         wanted = seq if seq is not None else (runs[-1] if runs else None)
         if wanted is None or wanted not in runs:
             raise ConfigError(
-                f"there is no run {wanted if wanted is not None else ''} in {self.layout.root}; runs: {', '.join(map(str, runs)) or 'none'}"
+                f"there is no run{'' if wanted is None else f' {wanted}'} in {self.layout.root}; runs: {', '.join(map(str, runs)) or 'none'}"
             )
         rows = explain.inspect(self.layout, wanted, kind, step, reason, n)
         if kind == "duplicates":
@@ -149,7 +149,6 @@ class Dataset:
         from gristmill.audit import verify
 
         try:
-            manifest = self.manifest(seq)
+            return verify.verify(self.layout, self.manifest(seq), config)
         except StoreError as error:
             return [str(error)]
-        return verify.verify(self.layout, manifest, config)

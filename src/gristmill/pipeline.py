@@ -17,7 +17,8 @@ from typing import Any
 import msgspec
 
 from gristmill.config import bind, changes, load
-from gristmill.config.settings import BoundExport, Gate, PipelineConfig, RunSettings
+from gristmill.config.settings import BoundExport, Gate, PipelineConfig, RunSettings, SourceGate
+from gristmill.core import find
 from gristmill.core.errors import ConfigError, GateRefused, GristmillError, LockedError, Stopped, Transient
 from gristmill.core.export import Export
 from gristmill.core.source import BoundSource, Source
@@ -102,7 +103,7 @@ class Pipeline:
         """
         if accept_gate and not why:
             raise ConfigError("accept_gate needs a reason: say --why TEXT; it is kept in the lineage")
-        found = changes.problems(self.config, sources=False)
+        found = [*changes.problems(self.config, sources=False), *self._unknown_rules(accept_gate)]
         if found:
             raise ConfigError(*found)
         options = Options(
@@ -153,6 +154,17 @@ class Pipeline:
                 f"run {seq} is not open under this config (newest snapshot: {head}); run `gristmill stage plan`"
             )
         return self.run(workers=workers, accept_gate=accept_gate, why=why, events=events)
+
+    def _unknown_rules(self, names: Sequence[str]) -> list[str]:
+        """Say which accepted gate rules there are not: a typo would cost a whole run."""
+        rules = [name for name in Gate.__struct_fields__ if name != "sources"]
+        per_source = list(SourceGate.__struct_fields__)
+        known = [*rules, *(f"{source.name}.{rule}" for source in self.config.sources for rule in per_source)]
+        return [
+            f"accept_gate: there is no rule {name!r}{find.suggestion(name, known) or ';'} rules: {', '.join(rules)}"
+            for name in names
+            if name not in known
+        ]
 
     def _report_failure(self, error: Exception) -> None:
         """Leave a report of a run that failed for good, so that the next one starts afresh."""

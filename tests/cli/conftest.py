@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from gristmill import cli, session
+from gristmill import cli
+from gristmill.console import session
 
 CONFIG = """version: 1
 dataset: ./corpus

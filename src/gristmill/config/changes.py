@@ -52,6 +52,10 @@ def problems(config: PipelineConfig, *, sources: bool = True) -> list[str]:
     A run leaves its sources out: what one cannot open there is quarantined, not a reason to stop.
     """
     found: list[str] = []
+    if "://" in config.dataset:
+        found.append(
+            f"dataset: {config.dataset.partition('://')[0]}:// is not supported by this version; name a local folder"
+        )
     checks: list[tuple[str, str, str, Any]] = []
     for source in config.sources:
         if sources:

@@ -133,7 +133,7 @@ class _Reader:
         self.problems += [*name_uniquely("source", sources), *name_uniquely("export", exports)]
         self.problems += name_steps([*steps, *own])
         self._check_gate(tree, sources)
-        self._check_export_paths(exports)
+        self._check_export_paths(exports, absolute(top.dataset, file.parent) if top is not None else "")
         if self.problems or top is None:
             told = sorted(dict.fromkeys(self.problems), key=_line_of)
             raise MissingExtra(*told) if self.missing_only else ConfigError(*told)
@@ -256,7 +256,7 @@ class _Reader:
                 at = self.document.at(("gate", "sources", name), key=True)
                 self.problems.append(f"{at}: {no_such_source(name, names)}")
 
-    def _check_export_paths(self, exports: list[Named]) -> None:
+    def _check_export_paths(self, exports: list[Named], dataset: str) -> None:
         seen: dict[str, str] = {}
         for each in exports:
             if isinstance(each.built, Export):
@@ -265,6 +265,10 @@ class _Reader:
                 if path in seen:
                     self.problems.append(f"{at}: two exports write to the same path; the other one is at {seen[path]}")
                 seen.setdefault(path, at)
+                if dataset and (path == dataset or path.startswith(f"{dataset}/")):
+                    self.problems.append(
+                        f"{at}: an export may not lie in the dataset's folder; give it a path of its own"
+                    )
 
     def _written(self, sources: list[Named], steps: list[Named], exports: list[Named]) -> Written:
         places: dict[str, str] = {"require": self.document.at(("require",), key=True)}

@@ -311,7 +311,7 @@ def _told(entry: Json) -> str:
 _COLUMNS = {
     "kept": ("id", "origin", "url", "lang"),
     "dropped": ("id", "step", "reason", "value", "threshold"),
-    "duplicates": ("id", "step", "dup_of"),
+    "duplicates": ("id", "step", "dup_of_id"),
     "quarantined": ("source", "origin", "step", "code", "detail", "bytes"),
 }
 
@@ -319,7 +319,7 @@ _COLUMNS = {
 def inspected(kind: str, rows: list[Json], room: int | None) -> list[str]:
     """Give sampled records as a table; columns that are empty throughout are left out."""
     names = [name for name in _COLUMNS[kind] if any(row.get(name) is not None for row in rows)]
-    plain = [[str(row[name]) if name == "dup_of" else row.get(name) for name in names] for row in rows]
+    plain = [[row.get(name) for name in names] for row in rows]
     return table(names, plain, room)
 
 

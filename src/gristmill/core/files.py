@@ -155,7 +155,7 @@ def _walk(head: str, parts: tuple[str, ...]) -> Iterator[tuple[str, bool]]:
             here = _identity(folder)
             if here is None or here in above:  # vanished, or a link to a folder above: a loop
                 continue
-            inner = [entry.path for entry in _entries(folder) if not entry.name.startswith(".") and entry.is_dir()]
+            inner = [entry.path for entry in _entries(folder) if not entry.name.startswith(".") and _is_folder(entry)]
             todo += [(path, (part, *rest), (*above, here)) for path in inner]
             todo.append((folder, tuple(rest), above))
             continue
@@ -165,8 +165,15 @@ def _walk(head: str, parts: tuple[str, ...]) -> Iterator[tuple[str, bool]]:
                 continue
             if not rest:
                 yield entry.path, named
-            elif entry.is_dir():
+            elif _is_folder(entry):
                 todo.append((entry.path, tuple(rest), above))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself; as a file it is reported
+        return False
 
 
 def _identity(folder: str) -> tuple[int, int] | None:

@@ -183,7 +183,10 @@ class Rows:
             if type(key) is int:
                 key = str(key)
             elif type(key) is not str or "\0" in key:
-                return self.reject("id.invalid", locator, f"the id is {_kind(key)}, expected a string or integer", size)
+                found = (
+                    "holds a NUL character" if type(key) is str else f"is {_kind(key)}, expected a string or integer"
+                )
+                return self.reject("id.invalid", locator, f"the id {found}", size)
         if self._strings or self._time:
             self._optional(record)
         for name in self._plain_names:  # after all are read: two columns may come from one field
@@ -295,7 +298,7 @@ def why_malformed(data: bytes, error: Exception) -> tuple[str, str]:
     except UnicodeEncodeError:
         return "text.surrogate", "an escape gives half a surrogate pair"
     except json.JSONDecodeError as bad:
-        return "json.syntax", f"{bad.msg.partition(':')[0]} at character {bad.pos}"
+        return "json.syntax", f"{bad.msg.partition(':')[0].removesuffix(' at')} at character {bad.pos}"
     except RecursionError:
         return "json.depth", "nested too deeply"
     except ValueError:  # allow_nan=False

@@ -127,7 +127,7 @@ def refusal(verdicts: list[Verdict]) -> str:
     names = " ".join(f"--accept-gate {v.rule}" for v in verdicts if not v.ok)
     return (
         f"the gate refused: {'; '.join(broken)}. Nothing is published, the candidate is kept; look with "
-        f"`gristmill inspect --dropped` or publish it with `gristmill run {names} --why TEXT`"
+        f"`gristmill inspect --dropped` (or --quarantined), or publish it with `gristmill run {names} --why TEXT`"
     )
 
 

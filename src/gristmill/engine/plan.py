@@ -8,18 +8,20 @@ in the config, then by sorted split, whatever the workers.
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gristmill.config.settings import PipelineConfig
 from gristmill.core.batch import Int64s
 from gristmill.core.counts import Counts
-from gristmill.core.errors import SourceError, StoreError
+from gristmill.core.errors import ConfigError, SourceError, StoreError
 from gristmill.core.failpoints import failpoint
 from gristmill.core.source import UNIT_FIELDS, SourcePlan
 from gristmill.engine import merge
@@ -71,9 +73,25 @@ def draft(config: PipelineConfig, layout: Layout, head: Manifest) -> Draft:
     Raises:
         SourceError: a source cannot be listed.
     """
-    return Draft(
-        {bound.name: bound.source.plan(read_state(layout, head, bound.name), config.folder) for bound in config.sources}
-    )
+    found = {
+        bound.name: bound.source.plan(read_state(layout, head, bound.name), config.folder) for bound in config.sources
+    }
+    for name, each in found.items():
+        _check_own_output(name, each.listing, config, layout)
+    return Draft(found)
+
+
+def _check_own_output(source: str, listing: pa.Table, config: PipelineConfig, layout: Layout) -> None:
+    """Refuse a source that reads what this pipeline writes: every run would feed the next."""
+    if "path" not in listing.column_names:
+        return
+    for own in [layout.root, *((config.folder / bound.export.path).resolve() for bound in config.exports)]:
+        for begin in {f"{own}/", f"{os.path.relpath(own, config.folder)}/"}:
+            if pc.any(pc.starts_with(listing["path"], begin)).as_py():
+                raise ConfigError(
+                    f"source {source}: its path matches files below {begin}, which this pipeline writes itself; "
+                    "move the dataset or the export out of the source's glob"
+                )
 
 
 def freeze(drafted: Draft, layout: Layout, head: Manifest, seq: int, config: str, code: str) -> Plan:
@@ -118,7 +136,11 @@ def read_plan(layout: Layout, seq: int) -> Plan:
 def read_state(layout: Layout, head: Manifest, source: str) -> pa.Table | None:
     """Give the committed unit table of a source, None before its first snapshot."""
     known = head.states.get(source)
-    return pq.read_table(layout.absolute(known["path"])) if known else None
+    try:
+        return pq.read_table(layout.absolute(known["path"])) if known else None
+    except (OSError, pa.ArrowException) as error:
+        place = known["path"] if known else ""
+        raise StoreError(f"{place} cannot be read ({type(error).__name__}); run `gristmill verify`") from error
 
 
 def next_state(layout: Layout, head: Manifest, plan: Plan, source: str, reads: list[UnitRead]) -> pa.Table:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import pyarrow.parquet as pq
 
 from gristmill.config import changes
 from gristmill.config.settings import PipelineConfig
@@ -93,6 +95,7 @@ def _clear_staging(layout: Layout, keep: int | None) -> None:
 def claim_next(config: PipelineConfig, layout: Layout, head: Manifest, fingerprint: str, drafted: Draft) -> Plan | None:
     """Claim a number for what was found and freeze the plan; None if nothing is new. The lock is held."""
     _check_indexes(config, head)
+    snapshot.check_files(layout, head)
     if drafted.empty:
         return None
     snapshot.create_table(layout)
@@ -226,8 +229,18 @@ class _Run:
         if failed > max(1, self.config.run.max_error_ratio * read):
             raise TooManyErrors(
                 f"steps raised on {failed} of {read} records, over max_error_ratio {self.config.run.max_error_ratio:g}; nothing is "
-                f"published. Look at runs/{self.seq}/quarantine for the step and type, mend the step, and run again"
+                f"published. They were: {self._raised(results)}. Mend the step, and run again"
             )
+
+    def _raised(self, results: Results) -> str:
+        """Say which steps raised what, and how often."""
+        told: Counter[str] = Counter()
+        lasting = [self.layout.absolute(s.path) for done in results.values() for r in done for s in r.sides]
+        for path in [*sorted(self.work.staged("0").glob("*.quarantine.parquet")), *lasting]:
+            if "quarantine" in str(path):
+                rows = pq.read_table(path, columns=["code", "detail"]).to_pylist()
+                told.update(row["detail"] for row in rows if row["code"].startswith(("step.", "crash.")))
+        return ", ".join(f"{what} ({n} times)" for what, n in told.most_common(5)) or "see the run's log"
 
     def _decide(self, candidate: Candidate) -> Report:
         gate.check_balance(

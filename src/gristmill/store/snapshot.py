@@ -115,16 +115,45 @@ def read_manifest(path: Path) -> Manifest:
 def head_seq(layout: Layout) -> int:
     """Give the number of the newest committed snapshot, 0 when there is none."""
     from deltalake import DeltaTable
+    from deltalake.exceptions import DeltaError
 
     if not (layout.table / "_delta_log").is_dir() or not DeltaTable.is_deltatable(str(layout.table)):
+        if any(layout.runs.glob("*/manifest.json")):  # the table is made before the first number is claimed
+            raise StoreError(
+                f"{layout.table / '_delta_log'} is gone, but there are snapshots in {layout.runs}; restore it from a copy"
+            )
         return 0
-    return int(DeltaTable(str(layout.table)).transaction_version(APP) or 0)
+    try:
+        return int(DeltaTable(str(layout.table)).transaction_version(APP) or 0)
+    except DeltaError as error:
+        raise StoreError(
+            f"the Delta log in {layout.table} cannot be read ({type(error).__name__}); restore it from a copy"
+        ) from error
 
 
 def head(layout: Layout) -> Manifest:
     """Give the newest committed manifest, `EMPTY` when there is none."""
     seq = head_seq(layout)
     return read_manifest(layout.manifest(seq)) if seq else EMPTY
+
+
+def check_files(layout: Layout, manifest: Manifest) -> None:
+    """Refuse to build on a snapshot that has lost a shard or an index run; looks at sizes only.
+
+    Raises:
+        StoreError: a file is missing or has another size.
+    """
+    for shard in manifest.shards:
+        path = layout.absolute(shard.path)
+        if not path.exists() or path.stat().st_size != shard.bytes:
+            raise StoreError(
+                f"{shard.path} is missing or cut short: the dataset is damaged; run `gristmill verify`, restore it, then run again"
+            )
+    for run in manifest.index:
+        if not layout.absolute(run.path).exists():
+            raise StoreError(
+                f"{run.path} is missing: the dataset is damaged; run `gristmill verify`, restore it, then run again"
+            )
 
 
 def create_table(layout: Layout) -> None:
