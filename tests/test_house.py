@@ -33,6 +33,7 @@ MAY = {
         "pipeline",
         "dataset",
         "engine.report",
+        "engine.executors.server",
         "observe",
         "testing.corpora",
         "kernels.warm",
@@ -44,7 +45,13 @@ MAY = {
     "audit": {"audit", "engine", "config", "store", "kernels", "core"},
     "engine": {"engine", "config", "store", "observe", "kernels", "core"},  # kernels: content hashes of rows
     "config": {"config", "core"},
-    "engine.executors": {"engine.task", "engine.work", "core"},  # an executor sees run_task and what it is given
+    "engine.executors": {
+        "engine.executors.server",
+        "engine.task",
+        "engine.work",
+        "kernels.warm",
+        "core",
+    },  # an executor sees run_task and what it is given
     "store": {"store", "core"},
     "observe": {"observe", "core"},
     "sources": {"sources.formats", "core"},

@@ -155,6 +155,8 @@ def run(
     if dry_run:
         plan(setting)
         return
+    if workers != 1:  # it loads the kernels while this process reads the config and plans
+        session.start_fork_server()
     pipeline = open_pipeline(setting)
     accepted = accept_gate or []
     raise typer.Exit(
@@ -338,6 +340,8 @@ def stage_commit(
 ) -> None:
     """Do what is left of a planned run, judge it and publish it."""
     ASKED.json = True
+    if workers != 1:  # it loads the kernels while this process reads the config and plans
+        session.start_fork_server()
     pipeline = open_pipeline(setting)
     accepted = accept_gate or []
     raise typer.Exit(

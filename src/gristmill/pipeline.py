@@ -211,11 +211,7 @@ def make_executor(work: Work, workers: int, small: bool) -> Executor:
         return Inline(work)
     from gristmill.engine.executors.processes import Processes
 
-    config = work.config
-    steps = [*config.steps, config.require, *(step for source in config.sources for step in source.steps)]
-    modules = {type(part).__module__ for part in [*(s.step for s in steps), *(e.export for e in config.exports)]}
-    parts = sorted(name for name in modules if name.startswith("gristmill."))
-    return Processes(msgspec.structs.replace(work.setup, config=None), count, parts)
+    return Processes(msgspec.structs.replace(work.setup, config=None), count)
 
 
 def usable_cores() -> int:

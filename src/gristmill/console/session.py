@@ -127,6 +127,13 @@ def warn_cold() -> None:
         tell("compiling kernels, once; `gristmill warmup` does it ahead")
 
 
+def start_fork_server() -> None:
+    """Have the workers' process start beside what follows."""
+    from gristmill.engine.executors import server
+
+    server.start()
+
+
 def open_pipeline(overrides: Sequence[str] | None = None, config: Path | None = None) -> Pipeline:
     """Read the config that was asked for."""
     warn_cold()

@@ -22,20 +22,18 @@ from types import ModuleType
 from typing import Any
 
 from gristmill.core.errors import GristmillError, StepError
+from gristmill.engine.executors import server
 from gristmill.engine.task import run_task
 from gristmill.engine.work import Job, Outcome, Setup, Work
-
-PRELOAD = ["gristmill.engine.executors.processes"]
 
 
 class Processes:
     """Runs jobs in `workers` processes; outcomes come in the order they are done."""
 
-    def __init__(self, setup: Setup, workers: int, parts: list[str]) -> None:
-        """Start the workers. parts: modules of the steps, loaded once in the fork server."""
+    def __init__(self, setup: Setup, workers: int) -> None:
         self.setup = setup
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(PRELOAD + parts)
+        server.start()
         self._workers = [self._start() for _ in range(workers)]
 
     def _start(self) -> _Worker:
