@@ -12,7 +12,8 @@ from multiprocessing import forkserver
 
 from gristmill.kernels.warm import kernel_modules
 
-PRELOAD = "gristmill.engine.executors.processes"
+# What every worker needs: the tasks, and what reads the config again.
+PRELOAD = ["gristmill.engine.executors.processes", "gristmill.config.load", "ruamel.yaml"]
 
 
 def start() -> None:
@@ -20,5 +21,5 @@ def start() -> None:
     if len(os.sched_getaffinity(0)) < 2:
         return
     kernels = [f"gristmill.kernels.{name}" for name in kernel_modules()]
-    multiprocessing.get_context("forkserver").set_forkserver_preload([PRELOAD, *kernels])
+    multiprocessing.get_context("forkserver").set_forkserver_preload([*PRELOAD, *kernels])
     forkserver.ensure_running()
