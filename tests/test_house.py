@@ -52,6 +52,12 @@ MAY = {
         "kernels.warm",
         "core",
     },  # an executor sees run_task and what it is given
+    "engine.executors.preload": {
+        "engine.executors.processes",
+        "config.load",
+        "kernels.warm",
+        "core",
+    },  # what workers load
     "store": {"store", "core"},
     "observe": {"observe", "core"},
     "sources": {"sources.formats", "core"},

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.kernels import plain
 
 from gristmill.core.batch import utf8_buffers, utf8_column
-from gristmill.kernels import characters, lowercase, normal, punctuation, remove, whitespace
+from gristmill.kernels import characters, choices, lowercase, normal, punctuation, remove, whitespace
 from gristmill.kernels.rows import MAX_BYTES, check_bytes
 
 BODY = r"\w\s.,!?-"
@@ -56,27 +56,27 @@ OPS = {
     ),
     "tidy_whitespace": (whitespace.tidy, plain.tidy_whitespace, "ab \t\n\r\x0b\x85\xa0\u2028\u2029\u2027"),
     "collapse_whitespace": (
-        partial(choose, characters.collapsed()),
+        partial(choose, choices.collapsed()),
         plain.collapse_whitespace,
         "ab \t\n\x1c\x1f\x85\xa0\u1680\u200b\u2003\u2028\u202f\u205f\u3000\u3001",
     ),
     "keep_chars": (
-        partial(choose, characters.kept(BODY)),
+        partial(choose, choices.kept(BODY)),
         partial(plain.keep_chars, body=BODY),
         "aß_ \t\u3000.,-#@é\u0301漢🙂",
     ),
     "keep_collapse": (
-        partial(choose, characters.kept_then_collapsed(BODY)),
+        partial(choose, choices.kept_then_collapsed(BODY)),
         kept_then_collapsed,
         "ab  \t\n\u3000#@é漢🙂",
     ),
     "collapse_keep": (
-        partial(choose, characters.collapsed_then_kept(BODY)),
+        partial(choose, choices.collapsed_then_kept(BODY)),
         collapsed_then_kept,
         "ab  \t\n\u3000#@é漢🙂",
     ),
     "collapse_keep_no_space": (
-        partial(choose, characters.collapsed_then_kept(r"\w.")),
+        partial(choose, choices.collapsed_then_kept(r"\w.")),
         collapsed_then_kept_without_space,
         "ab  \t\n\u3000#@é漢🙂",
     ),
@@ -229,14 +229,14 @@ def test_hostile_text_takes_linear_time(kernel, text):
 def test_bad_character_class_is_refused(body):
     """What is not the inside of one character class raises a ValueError."""
     with pytest.raises(ValueError, match=r"\w"):
-        characters.kept(body)
+        choices.kept(body)
 
 
 @pytest.mark.parametrize("body", ["^a", r"\]\\", "^\\]", "a-z", r"\W", "-"])
 def test_odd_character_classes_work(body):
     """Negated classes, escapes and bare hyphens mean what they mean to `re`."""
     rows = ["ab-]\\^é Z"]
-    assert run(partial(choose, characters.kept(body)), rows) == [plain.keep_chars(rows[0], body)]
+    assert run(partial(choose, choices.kept(body)), rows) == [plain.keep_chars(rows[0], body)]
 
 
 def test_normalisation_may_grow():
@@ -270,7 +270,5 @@ def test_threads_share_kernels():
     rows = [f"A{n}  b@c.de\r\nhttp://x.y {'é' * n}" for n in range(500)]
     data, offsets = utf8_buffers(pa.array(rows))
     with ThreadPoolExecutor(8) as pool:
-        outs = list(
-            pool.map(lambda _: characters.choose(*remove.urls(data, offsets), characters.collapsed()), range(32))
-        )
+        outs = list(pool.map(lambda _: characters.choose(*remove.urls(data, offsets), choices.collapsed()), range(32)))
     assert all(np.array_equal(out[0], outs[0][0]) for out in outs)

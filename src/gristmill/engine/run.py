@@ -8,6 +8,7 @@ is gone on with by the next one, with the same bytes.
 from __future__ import annotations
 
 import shutil
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -271,10 +272,12 @@ class _Run:
             error.add_note(msgspec.json.encode(report.to_json()).decode())
             raise error
         publish(self.work, manifest, self.head)
+        clearing = threading.Thread(target=shutil.rmtree, args=(self.layout.staging(self.seq), True))
+        clearing.start()  # beside the exports, which read the table: it takes as long as writing a tenth of them
         self._export(manifest, report)
         self._write(report)
         failpoint("report.written")
-        shutil.rmtree(self.layout.staging(self.seq), ignore_errors=True)
+        clearing.join()
         failpoint("staging.removed")
         return report
 

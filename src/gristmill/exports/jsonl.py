@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, ClassVar, Literal
+from typing import TYPE_CHECKING, BinaryIO, ClassVar, Literal
 
 import msgspec
 import numpy as np
@@ -20,7 +20,9 @@ import pyarrow.compute as pc
 from gristmill.core.batch import TABLE_SCHEMA, TIME, Bytes, Int32s, Int64s, utf8_buffers
 from gristmill.core.export import Export, check_columns
 from gristmill.core.jsonlines import Codec, LineWriter, count_lines
-from gristmill.kernels import jsonl as kernel
+
+if TYPE_CHECKING:
+    from gristmill.kernels.jsonl import Column
 
 # What belongs to the record; what belongs to the dataset (content_hash, ord, seq) is there for the asking.
 _COLUMNS = tuple(name for name in TABLE_SCHEMA.names if name not in {"content_hash", "ord", "seq"})
@@ -65,28 +67,34 @@ class Jsonl(Export, frozen=True, kw_only=True):
 
     def row_bytes(self, rows: pa.RecordBatch) -> Int64s:
         """Give the bytes of each line, its newline included."""
-        return kernel.measure(self._columns(rows), rows.num_rows)
+        from gristmill.kernels.jsonl import measure
+
+        return measure(self._columns(rows), rows.num_rows)
 
     def write(self, file: BinaryIO, rows: Iterator[pa.RecordBatch]) -> int:
         """Write one chunk; give its size before compression in bytes."""
+        from gristmill.kernels.jsonl import encode
+
         writer = LineWriter(file, self.codec, self.level)
         for batch in rows:
             columns = self._columns(batch)
             step = max(1, batch.num_rows * _PIECE_BYTES // max(1, batch.nbytes))
             for start in range(0, batch.num_rows, step):
-                writer.write(kernel.encode(columns, start, min(start + step, batch.num_rows)))
+                writer.write(encode(columns, start, min(start + step, batch.num_rows)))
         return writer.close()
 
     def count(self, path: Path) -> int:
         """Read a finished chunk through to its end and give its lines."""
         return count_lines(path, self.codec)
 
-    def _columns(self, rows: pa.RecordBatch) -> list[kernel.Column]:
+    def _columns(self, rows: pa.RecordBatch) -> list[Column]:
         return [_column(name, rows.column(name)) for name in (_COLUMNS if self.columns is None else self.columns)]
 
 
-def _column(name: str, values: pa.Array) -> kernel.Column:
+def _column(name: str, values: pa.Array) -> Column:
     """Make a column of the table ready for the kernel."""
+    from gristmill.kernels.jsonl import Column
+
     kind = TABLE_SCHEMA.field(name).type
     if values.type != kind:
         values = values.cast(kind)
@@ -95,12 +103,14 @@ def _column(name: str, values: pa.Array) -> kernel.Column:
     valid = values.is_valid().to_numpy(zero_copy_only=False) if values.null_count else np.ones(len(values), np.bool_)
     data, offsets = _texts(values, kind)
     head = np.frombuffer(f',"{name}":'.encode(), np.uint8)
-    return kernel.Column(head, data, offsets, valid, name != "meta" and kind not in {pa.int64(), pa.float32()})
+    return Column(head, data, offsets, valid, name != "meta" and kind not in {pa.int64(), pa.float32()})
 
 
 def _texts(values: pa.Array, kind: pa.DataType) -> tuple[Bytes, Int32s]:
     if kind == TIME:
-        return kernel.iso_times(pc.fill_null(values.view(pa.int64()), 0).to_numpy())
+        from gristmill.kernels.jsonl import iso_times
+
+        return iso_times(pc.fill_null(values.view(pa.int64()), 0).to_numpy())
     if kind == pa.binary():
         data, offsets = utf8_buffers(values)
         first = offsets[0]

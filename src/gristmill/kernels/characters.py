@@ -1,7 +1,7 @@
 r"""Characters chosen by class: kept, removed, or collapsed with their neighbours to one space, in one pass.
 
 A choice is a table (uint8, one entry a code point): KEEP, SPACE, DROP or CUT. A run of SPACE becomes one U+0020, none at
-either end of a row; a dropped character does not end a run, one that is cut does. So, with the tables built here,
+either end of a row; a dropped character does not end a run, one that is cut does. So, with the tables of `kernels.choices`,
 `choose` equals
     collapsed:   re.sub(r"\s+", " ", t).strip()
     kept:        "".join(c for c in t if re.match(f"[{body}]", c))
@@ -14,13 +14,9 @@ longer, idempotent (but for `collapsed_then_kept`).
 
 from __future__ import annotations
 
-import re
-import warnings
-from functools import cache
-
 import numpy as np
 
-from gristmill.kernels.tables import ALL, class_table, space_table
+from gristmill.kernels.choices import CUT, KEEP, SPACE
 from gristmill.kernels.utf8 import (
     BLOCK,
     EDITED,
@@ -39,53 +35,10 @@ from gristmill.kernels.utf8 import (
     size,
 )
 
-DROP, KEEP, SPACE, CUT = 0, 1, 2, 4  # the bits are told apart by arithmetic in the kernel
 ONE, TWO, SIXTY_FOUR = np.uint64(1), np.uint64(2), np.uint64(64)
 NO_BYTE, A_SPACE = np.uint8(0), np.uint8(0x20)
 BLOCK_END = ONE << np.uint64(BLOCK)
 AFTER_ODD = 4  # bytes looked at one by one after one that is not ASCII or not copied as it is: more are likely near
-
-
-@cache
-def collapsed() -> Bytes:
-    """Give the choice that keeps all and collapses white space."""
-    choice = np.full(ALL, KEEP, np.uint8)
-    spaces = space_table()
-    choice[: len(spaces)] += spaces
-    return choice
-
-
-@cache
-def kept(body: str) -> Bytes:
-    r"""Give the choice that keeps what is inside the regular expression class `[body]`, such as `\w\s.,!?-`.
-
-    Raises:
-        ValueError: `body` is empty, has a bare `]`, or is no class for `re`; the message says which.
-    """
-    if re.fullmatch(r"\^?(?:[^\\\]]|\\.)+", body, re.DOTALL) is None:
-        raise ValueError("it must be the inside of [...]: not empty, ] and \\ written as \\] and \\\\")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", FutureWarning)
-        try:
-            return class_table(f"[{body}]")
-        except (re.error, FutureWarning) as error:
-            raise ValueError(str(error)) from None
-
-
-@cache
-def kept_then_collapsed(body: str) -> Bytes:
-    """Give the choice that keeps what is inside `[body]` and collapses the white space in what is kept."""
-    return kept(body) * collapsed()
-
-
-@cache
-def collapsed_then_kept(body: str) -> Bytes:
-    """Give the choice that collapses white space and keeps of the result what is inside `[body]`."""
-    keep = kept(body)
-    choice = np.where(keep, KEEP, CUT).astype(np.uint8)
-    spaces = space_table().astype(np.bool_)
-    choice[: len(spaces)][spaces] = SPACE if keep[A_SPACE] else DROP
-    return choice
 
 
 def choose(data: Bytes, offsets: Int32s, choice: Bytes) -> Column:

@@ -12,8 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from gristmill.kernels.hashing import hash128_columns
-
 Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32], npt.NDArray[np.bool_]]
 
 
@@ -23,6 +21,8 @@ def hash_columns(columns: Sequence[pa.Array]) -> npt.NDArray[np.uint64]:
     Returns:
         uint64 (n, 2).
     """
+    from gristmill.kernels.hashing import hash128_columns  # loads Numba, which a process that only plans does not need
+
     return hash128_columns([_arrays(column) for column in columns])
 
 

@@ -42,8 +42,9 @@ EDITED = types.Tuple((types.uint8[::1], types.int32[::1], types.boolean))
 ONES = np.uint64(0x0101010101010101)
 HIGH_BITS = np.uint64(0x8080808080808080)
 
-# Stands for this file in the names of the kernels' cache files, so that a change here is not overlooked.
-_PRIMITIVES = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
+# Stands for this file and the constants of choices in the names of the kernels' cache files, so that a change there is not overlooked.
+_SHARED = (Path(__file__), Path(__file__).with_name("choices.py"))
+_PRIMITIVES = hashlib.sha256(b"".join(path.read_bytes() for path in _SHARED)).hexdigest()[:8]
 
 
 def kernel(*signature: Any) -> Callable[[F], F]:

@@ -16,13 +16,14 @@ import pyarrow as pa
 
 from gristmill.core.batch import Batch, Mask, utf8_buffers
 from gristmill.core.step import Filter
-from gristmill.kernels import counts
 
 Signal: TypeAlias = npt.NDArray[np.generic]
 
 
 def sizes(text: pa.Array) -> dict[str, Signal]:
     """Measure `chars` (code points) and `words` (as `str.split` has them), int64."""
+    from gristmill.kernels import counts
+
     chars, words = counts.sizes(*utf8_buffers(text))
     return {"chars": chars, "words": words}
 

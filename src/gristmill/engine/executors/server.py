@@ -10,16 +10,12 @@ import multiprocessing
 import os
 from multiprocessing import forkserver
 
-from gristmill.kernels.warm import kernel_modules
-
-# What every worker needs: the tasks, and what reads the config again.
-PRELOAD = ["gristmill.engine.executors.processes", "gristmill.config.load", "ruamel.yaml"]
+PRELOAD = ["gristmill.engine.executors.preload"]
 
 
 def start() -> None:
     """Start the server if it is not running yet; does nothing on one core, where workers would gain nothing."""
     if len(os.sched_getaffinity(0)) < 2:
         return
-    kernels = [f"gristmill.kernels.{name}" for name in kernel_modules()]
-    multiprocessing.get_context("forkserver").set_forkserver_preload([*PRELOAD, *kernels])
+    multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
     forkserver.ensure_running()

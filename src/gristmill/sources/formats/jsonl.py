@@ -7,12 +7,14 @@ the file, and each line is decoded by one strict parser from bytes (other reader
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 
 import orjson
 
 from gristmill.core.files import lines
-from gristmill.core.mapping import Rows, why_malformed
+from gristmill.core.mapping import PACK_ROWS, Rows, why_malformed
 from gristmill.core.source import Page
 
 _BOM = b"\xef\xbb\xbf"
@@ -20,24 +22,17 @@ _BOM = b"\xef\xbb\xbf"
 
 def read(blocks: Iterable[bytes], rows: Rows, start: int, max_record_bytes: int) -> Iterator[Page]:
     """Read whole lines, the first of which begins at byte `start` of the file, into pages."""
-    loads, add = orjson.loads, rows.add
     done = start
     for group in lines(blocks, start, max_record_bytes):
         at = group.start
         if not group.lines:
             _too_long(rows, at, group.end)
-        for line in group.lines:
-            size = len(line)
-            if size > max_record_bytes:
-                _too_long(rows, at, min(at + size + 1, group.end))
-            else:
-                try:
-                    add(loads(line if at else line.removeprefix(_BOM)), at, size)
-                except orjson.JSONDecodeError as error:
-                    bare = line if at else line.removeprefix(_BOM)
-                    if bare.strip():  # a blank line is no record; looked at only here because parsing refuses it too
-                        rows.reject(*_place(why_malformed(bare, error), at), size)
-            at += size + 1
+        for first in range(0, len(group.lines), PACK_ROWS):
+            part = group.lines[first : first + PACK_ROWS]
+            sizes = list(map(len, part))
+            starts = list(accumulate(sizes, lambda so_far, size: so_far + size + 1, initial=at))
+            _add(rows, part, starts, min(starts[-1], group.end), max_record_bytes)
+            at = starts[-1]
             if rows.full:
                 end = min(at, group.end)
                 yield rows.take(end - done)
@@ -48,6 +43,25 @@ def read(blocks: Iterable[bytes], rows: Rows, start: int, max_record_bytes: int)
         start = group.end
     if start != done or not rows.taken:
         yield rows.take(start - done)
+
+
+def _add(rows: Rows, part: list[bytes], starts: list[int], end: int, max_record_bytes: int) -> None:
+    """Decode some lines, which begin at `starts` and end at `end`: together where all are well-formed, else each alone."""
+    loads, sizes = orjson.loads, list(map(len, part))
+    if starts[0] and max(sizes) <= max_record_bytes:
+        with contextlib.suppress(orjson.JSONDecodeError):
+            return rows.extend(list(map(loads, part)), starts[:-1], sizes)
+    for line, at, size in zip(part, starts, sizes, strict=False):
+        if size > max_record_bytes:
+            _too_long(rows, at, min(at + size + 1, end))
+            continue
+        bare = line if at else line.removeprefix(_BOM)
+        try:
+            rows.add(loads(bare), at, size)
+        except orjson.JSONDecodeError as error:
+            if bare.strip():  # a blank line is no record; looked at only here because parsing refuses it too
+                rows.reject(*_place(why_malformed(bare, error), at), size)
+    return None
 
 
 def _place(why: tuple[str, str], at: int) -> tuple[str, int, str]:

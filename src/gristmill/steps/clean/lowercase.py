@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from gristmill.core.batch import Batch, utf8_buffers, utf8_column
 from gristmill.core.step import Transform
-from gristmill.kernels.lowercase import lower
 
 
 class Lowercase(Transform, frozen=True, kw_only=True):
@@ -22,6 +21,8 @@ class Lowercase(Transform, frozen=True, kw_only=True):
 
     def apply(self, batch: Batch) -> Batch:
         """Give the batch with the text lower-cased."""
+        from gristmill.kernels.lowercase import lower
+
         data, offsets = utf8_buffers(batch.text)
         changed, ends = lower(data, offsets)
         return batch if changed is data else batch.with_text(utf8_column(changed, ends), batch.errors)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from gristmill.core.batch import Batch, utf8_buffers, utf8_column
 from gristmill.core.step import Transform
-from gristmill.kernels.punctuation import shorten
 
 
 class Punctuation(Transform, frozen=True, kw_only=True):
@@ -24,6 +23,8 @@ class Punctuation(Transform, frozen=True, kw_only=True):
 
     def apply(self, batch: Batch) -> Batch:
         """Give the batch with runs of punctuation shortened."""
+        from gristmill.kernels.punctuation import shorten
+
         data, offsets = utf8_buffers(batch.text)
         changed, ends = shorten(data, offsets, marks=self.marks, ellipsis=self.ellipsis)
         return batch if changed is data else batch.with_text(utf8_column(changed, ends), batch.errors)

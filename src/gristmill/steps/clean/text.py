@@ -28,15 +28,14 @@ from typing import Literal, TypeAlias, get_args
 
 import msgspec
 
-from gristmill.core.batch import Batch, utf8_buffers, utf8_column
+from gristmill.core.batch import Batch, Bytes, Int32s, utf8_buffers, utf8_column
 from gristmill.core.step import Transform
-from gristmill.kernels import characters, normal, remove, whitespace
-from gristmill.kernels.utf8 import Bytes, Column, Int32s
+from gristmill.kernels import choices
 
 Word: TypeAlias = Literal[
     "nfc", "nfkc", "strip_control", "tidy_whitespace", "collapse_whitespace", "remove_urls", "remove_emails"
 ]
-Kernel: TypeAlias = Callable[[Bytes, Int32s], Column]
+Kernel: TypeAlias = Callable[[Bytes, Int32s], tuple[Bytes, Int32s]]
 
 WORDS = get_args(Word)
 DEFAULT: tuple[Word, ...] = ("nfc", "strip_control", "tidy_whitespace")
@@ -69,7 +68,7 @@ def _problem(op: object) -> str:
         return ""
     if isinstance(op, dict) and list(op) == ["keep_chars"] and isinstance(op["keep_chars"], str):
         try:
-            characters.kept(op["keep_chars"])
+            choices.kept(op["keep_chars"])
         except ValueError as error:
             return f"keep_chars {op['keep_chars']!r} is not the inside of a character class: {error}"
         return ""
@@ -81,22 +80,26 @@ def _problem(op: object) -> str:
 
 def _kernels(ops: list[Word | dict[Literal["keep_chars"], str]]) -> list[Kernel]:
     """Give the kernels to run, in order; keep_chars and a collapse_whitespace next to it are one."""
+    from gristmill.kernels import characters
+
     kernels: list[Kernel] = []
     left = list(ops)
     while left:
         match left:
             case ["collapse_whitespace", {"keep_chars": body}, *left]:
-                kernels.append(partial(characters.choose, choice=characters.collapsed_then_kept(body)))
+                kernels.append(partial(characters.choose, choice=choices.collapsed_then_kept(body)))
             case [{"keep_chars": body}, "collapse_whitespace", *left]:
-                kernels.append(partial(characters.choose, choice=characters.kept_then_collapsed(body)))
+                kernels.append(partial(characters.choose, choice=choices.kept_then_collapsed(body)))
             case [{"keep_chars": body}, *left]:
-                kernels.append(partial(characters.choose, choice=characters.kept(body)))
+                kernels.append(partial(characters.choose, choice=choices.kept(body)))
             case [str(word), *left]:
                 kernels.append(_kernel(word))
     return kernels
 
 
 def _kernel(word: Word) -> Kernel:
+    from gristmill.kernels import characters, normal, remove, whitespace
+
     match word:
         case "nfc":
             return partial(normal.normalize, form="NFC")
@@ -107,7 +110,7 @@ def _kernel(word: Word) -> Kernel:
         case "tidy_whitespace":
             return whitespace.tidy
         case "collapse_whitespace":
-            return partial(characters.choose, choice=characters.collapsed())
+            return partial(characters.choose, choice=choices.collapsed())
         case "remove_urls":
             return remove.urls
         case "remove_emails":

@@ -1,0 +1,27 @@
+"""What the fork server loads once for all workers: the tasks, what reads a config again, and the kernels.
+
+Importing this module is all the fork server does with it. Not here: starting that server (`server.py`). Invariant: garbage collection
+rests while it loads (a quarter of the time), and what is loaded is taken out of its view, so that no worker walks over it or
+copies its pages.
+"""
+
+from __future__ import annotations
+
+import gc
+
+
+def _load() -> None:
+    gc.disable()
+    import ruamel.yaml
+
+    from gristmill.config import load
+    from gristmill.engine.executors import processes
+    from gristmill.kernels.warm import warm
+
+    assert all((ruamel.yaml, load, processes))
+    warm()
+    gc.freeze()
+    gc.enable()
+
+
+_load()
