@@ -60,8 +60,11 @@ MAY = {
     },  # what workers load
     "store": {"store", "core"},
     "observe": {"observe", "core"},
-    "sources": {"sources.formats", "core"},
-    "sources.formats": {"core"},
+    "sources": {"sources.formats", "net", "extract", "database", "core"},
+    "sources.formats": {"extract", "core"},
+    "net": {"net", "core"},  # fetching: HTTP, politeness, object stores
+    "extract": {"extract", "core"},  # text out of HTML and PDF, in processes that can be killed
+    "database": {"database", "core"},  # SQL: composing, dialects, readers
     "exports": {"core", "kernels"},
     "steps": {"steps.signals", "core", "kernels"},
     "kernels": {"kernels"},

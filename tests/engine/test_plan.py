@@ -103,6 +103,6 @@ def test_a_source_taken_out_of_the_config_keeps_its_records_and_state(lab):
 def test_the_state_of_a_snapshot_names_each_file_and_where_its_records_are(lab):
     lab.run()
     head = snapshot.head(Layout(lab.dataset))
-    state = plan.read_state(Layout(lab.dataset), head, "a").to_pylist()
+    state = plan.read_state(Layout(lab.dataset), head, "a").units.to_pylist()
     assert [row["unit"] for row in state] == ["1.jsonl", "10.jsonl", "2.jsonl"]
     assert all(sum(part["hi"] - part["lo"] for part in row["ords"]) == 60 for row in state)

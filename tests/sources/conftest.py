@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from gristmill.core.errors import UnitFailed
-from gristmill.core.source import PAGE_SCHEMA, ReadContext, SourcePlan, Split
+from gristmill.core.source import PAGE_SCHEMA, PlanContext, ReadContext, SourcePlan, Split
 from gristmill.sources.files import Files
 
 
@@ -36,7 +36,7 @@ def read_split(source: Files, split: Split, folder: Path, batch_bytes: int) -> t
 def read_everything(folder: Path, batch_bytes: int = 8 << 20, **parameters: Any) -> Everything:
     """Plan a first run over `folder` and read all of it."""
     source = Files(**({"path": "**/*"} | parameters))
-    plan = source.plan(None, folder)
+    plan = source.plan(None, PlanContext(folder))
     out = Everything([], [], Counter(), Counter(), {unit: (code, False) for unit, code, _ in plan.failed}, plan)
     for split in plan.splits:
         pages, failed = read_split(source, split, folder, batch_bytes)

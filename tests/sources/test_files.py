@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tests.sources.conftest import read_everything, read_split
 
 from gristmill.core.errors import ConfigError, SourceError, UnitFailed
-from gristmill.core.source import UNIT_FIELDS, ReadContext
+from gristmill.core.source import UNIT_FIELDS, PlanContext, ReadContext, State
 from gristmill.sources.files import Files
 
 SOURCE = Files(path="**/*.jsonl")
@@ -42,24 +42,24 @@ def put(folder: Path, **files: bytes) -> None:
 
 def test_first_plan_takes_all_and_second_takes_nothing(tmp_path):
     put(tmp_path, b=LINE, a=LINE * 2)
-    first = SOURCE.plan(None, tmp_path)
+    first = SOURCE.plan(None, PlanContext(tmp_path))
     assert first.listing["unit"].to_pylist() == ["a.jsonl", "b.jsonl"]
     assert [split.units for split in first.splits] == [["a.jsonl", "b.jsonl"]]
     assert first.splits[0].fresh
     assert first.splits[0].bytes == 3 * len(LINE)
     assert orjson.loads(orjson.dumps(first.splits[0].spec)) == first.splits[0].spec
-    second = SOURCE.plan(committed(first), tmp_path)
+    second = SOURCE.plan(State({}, committed(first)), PlanContext(tmp_path))
     assert (second.splits, second.replaced, second.gone) == ([], [], [])
     assert second.listing == first.listing
 
 
 def test_new_changed_touched_and_gone_are_told_apart(tmp_path):
     put(tmp_path, same=LINE, touched=LINE, edited=LINE, gone=LINE, bad=b"x", worse=b"x")
-    state = committed(SOURCE.plan(None, tmp_path), status=["bad", "ok", "ok", "ok", "ok", "bad"])
+    state = committed(SOURCE.plan(None, PlanContext(tmp_path)), status=["bad", "ok", "ok", "ok", "ok", "bad"])
     (tmp_path / "gone.jsonl").unlink()
     put(tmp_path, edited=LINE.upper(), new=LINE, worse=b"xy")
     os.utime(tmp_path / "touched.jsonl", ns=(1, 1))
-    plan = SOURCE.plan(state, tmp_path)
+    plan = SOURCE.plan(State({}, state), PlanContext(tmp_path))
     assert plan.gone == ["gone.jsonl"]
     assert plan.replaced == ["edited.jsonl", "touched.jsonl", "worse.jsonl"]
     assert [unit for split in plan.splits for unit in split.units] == sorted([*plan.replaced, "new.jsonl"])
@@ -69,36 +69,36 @@ def test_new_changed_touched_and_gone_are_told_apart(tmp_path):
 def test_edit_that_keeps_size_and_time_is_seen(tmp_path):
     put(tmp_path, a=LINE * 10_000)
     path = tmp_path / "a.jsonl"
-    state = committed(SOURCE.plan(None, tmp_path))
+    state = committed(SOURCE.plan(None, PlanContext(tmp_path)))
     times = path.stat()
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert SOURCE.plan(state, tmp_path).replaced == ["a.jsonl"]
+    assert SOURCE.plan(State({}, state), PlanContext(tmp_path)).replaced == ["a.jsonl"]
 
 
 def test_file_that_cannot_be_opened_is_neither_gone_nor_listed(tmp_path):
     put(tmp_path, a=LINE, b=LINE)
-    state = committed(SOURCE.plan(None, tmp_path))
+    state = committed(SOURCE.plan(None, PlanContext(tmp_path)))
     (tmp_path / "a.jsonl").unlink()
     (tmp_path / "a.jsonl").symlink_to("nowhere")
-    plan = SOURCE.plan(state, tmp_path)
+    plan = SOURCE.plan(State({}, state), PlanContext(tmp_path))
     assert [(unit, code) for unit, code, _ in plan.failed] == [("a.jsonl", "file.unreadable")]
     assert (plan.gone, plan.replaced, plan.listing["unit"].to_pylist()) == ([], [], ["b.jsonl"])
 
 
 def test_nothing_there_is_an_error_that_says_what_to_do(tmp_path):
     with pytest.raises(SourceError, match=r'no file matches "\*\*/\*\.jsonl"'):
-        SOURCE.plan(None, tmp_path)
+        SOURCE.plan(None, PlanContext(tmp_path))
     put(tmp_path, a=LINE)
-    state = committed(SOURCE.plan(None, tmp_path))
+    state = committed(SOURCE.plan(None, PlanContext(tmp_path)))
     (tmp_path / "a.jsonl").unlink()
     with pytest.raises(SourceError, match=r"all 1 files .* are gone .*allow_empty: true"):
-        SOURCE.plan(state, tmp_path)
+        SOURCE.plan(State({}, state), PlanContext(tmp_path))
     accepting = Files(path="**/*.jsonl", allow_empty=True)
-    assert accepting.plan(state, tmp_path).gone == ["a.jsonl"]
-    assert accepting.plan(None, tmp_path).splits == []
+    assert accepting.plan(State({}, state), PlanContext(tmp_path)).gone == ["a.jsonl"]
+    assert accepting.plan(None, PlanContext(tmp_path)).splits == []
     (tmp_path / "data").mkdir()
     assert 'write "data/**/*"' in Files(path="data").check(tmp_path)[0]
 
@@ -111,7 +111,7 @@ def test_check_gives_sentences(tmp_path):
     assert "s3://" in problem
     assert "secret" not in problem
     with pytest.raises(ConfigError):
-        Files(path="s3://bucket/a").plan(None, tmp_path)
+        Files(path="s3://bucket/a").plan(None, PlanContext(tmp_path))
     (tmp_path / "b.jsonl").symlink_to("nowhere")
     assert "cannot be looked at" in SOURCE.check(tmp_path)[0]
 
@@ -133,16 +133,16 @@ def test_impossible_parameters_are_refused_when_read(config):
 
 def test_split_ids_follow_content_and_not_times(tmp_path):
     put(tmp_path, a=LINE, b=LINE)
-    ids = [split.id for split in SOURCE.plan(None, tmp_path).splits]
+    ids = [split.id for split in SOURCE.plan(None, PlanContext(tmp_path)).splits]
     os.utime(tmp_path / "a.jsonl", ns=(1, 1))
-    assert [split.id for split in SOURCE.plan(None, tmp_path).splits] == ids
+    assert [split.id for split in SOURCE.plan(None, PlanContext(tmp_path)).splits] == ids
     put(tmp_path, a=LINE.upper())
-    assert [split.id for split in SOURCE.plan(None, tmp_path).splits] != ids
+    assert [split.id for split in SOURCE.plan(None, PlanContext(tmp_path)).splits] != ids
 
 
 def test_small_files_are_packed_and_large_ones_are_cut(tmp_path):
     put(tmp_path, a=LINE, b=LINE, c=LINE * 20_000, d=LINE)
-    plan = Files(path="*.jsonl", split_bytes=100_000).plan(None, tmp_path)
+    plan = Files(path="*.jsonl", split_bytes=100_000).plan(None, PlanContext(tmp_path))
     assert [split.units for split in plan.splits] == [["a.jsonl", "b.jsonl"], *[["c.jsonl"]] * 3, ["d.jsonl"]]
     assert len({split.id for split in plan.splits}) == 5
 
@@ -158,7 +158,7 @@ def test_overlapping_globs_list_a_file_once(tmp_path):
 @pytest.mark.parametrize("kind", ["grown", "rewritten", "gone", "touched"])
 def test_file_that_changed_since_the_plan_is_not_read(tmp_path, kind):
     put(tmp_path, a=LINE)
-    plan = SOURCE.plan(None, tmp_path)
+    plan = SOURCE.plan(None, PlanContext(tmp_path))
     path = tmp_path / "a.jsonl"
     if kind == "gone":
         path.unlink()
@@ -173,7 +173,7 @@ def test_file_that_changed_since_the_plan_is_not_read(tmp_path, kind):
 @pytest.mark.parametrize("data", [LINE * 200_000, b"[" + b"1," * 200_000 + b"1]"], ids=["lines", "array"])
 def test_file_that_changes_while_it_is_read_fails(tmp_path, data):
     put(tmp_path, a=data)
-    plan = SOURCE.plan(None, tmp_path)
+    plan = SOURCE.plan(None, PlanContext(tmp_path))
     pages = SOURCE.read(plan.splits[0], ReadContext(folder=tmp_path, batch_bytes=1000))
     next(pages)
     os.truncate(tmp_path / "a.jsonl", len(data) // 2)  # an array would be called cut
@@ -254,11 +254,11 @@ def test_row_group_ranges_together_are_the_file(tmp_path, batch_bytes):
 LONG_LINE = """
 import resource, sys
 from pathlib import Path
-from gristmill.core.source import ReadContext
+from gristmill.core.source import PlanContext, ReadContext
 from gristmill.sources.files import Files
 folder = Path(sys.argv[1])
 source = Files(path="*.zst", format="jsonl")
-plan = source.plan(None, folder)
+plan = source.plan(None, PlanContext(folder))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 rows, codes, read = 0, [], 0
 for split in plan.splits:

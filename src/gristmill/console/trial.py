@@ -19,7 +19,7 @@ from gristmill.console import terminal
 from gristmill.core.batch import RECORD_SCHEMA, Batch
 from gristmill.core.errors import ConfigError, GristmillError, UnitFailed
 from gristmill.core.files import Local
-from gristmill.core.source import BoundSource, Page, ReadContext, Reject, Source
+from gristmill.core.source import BoundSource, Page, PlanContext, ReadContext, Reject, Source
 from gristmill.core.step import BoundStep, Filter, GlobalStep, Transform
 from gristmill.pipeline import Pipeline
 
@@ -93,7 +93,7 @@ def _source_for(pipeline: Pipeline, file: Path) -> BoundSource:
 def _trials(bound: BoundSource, file: Path, folder: Path, opened: list[tuple[BoundStep, Any]]) -> Iterator[Trial]:
     source: Source = msgspec.structs.replace(bound.source, path=str(file.absolute()))
     try:
-        planned = source.plan(None, folder)
+        planned = source.plan(None, PlanContext(folder))
         for unit, code, detail in planned.failed:
             yield Trial("", unit, "", [], code, detail)
         for split in planned.splits:

@@ -20,11 +20,12 @@ from gristmill.core.failpoints import failpoint
 from gristmill.core.step import GlobalStep
 from gristmill.engine import exports, gate, merge, plan
 from gristmill.engine.gate import Quality
-from gristmill.engine.phases import Results, units_of
+from gristmill.engine.phases import Results, left_out, units_of
 from gristmill.engine.plan import Plan
 from gristmill.engine.report import error_entry
 from gristmill.engine.sides import QUARANTINE_SCHEMA, SideWriter
-from gristmill.engine.work import TaskResult, UnitRead, Work
+from gristmill.core.source import UnitRead
+from gristmill.engine.work import TaskResult, Work
 from gristmill.store import disk, index, snapshot
 from gristmill.store.index import IndexRun
 from gristmill.store.layout import FORMAT
@@ -90,7 +91,7 @@ def build(work: Work, planned: Plan, done: Results, tombstones: list[str]) -> Ca
     ordered = _steps(work, steps, total)
     quality = _quality(work, steps)
     removed = _withdrawn_ords(work, rewritten)
-    states = _states(work, planned, units_of(done))
+    states = _states(work, planned, units_of(done), set(left_out(planned, done)))
     failpoint("state.written")
     exported = {
         bound.name: exports.next_state(bound, layout, head, shards, removed, work.seq) for bound in work.config.exports
@@ -192,17 +193,13 @@ def _steps(work: Work, steps: dict[str, StepCounts], total: Counts) -> list[Step
     return ordered
 
 
-def _states(work: Work, planned: Plan, units: dict[str, list[UnitRead]]) -> dict[str, dict[str, str]]:
-    states = {}
-    for bound in work.config.sources:
-        table = plan.next_state(work.layout, work.parent, planned, bound.name, units.get(bound.name, []))
-        scratch = work.staged(f"state-{bound.name}.parquet")
-        index.write_table(scratch, table, statistics=["unit"])
-        digest = disk.sha256_of(scratch)
-        path = work.layout.state(bound.name, work.seq)
-        disk.adopt_file(scratch, path)
-        states[bound.name] = {"path": work.layout.relative(path), "sha256": digest}
-    return states
+def _states(work: Work, planned: Plan, units: dict[str, list[UnitRead]], absent: set[str]) -> dict[str, dict[str, str]]:
+    """Give where the next state of each source lies; one that was left out keeps the parent's."""
+    return {
+        bound.name: plan.write_state(work, planned, bound.name, units.get(bound.name, []))
+        for bound in work.config.sources
+        if bound.name not in absent
+    }
 
 
 def _write_failed(work: Work, planned: Plan) -> None:

@@ -16,7 +16,8 @@ import numpy as np
 
 from gristmill.engine import merge, plan
 from gristmill.engine.plan import Plan
-from gristmill.engine.work import Job, TaskResult, UnitRead, Work
+from gristmill.core.source import UnitRead
+from gristmill.engine.work import Job, TaskResult, Work
 from gristmill.store import index, journal
 
 Results = dict[str, list[TaskResult]]
@@ -52,14 +53,23 @@ class Phases:
         return self.plan.tasks
 
     def _reread(self, results: Results) -> list[Job]:
-        """Do the tasks again that hold a part of a unit which another task found bad: a bad unit counts whole, and once."""
+        """Do the tasks again that hold a part of a unit which another task found bad: a bad unit counts whole, and once.
+
+        So does a source: where one of its tasks failed and the source may be left out, the others are done again as nothing.
+        """
+        void = left_out(self.plan, results)
         bad: dict[tuple[str, str], UnitRead] = {}
         again = []
         for result in results["read"]:
             for read in result.units:
-                if read.status != "ok" and read.counted:
+                if read.status == "bad" and read.counted:
                     bad.setdefault((result.source, read.unit), read)
         for job, result in zip(self.plan.tasks, results["read"], strict=True):
+            if job.source in void:
+                if not result.void:
+                    journal.forget(self.work.layout, self.work.seq, job.id)
+                    again.append(msgspec.structs.replace(job, void=void[job.source]))
+                continue
             mine = [(read, bad.get((job.source, read.unit), read)) for read in result.units]
             spoiled = [first for read, first in mine if read is not first and (read.status == "ok" or read.counted)]
             if spoiled:
@@ -76,7 +86,7 @@ class Phases:
             results[phase] = done
 
     def _identity(self, results: Results) -> list[Job]:
-        retired = plan.retired(self.work, self.plan, units_of(results))
+        retired = plan.retired(self.work, self.plan, units_of(results), set(left_out(self.plan, results)))
         merge.save_retired(self.work, retired)
         buckets = set(merge.buckets_seen(self.work, 0, ".ids.arrow"))
         if len(retired.ranges):
@@ -108,6 +118,12 @@ class Phases:
             if hi > lo:
                 jobs.append(Job(f"w-{i:06d}", "withdraw", shard=shard))
         return jobs
+
+
+def left_out(planned: Plan, results: Results) -> dict[str, str]:
+    """Give the sources that failed and are left out of the run, and why."""
+    absent = {name: doing.skipped for name, doing in planned.sources.items() if doing.skipped}
+    return absent | {result.source: result.void for result in results["read"] if result.void}
 
 
 def units_of(results: Results) -> dict[str, list[UnitRead]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +22,33 @@ import pyarrow.parquet as pq
 from gristmill.config.settings import PipelineConfig
 from gristmill.core.batch import Int64s
 from gristmill.core.counts import Counts
-from gristmill.core.errors import ConfigError, SourceError, StoreError
+from gristmill.core.errors import ConfigError, SourceError, StoreError, Transient
 from gristmill.core.failpoints import failpoint
-from gristmill.core.source import UNIT_FIELDS, SourcePlan
+from gristmill.core.source import NO_UNITS, BoundSource, PlanContext, SourcePlan, State, UnitRead, Window
 from gristmill.engine import merge
-from gristmill.engine.work import TASK_BITS, Job, UnitRead, Work
+from gristmill.engine.drive import BACKOFF_S
+from gristmill.engine.work import TASK_BITS, Job, Work
 from gristmill.store import disk, index
 from gristmill.store.layout import FORMAT, Layout
 from gristmill.store.snapshot import Manifest
 
 
+DOC = b"gristmill.doc"  # the key of a state's doc in its file's metadata
+
+
 class SourceWork(msgspec.Struct, frozen=True):
-    """What a run does about one source. failed: (unit, code, detail) of units that could not be opened."""
+    """What a run does about one source.
+
+    failed: (unit, code, detail) of units that could not be opened. ceiling: the source's own, for its fold. skipped: why the
+    source could not be planned and is left out (`on_error: skip`).
+    """
 
     replaced: list[str]
     gone: list[str]
     failed: list[tuple[str, str, str]]
+    ceiling: dict[str, Any] = {}
+    warnings: dict[str, int] = {}
+    skipped: str = ""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -57,9 +69,10 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Draft(msgspec.Struct, frozen=True):
-    """A plan before a number is claimed for it: what each source found."""
+    """A plan before a number is claimed for it: what each source found, and why those that are left out could not be planned."""
 
     found: dict[str, SourcePlan]
+    skipped: dict[str, str] = {}
 
     @property
     def empty(self) -> bool:
@@ -67,18 +80,35 @@ class Draft(msgspec.Struct, frozen=True):
         return not any(plan.splits or plan.gone for plan in self.found.values())
 
 
-def draft(config: PipelineConfig, layout: Layout, head: Manifest) -> Draft:
+def draft(config: PipelineConfig, layout: Layout, head: Manifest, window: Window = Window()) -> Draft:
     """Ask every source what is new since `head`; writes nothing.
 
     Raises:
-        SourceError: a source cannot be listed.
+        SourceError: a source cannot be listed, and may not be left out.
     """
-    found = {
-        bound.name: bound.source.plan(read_state(layout, head, bound.name), config.folder) for bound in config.sources
-    }
+    found: dict[str, SourcePlan] = {}
+    skipped: dict[str, str] = {}
+    context = PlanContext(config.folder, window)
+    for bound in config.sources:
+        try:
+            found[bound.name] = _plan(bound, read_state(layout, head, bound.name), context, config.run.retries)
+        except SourceError as error:
+            if bound.on_error != "skip":
+                raise
+            found[bound.name], skipped[bound.name] = SourcePlan([]), config.redact(str(error))
     for name, each in found.items():
         _check_own_output(name, each.listing, config, layout)
-    return Draft(found)
+    return Draft(found, skipped)
+
+
+def _plan(bound: BoundSource, state: State | None, context: PlanContext, retries: int) -> SourcePlan:
+    """Plan one source, again after a passing failure."""
+    for wait_s in BACKOFF_S[:retries]:
+        try:
+            return bound.source.plan(state, context)
+        except Transient:
+            time.sleep(wait_s)
+    return bound.source.plan(state, context)
 
 
 def _check_own_output(source: str, listing: pa.Table, config: PipelineConfig, layout: Layout) -> None:
@@ -108,7 +138,12 @@ def freeze(drafted: Draft, layout: Layout, head: Manifest, seq: int, config: str
         raise SourceError(
             f"{len(tasks)} tasks do not fit into one run (at most {(1 << TASK_BITS) - 1}); set a larger split_bytes"
         )
-    sources = {name: SourceWork(found.replaced, found.gone, found.failed) for name, found in drafted.found.items()}
+    sources = {
+        name: SourceWork(
+            found.replaced, found.gone, found.failed, found.ceiling, found.warnings, drafted.skipped.get(name, "")
+        )
+        for name, found in drafted.found.items()
+    }
     plan = Plan(FORMAT, seq, head.seq, config, code, tasks, sources)
     disk.write_file(layout.plan(seq), msgspec.json.encode(plan) + b"\n")
     return plan
@@ -133,67 +168,58 @@ def read_plan(layout: Layout, seq: int) -> Plan:
     return plan
 
 
-def read_state(layout: Layout, head: Manifest, source: str) -> pa.Table | None:
-    """Give the committed unit table of a source, None before its first snapshot."""
+def read_state(layout: Layout, head: Manifest, source: str) -> State | None:
+    """Give the committed state of a source, None before its first snapshot.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
     known = head.states.get(source)
     try:
-        return pq.read_table(layout.absolute(known["path"])) if known else None
-    except (OSError, pa.ArrowException) as error:
+        if not known:
+            return None
+        units = pq.read_table(layout.absolute(known["path"]))
+        doc = msgspec.json.decode((units.schema.metadata or {}).get(DOC, b"{}"))
+        return State(doc, units.replace_schema_metadata(None))
+    except (OSError, ValueError, pa.ArrowException) as error:
         place = known["path"] if known else ""
         raise StoreError(f"{place} cannot be read ({type(error).__name__}); run `gristmill verify`") from error
 
 
-def next_state(layout: Layout, head: Manifest, plan: Plan, source: str, reads: list[UnitRead]) -> pa.Table:
-    """Fold what was read of a source into its next unit table: sorted by unit, fingerprints as listed at planning.
+def write_state(work: Work, planned: Plan, source: str, reads: list[UnitRead]) -> dict[str, str]:
+    """Let a source fold what was read of it, and write its next state: the unit table, with the doc as its metadata."""
+    doing = planned.sources[source]
+    listing = pq.read_table(work.layout.listing(planned.seq, source)).replace_schema_metadata(None)
+    found = SourcePlan([], listing, doing.replaced, doing.gone, doing.failed, doing.ceiling)
+    state = work.source(source).source.fold(read_state(work.layout, work.parent, source), found, reads, planned.seq)
+    units = state.units if state.units is not None else NO_UNITS
+    doc = msgspec.json.encode(state.doc, order="sorted")
+    scratch = work.staged(f"state-{source}.parquet")
+    index.write_table(scratch, units.replace_schema_metadata({DOC: doc} if state.doc else None), statistics=["unit"])
+    digest = disk.sha256_of(scratch)
+    path = work.layout.state(source, work.seq)
+    disk.adopt_file(scratch, path)
+    return {"path": work.layout.relative(path), "sha256": digest}
 
-    A unit that was read moves on. One found bad keeps what is known of its earlier content, and is read again when it
-    changes; one that could not be read at all (advance false) does not move on, so the next run tries again.
+
+def retired(work: Work, plan: Plan, reads: dict[str, list[UnitRead]], left_out: set[str]) -> merge.Retired:
+    """Give the units whose ids may have gone (read again in full, or gone), and the live ones that were left alone.
+
+    left_out: sources that failed and may be: all their units are left alone.
     """
-    listing = pq.read_table(layout.listing(plan.seq, source))
-    fields = [*listing.schema, *UNIT_FIELDS]
-    state = read_state(layout, head, source)
-    before = {row["unit"]: row for row in state.to_pylist()} if state is not None else {}
-    done: dict[str, list[UnitRead]] = {}
-    for read in reads:
-        done.setdefault(read.unit, []).append(read)
-    could_not = {unit for unit, _, _ in plan.sources[source].failed}
-    rows = []
-    for row in listing.to_pylist():
-        old = before.pop(row["unit"], None)
-        new = _moved_on(row, old, done.get(row["unit"]), plan.seq, row["unit"] in could_not)
-        if new is not None:
-            rows.append(new)
-    rows += [row for unit, row in before.items() if unit in could_not]
-    rows.sort(key=lambda row: row["unit"])
-    return pa.Table.from_pylist(rows, schema=pa.schema(fields))
-
-
-def _moved_on(
-    row: dict[str, Any], old: dict[str, Any] | None, reads: list[UnitRead] | None, seq: int, failed: bool
-) -> dict[str, Any] | None:
-    if failed or reads is None or not all(read.advance for read in reads):
-        return old
-    ords = [{"lo": read.lo, "hi": read.hi} for read in reads if read.status == "ok" and read.hi > read.lo]
-    bad = next((read.code for read in reads if read.status != "ok"), None)
-    if bad is None:
-        return row | {"seq": seq, "ords": ords, "status": "ok", "code": None}
-    if old is not None and not ords:
-        return row | {"seq": old["seq"], "ords": old["ords"], "status": "bad", "code": bad}
-    return row | {"seq": seq, "ords": ords, "status": "bad", "code": bad}
-
-
-def retired(work: Work, plan: Plan, reads: dict[str, list[UnitRead]]) -> merge.Retired:
-    """Give the units whose ids may have gone (read again in full, or gone), and the live ones that were left alone."""
     ranges: list[tuple[int, int]] = []
     live: dict[int, int] = {}
     for source in work.parent.states:
         state = read_state(work.layout, work.parent, source)
-        if state is None:
+        if state is None or state.units is None or not len(state.units):
             continue
-        doing = plan.sources.get(source)
-        bad = {read.unit for read in reads.get(source, []) if read.status != "ok"}
-        retire = (set(doing.replaced) - bad) | set(doing.gone) if doing is not None else set()
-        for row in state.select(["unit", "seq", "ords"]).to_pylist():
+        doing = plan.sources.get(source) if source not in left_out else None
+        retire: set[str] = set()
+        if doing is not None:
+            ended = {read.unit: read.status for read in reads.get(source, []) if read.status != "ok"}
+            retire = (set(doing.replaced) - ended.keys()) | set(doing.gone)
+            retire |= {unit for unit, status in ended.items() if status == "gone"}
+        for row in state.units.select(["unit", "seq", "ords"]).to_pylist():
             if row["unit"] in retire:
                 ranges += [(part["lo"], part["hi"]) for part in row["ords"]]
             else:

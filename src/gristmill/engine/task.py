@@ -22,7 +22,7 @@ from gristmill.core.batch import RECORD_SCHEMA, Batch
 from gristmill.core.counts import add_into
 from gristmill.core.errors import SourceError, UnitFailed
 from gristmill.core.failpoints import failpoint
-from gristmill.core.source import Page, ReadContext, Reject
+from gristmill.core.source import Page, ReadContext, Reject, UnitRead
 from gristmill.engine import exports, merge, withdraw
 from gristmill.engine.flow import Crash, Flow
 from gristmill.engine.merge import OBSERVED, Decisions, observe
@@ -34,7 +34,7 @@ from gristmill.engine.sides import (
     rows_of,
 )
 from gristmill.engine.table import TableWriter
-from gristmill.engine.work import ROW_BITS, Job, TaskResult, UnitRead, Work, first_ord
+from gristmill.engine.work import ROW_BITS, Job, TaskResult, Work, first_ord
 from gristmill.kernels.columns import hash_columns
 from gristmill.store import journal
 

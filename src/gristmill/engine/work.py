@@ -18,7 +18,7 @@ from gristmill.config.settings import PipelineConfig
 from gristmill.core.counts import Counts, StepCounts
 from gristmill.core.errors import ConfigError
 from gristmill.core.export import Chunk
-from gristmill.core.source import BoundSource, Split
+from gristmill.core.source import BoundSource, Split, UnitRead
 from gristmill.core.step import BoundStep, GlobalStep
 from gristmill.engine.sides import Side
 from gristmill.store.index import IndexRun
@@ -41,25 +41,11 @@ class Setup(msgspec.Struct, frozen=True):
     config: PipelineConfig | None = None
 
 
-class UnitRead(msgspec.Struct, frozen=True):
-    """What became of one unit in a task: its ord range and whether it was read.
-
-    advance: its state may move on. counted: a bad unit is quarantined by this task (by one of all that hold a part).
-    """
-
-    unit: str
-    lo: int
-    hi: int
-    status: str = "ok"
-    code: str | None = None
-    advance: bool = True
-    counted: bool = True
-
-
 class Job(msgspec.Struct, frozen=True):
     """One task: `kind` says which function does it. number: the task's place in the total order (read, stage).
 
-    skip: units that another task of the same source found bad: nothing of them is read here either.
+    skip: units that another task of the same source found bad: nothing of them is read here either. void: the source failed
+    and may be left out (`on_error: skip`): nothing is read.
     """
 
     id: str
@@ -77,12 +63,13 @@ class Job(msgspec.Struct, frozen=True):
     poison: dict[int, str] = {}
     suspect: tuple[int, str] | None = None
     skip: list[UnitRead] = []
+    void: str = ""
 
 
 class TaskResult(msgspec.Struct):
     """What one task did. bytes_read: decompressed input; staged: files it left for the next stage.
 
-    index: of a merge, all runs its bucket has now.
+    index: of a merge, all runs its bucket has now. void: why nothing was read (`Job.void`).
     """
 
     task: str
@@ -99,6 +86,7 @@ class TaskResult(msgspec.Struct):
     extra: dict[str, Any] = {}
     bytes_read: int = 0
     step_errors: int = 0
+    void: str = ""
     seconds: float = 0.0
     peak_rss_mb: float = 0.0
 

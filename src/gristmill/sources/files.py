@@ -34,7 +34,7 @@ from gristmill.core.files import (
     sample,
 )
 from gristmill.core.mapping import Mapping, Rows
-from gristmill.core.source import Page, ReadContext, Source, SourcePlan, Split
+from gristmill.core.source import Page, PlanContext, ReadContext, Source, SourcePlan, Split, State
 from gristmill.sources.formats import json, jsonl, parquet, text
 
 _MIB = 1 << 20
@@ -147,7 +147,7 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 raise ConfigError(f'path "{glob}" is a folder; write "{glob.rstrip("/")}/**/*" for all files below it')
         return Local(folder).list(self._globs)
 
-    def plan(self, state: pa.Table | None, folder: Path) -> SourcePlan:
+    def plan(self, state: State | None, context: PlanContext) -> SourcePlan:
         """Compare the files there are with the committed unit table.
 
         A file that cannot be opened now is in `failed` only: neither listed, nor gone.
@@ -156,6 +156,7 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             ConfigError: a path is a folder or not local.
             SourceError: a folder cannot be listed, or no file is there (any more).
         """
+        folder = context.folder
         local = Local(folder)
         listing = self._list(folder)
         failed = list(listing.failed)
@@ -167,8 +168,8 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             else:
                 pieces.append(_Piece(found.unit, found.path, found.size, found.mtime_ns, digest))
         known: dict[str, tuple[int, int, str]] = {}
-        if state is not None:
-            columns = [state.column(name).to_pylist() for name in ("unit", "size", "mtime_ns", "sample")]
+        if state is not None and state.units is not None:
+            columns = [state.units.column(name).to_pylist() for name in ("unit", "size", "mtime_ns", "sample")]
             known = {unit: (size, mtime, digest) for unit, size, mtime, digest in zip(*columns, strict=True)}
         if not pieces and not failed and not self.allow_empty:
             if not known:
