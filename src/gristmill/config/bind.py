@@ -129,6 +129,8 @@ def bind_source(each: Named, own: Sequence[Named]) -> BoundSource:
         description=envelope.description,
         owner=envelope.owner,
         license=envelope.license if isinstance(envelope, SourceEnvelope) else "",
+        on_error=envelope.on_error if isinstance(envelope, SourceEnvelope) else "fail",
+        freshness_s=envelope.freshness_s if isinstance(envelope, SourceEnvelope) else None,
     )
 
 
@@ -169,7 +171,12 @@ class _Binder:
         if isinstance(given, BoundSource):
             part = given.source
             envelope = SourceEnvelope(
-                name=given.name, description=given.description, owner=given.owner, license=given.license
+                name=given.name,
+                description=given.description,
+                owner=given.owner,
+                license=given.license,
+                on_error=given.on_error,
+                freshness=None if given.freshness_s is None else f"{given.freshness_s}s",
             )
         elif isinstance(given, BoundStep):
             part = given.step

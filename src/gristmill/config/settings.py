@@ -23,7 +23,7 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 # Named in the design, but no version up to this one does anything with them.
-NOT_YET = ("alerts", "freshness", "on_error")
+NOT_YET = ("alerts",)
 
 
 class SourceGate(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +58,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     workers: processes, null for one a core. retries: further tries of a task after a passing failure. batch_bytes: text
     a batch holds, about. merge_rows: keys a merge holds in memory at once, about. max_error_ratio: share of the records that may make a step raise before the run stops.
+    landing_days: how long the landed pages of sources that cannot be read again are kept after their run.
     """
 
     workers: Positive | None = None
@@ -65,6 +66,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     batch_bytes: Positive = 2 << 20
     merge_rows: Positive = 16 << 20
     max_error_ratio: Ratio = 0.01
+    landing_days: Count = 30
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,10 +92,21 @@ class StepEnvelope(Envelope, frozen=True, kw_only=True):
 class SourceEnvelope(StepEnvelope, frozen=True, kw_only=True):
     """What the config says around a source.
 
-    license: the licence of its texts. steps: the source's own steps, before the common ones.
+    license: the licence of its texts. steps: the source's own steps, before the common ones. on_error: fail stops the run;
+    skip leaves the source out of it: its cursor stays, the run is marked partial. freshness: the longest it may give nothing
+    new, such as 36h or 7d; then the report and `status` call it stale.
     """
 
     steps: list[str | dict[str, Any]] = []
+    on_error: Literal["fail", "skip"] = "fail"
+    freshness: Annotated[str, msgspec.Meta(pattern=r"^[1-9]\d*(s|m|h|d|w)$")] | None = None
+
+    @property
+    def freshness_s(self) -> int | None:
+        """The limit of `freshness` in seconds."""
+        if self.freshness is None:
+            return None
+        return int(self.freshness[:-1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[self.freshness[-1]]
 
 
 class ConfigFile(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,6 +19,7 @@ NAMES = (
     "claim.created",
     "listing.written",
     "plan.written",
+    "landing.written",
     "task.staged",
     "task.shard_written",
     "task.shard_renamed",

@@ -141,7 +141,8 @@ class Page(msgspec.Struct, frozen=True):
     last stands (else the first of a unit does, and the others are quarantined as `id.conflict`).
     resume: go on after this page from here on another attempt (only looked at for `LANDED` sources); None: no such place.
     outcome: what became of the unit, with the page that ends it: unchanged (its records stand), gone (they are withdrawn),
-    bad (nothing new is known of it, its records stand; `rejects` says why). note: for `fold`, JSON-able; of several the last counts.
+    bad (its records stand, `rejects` says why; with a note its state moves on, without one it does not and the unit is tried again).
+    Only `ok` units have rows. note: for `fold`, JSON-able; of several the last counts.
     """
 
     unit: str

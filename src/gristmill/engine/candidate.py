@@ -32,6 +32,7 @@ from gristmill.store.layout import FORMAT
 from gristmill.store.snapshot import Manifest, Shard
 
 ERRORS_SHOWN = 100
+SOURCE_FAILED = "source.failed"
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -46,6 +47,17 @@ class Candidate(msgspec.Struct, frozen=True):
     bytes_read: int
     bytes_published: int
     text_bytes: int
+
+    @property
+    def partial(self) -> bool:
+        """Whether a source failed and was left out."""
+        return any(entry["code"] == SOURCE_FAILED for entry in self.errors)
+
+    def idle(self, parent: Manifest) -> bool:
+        """Whether publishing would change nothing: all that was read is as it was, and no source has moved on."""
+        counts = self.manifest.counts
+        digests = [{name: state["sha256"] for name, state in each.states.items()} for each in (self.manifest, parent)]
+        return counts.read == counts.unchanged and not counts.withdrawn and digests[0] == digests[1]
 
     def quality_json(self) -> dict[str, Any]:
         """Give `quality` as the report shows it."""
@@ -69,8 +81,12 @@ def build(work: Work, planned: Plan, done: Results, tombstones: list[str]) -> Ca
         result for name, phase in done.items() if name == "identity" or name.startswith("merge-") for result in phase
     ]
     rewritten = done["withdraw"]
-    sources = {bound.name: plan.source_rejects(planned, bound.name) for bound in work.config.sources}
-    _write_failed(work, planned)
+    absent = left_out(planned, done)
+    sources = {
+        bound.name: Counts() if bound.name in absent else plan.source_rejects(planned, bound.name)
+        for bound in work.config.sources
+    }
+    _write_failed(work, planned, absent)
     steps: dict[str, StepCounts] = {}
     warnings: dict[str, int] = {}
     for result in results:
@@ -91,7 +107,9 @@ def build(work: Work, planned: Plan, done: Results, tombstones: list[str]) -> Ca
     ordered = _steps(work, steps, total)
     quality = _quality(work, steps)
     removed = _withdrawn_ords(work, rewritten)
-    states = _states(work, planned, units_of(done), set(left_out(planned, done)))
+    for name, doing in planned.sources.items():
+        add_into(warnings, {} if name in absent else doing.warnings)
+    states = _states(work, planned, units_of(done), set(absent))
     failpoint("state.written")
     exported = {
         bound.name: exports.next_state(bound, layout, head, shards, removed, work.seq) for bound in work.config.exports
@@ -131,7 +149,7 @@ def build(work: Work, planned: Plan, done: Results, tombstones: list[str]) -> Ca
         valid / judged if judged else None,
         ordered,
         warnings,
-        _errors(work, planned, results),
+        _left_out(absent) + _errors(work, planned, results),
         sum(result.bytes_read for result in results),
         sum(shard.bytes for shard in new),
         sum(shard.text_bytes for shard in new),
@@ -202,11 +220,12 @@ def _states(work: Work, planned: Plan, units: dict[str, list[UnitRead]], absent:
     }
 
 
-def _write_failed(work: Work, planned: Plan) -> None:
+def _write_failed(work: Work, planned: Plan, absent: dict[str, str]) -> None:
     """Quarantine the units that could not even be opened."""
     rows = [
         {"source": name, "origin": unit, "step": "plan", "code": code, "detail": detail, "bytes": 0}
         for name, doing in planned.sources.items()
+        if name not in absent
         for unit, code, detail in doing.failed
     ]
     if rows:
@@ -214,6 +233,11 @@ def _write_failed(work: Work, planned: Plan) -> None:
         side.write(pa.Table.from_pylist(rows, schema=QUARANTINE_SCHEMA).to_batches()[0])
         side.close()
         disk.adopt_file(side.path, work.layout.side(work.seq, "quarantine", "plan"))
+
+
+def _left_out(absent: dict[str, str]) -> list[dict[str, Any]]:
+    """Give an entry for each source that failed and was left out."""
+    return [error_entry("read", name, SOURCE_FAILED, why, "", {}) for name, why in sorted(absent.items())]
 
 
 def _errors(work: Work, planned: Plan, results: list[TaskResult]) -> list[dict[str, Any]]:

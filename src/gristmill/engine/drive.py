@@ -2,7 +2,7 @@
 
 Not here: where jobs run (`executors/`), what they do (`engine.task`). Invariants: retry is decided by the error's
 type; a job that kills its worker is tried again, then run record by record to find the culprit, which is quarantined
-as `crash.worker`; nothing is skipped.
+as `crash.worker`; a source that fails is left out only where its config says so; nothing is skipped.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Protocol
 import msgspec
 
 from gristmill.core.counts import StepCounts
-from gristmill.core.errors import StepError, Stopped, Transient
+from gristmill.core.errors import SourceError, StepError, Stopped, Transient
 from gristmill.engine.work import Job, Outcome, TaskResult, Work
 from gristmill.observe.events import Events, RunLog
 
@@ -82,7 +82,7 @@ class Driver:
         if outcome.error is not None:
             self.log.write(f"task {job.id}, try {tried}: {type(outcome.error).__name__}\n{places_of(outcome.error)}")
             if not isinstance(outcome.error, Transient) or tried > retries:
-                raise outcome.error
+                return self._left_out(job, outcome.error)
             time.sleep(BACKOFF_S[min(tried, len(BACKOFF_S)) - 1])
             return job
         self.log.write(f"task {job.id}, try {tried}: its worker died ({outcome.died})")
@@ -95,6 +95,15 @@ class Driver:
             raise StepError(f"task {job.id} killed its worker {tried} times ({outcome.died}); see {self.log.path}")
         self.work.staged(f"{job.id}.marker").unlink(missing_ok=True)
         return msgspec.structs.replace(job, marker=True)
+
+    def _left_out(self, job: Job, error: Exception) -> Job:
+        """Give the job as one that reads nothing if its source may be left out of the run, else raise."""
+        may = job.kind == "read" and self.work.source(job.source).on_error == "skip"
+        if not may or not isinstance(error, SourceError | OSError):
+            raise error
+        why = self.work.config.redact(str(error))
+        self.events.note(f"source {job.source} failed and is left out of this run: {why}")
+        return msgspec.structs.replace(job, void=why)
 
     def _poisoned(self, job: Job, died: str) -> Job:
         marker = self.work.staged(f"{job.id}.marker")

@@ -3,7 +3,8 @@
 Within one unit the first content of an id stands: repeats of it are unchanged, others conflict. Over units and runs
 the arrivals of an id are taken in total order after what is current; the last change of content wins, what it overtook
 is superseded, what repeats the current content is unchanged. A unit read again withdraws the ids that lived in it and
-were not seen again, unless another live unit holds the same content.
+were not seen again, unless another live unit holds the same content. A source may also say that an id is gone, which is one more
+change of content, to none, or that it is still there, which only keeps it from counting as not seen.
 Not here: files and buckets (`engine.merge`). Invariant: the outcome of a record never depends on later runs, and
 splitting additions over several runs leaves the same current content as one run over all of them.
 """
@@ -20,6 +21,7 @@ import pyarrow as pa
 from gristmill.core.batch import Int64s, UInt64s
 from gristmill.store.index import ID_SCHEMA, Tombstones, contains, find_keys
 
+PUT, DELETE, PRESENT = 0, 1, 2  # what arrives: a record, the word that an id is gone, or that it is still there
 UNCHANGED, SUPERSEDED, CONFLICT = 1, 2, 3
 REVISED, GONE = 1, 2
 SEQ_SHIFT = 45
@@ -53,6 +55,7 @@ class _Entries:
     def __init__(self, table: pa.Table) -> None:
         self.k0, self.k1, self.h0, self.h1 = (table[name].to_numpy() for name in ("k0", "k1", "h0", "h1"))
         self.ord, self.unit = table["ord"].to_numpy(), table["unit"].to_numpy()
+        self.op = table["op"].to_numpy() if "op" in table.column_names else np.zeros(len(self.ord), np.uint8)
         self.cur = table["cur"].to_numpy() if "cur" in table.column_names else self.ord
 
     def __len__(self) -> int:
@@ -73,7 +76,7 @@ def resolve(arrived: pa.Table, known: Known, ranges: Int64s, units: UInt64s, seq
     """Settle one bucket.
 
     Args:
-        arrived: (k0, k1, h0, h1, ord, unit, fresh) of this run's records.
+        arrived: (k0, k1, h0, h1, ord, unit, fresh, op) of this run's records and notices; of notices h0 and h1 are 0.
         known: the parent's id index.
         ranges: ord ranges (int64 (n, 2), half-open, sorted) of units read again or gone: their ids may have gone.
         units: the live units that are not read again (uint64, sorted).
@@ -90,7 +93,7 @@ def resolve(arrived: pa.Table, known: Known, ranges: Int64s, units: UInt64s, seq
     first, decided = _first_per_unit(new)
     arrivals = _Arrivals(keys, new, first, current)
     decided += arrivals.decided()
-    withdrawn = [np.stack([arrivals.revised, np.full(len(arrivals.revised), REVISED)], axis=1)]
+    withdrawn = [arrivals.withdrawn]
     gone = _gone(keys, new, lived, prior, current, units, seqs)
     withdrawn.append(np.stack([gone, np.full(len(gone), GONE)], axis=1))
 
@@ -106,7 +109,7 @@ def resolve(arrived: pa.Table, known: Known, ranges: Int64s, units: UInt64s, seq
 
 
 class _Current(msgspec.Struct):
-    """The current content of each key: its row's ord (-1: none) and hash."""
+    """The current content of each key: its row's ord (-1: none) and hash (0 where there is none, as of a deletion)."""
 
     cur: Int64s
     h0: UInt64s
@@ -119,13 +122,15 @@ def _current(keys: UInt64s, prior: _Entries, tombstones: Tombstones) -> _Current
     row = find_keys(keys, prior.k0[by], prior.k1[by])
     alive = ~tombstones.dead(prior.cur[by])
     state.cur[row] = np.where(alive, prior.cur[by], -1)
-    state.h0[row], state.h1[row] = prior.h0[by], prior.h1[by]
+    there = state.cur[row] >= 0
+    state.h0[row], state.h1[row] = np.where(there, prior.h0[by], 0), np.where(there, prior.h1[by], 0)
     return state
 
 
 def _first_per_unit(new: _Entries) -> tuple[npt.NDArray[np.int64], list[Int64s]]:
     """Give the rows that are the first of their id in their unit, and what the others are."""
     by = np.lexsort((new.ord, new.unit, new.k1, new.k0))
+    by = by[new.op[by] != PRESENT]
     if len(by) == 0:
         return by, []
     starts = np.ones(len(by), bool)
@@ -156,7 +161,7 @@ class _Arrivals:
         cur = current.cur[self.at]
         changed = np.ones(n, bool)
         changed[1:] = (h0[1:] != h0[:-1]) | (h1[1:] != h1[:-1])
-        repeats = (cur >= 0) & (h0 == current.h0[self.at]) & (h1 == current.h1[self.at])
+        repeats = (h0 == current.h0[self.at]) & (h1 == current.h1[self.at])
         changed = np.where(starts, ~repeats, changed)
         # Changes of content so far in the id's group: 0 repeats the current content, the last one wins.
         total = np.cumsum(changed)
@@ -169,12 +174,15 @@ class _Arrivals:
         self.superseded = (nth != last) & (nth > 0)
         self.winner = np.maximum.accumulate(np.where(self.wins, np.arange(n), 0)) if n else np.zeros(0, np.int64)
         self.cur = np.where(nth == 0, cur, np.where(nth == last, self.ord[self.winner] if n else self.ord, self.ord))
-        revised = cur[self.wins]
-        self.revised = revised[revised >= 0]
+        deletes = new.op[rows] == DELETE
+        self.cur = np.where((nth == last) & (nth > 0) & deletes[self.winner], -1, self.cur) if n else self.cur
+        over = self.wins & (cur >= 0)
+        self.withdrawn = np.stack([cur[over], np.where(deletes[over], GONE, REVISED)], axis=1)
+        self.records = ~deletes
 
     def decided(self) -> list[Int64s]:
         """Give (ord, kind, other) of the arrivals that do not go on."""
-        out = ~self.wins
+        out = ~self.wins & self.records
         kind = np.where(self.superseded, SUPERSEDED, UNCHANGED)
         return [np.stack([self.ord[out], kind[out], self.cur[out]], axis=1)]
 

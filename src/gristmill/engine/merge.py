@@ -35,6 +35,7 @@ ID_OBSERVED = pa.schema(
         ("ord", pa.int64()),
         ("unit", pa.uint64()),
         ("fresh", pa.bool_()),
+        ("op", pa.uint8()),
     ]
 )
 DECIDED = pa.schema([("ord", pa.int64()), ("kind", pa.uint8()), ("other", pa.int64())])
@@ -69,12 +70,28 @@ def observe(step: Any, batch: Batch, seq: int) -> pa.RecordBatch:
 
 
 def observe_ids(
-    ids: UInt64s, content: UInt64s, ords: Int64s, units: UInt64s, fresh: npt.NDArray[np.bool_]
+    ids: UInt64s,
+    content: UInt64s,
+    ords: Int64s,
+    units: UInt64s,
+    fresh: npt.NDArray[np.bool_],
+    op: int = identity.PUT,
 ) -> pa.RecordBatch:
-    """Give what the identity merge must see of some records, sorted by bucket. ids, content: uint64 (n, 2)."""
+    """Give what the identity merge must see of some records or notices, sorted by bucket. ids, content: uint64 (n, 2)."""
     bucket = (ids[:, 0] >> np.uint64(64 - ID_BUCKET_BITS)).astype(np.uint16)
     by = np.argsort(bucket, kind="stable")
-    columns: list[npt.NDArray[Any]] = [bucket, ids[:, 0], ids[:, 1], content[:, 0], content[:, 1], ords, units, fresh]
+    ops = np.full(len(ords), op, np.uint8)
+    columns: list[npt.NDArray[Any]] = [
+        bucket,
+        ids[:, 0],
+        ids[:, 1],
+        content[:, 0],
+        content[:, 1],
+        ords,
+        units,
+        fresh,
+        ops,
+    ]
     return pa.RecordBatch.from_arrays([pa.array(column[by]) for column in columns], schema=ID_OBSERVED)
 
 

@@ -23,8 +23,8 @@ from gristmill.core.counts import Counts, StepCounts
 from gristmill.core.errors import ConfigError, GateRefused, TooManyErrors
 from gristmill.core.failpoints import failpoint
 from gristmill.core.step import GlobalStep
-from gristmill.engine import exports, gate, merge, plan
-from gristmill.engine.candidate import Candidate, build, publish
+from gristmill.engine import exports, freshness, gate, landing, merge, plan
+from gristmill.engine.candidate import SOURCE_FAILED, Candidate, build, publish
 from gristmill.engine.drive import Driver, Executor
 from gristmill.engine.phases import Phases, Results
 from gristmill.engine.plan import Draft, Plan
@@ -127,9 +127,12 @@ def _nothing_new(config: PipelineConfig, layout: Layout, head: Manifest, drafted
         for unit, code, detail in found.failed:
             events.note(f"source {name}: {unit}: {code}: {detail}")
             errors.append(error_entry("plan", name, code, detail, claim.now(), {"origin": unit}))
+    for name, why in drafted.skipped.items():
+        events.note(f"source {name} failed and is left out of this run: {why}")
+        errors.append(error_entry("plan", name, SOURCE_FAILED, why, claim.now(), {}))
     return Report(
-        errors=errors,
-        status="nothing_new",
+        errors=errors + freshness.stale(config, layout, head),
+        status="partial" if drafted.skipped else "nothing_new",
         snapshot=head.seq or None,
         dataset=str(layout.root),
         dataset_rows=head.rows,
@@ -163,13 +166,14 @@ def _late_report(layout: Layout, head: Manifest) -> Report:
         for step in kept["steps"]
     ]
     fields = {name: value for name, value in kept.items() if name != "steps"}
+    partial = any(entry["code"] == SOURCE_FAILED for entry in kept["errors"])
     return Report(
         **fields,
         steps=steps,
         run=head.seq,
         snapshot=head.seq,
         parent=head.parent or None,
-        status="published",
+        status="partial" if partial else "published",
         dataset=str(layout.root),
         counts=head.counts,
         dataset_rows=head.rows,
@@ -247,6 +251,8 @@ class _Run:
         gate.check_balance(
             candidate.manifest.counts, candidate.manifest.sources, self.head.rows, candidate.manifest.rows
         )
+        if candidate.idle(self.head):
+            return self._idle(candidate)
         accepted = frozenset(self.options.accept_gate)
         counts, sources = candidate.manifest.counts, candidate.manifest.sources
         verdicts = gate.judge(self.config.gate, counts, sources, candidate.quality, accepted)
@@ -275,10 +281,21 @@ class _Run:
         clearing = threading.Thread(target=shutil.rmtree, args=(self.layout.staging(self.seq), True))
         clearing.start()  # beside the exports, which read the table: it takes as long as writing a tenth of them
         self._export(manifest, report)
+        report.errors += freshness.stale(self.config, self.layout, manifest)
         self._write(report)
         failpoint("report.written")
         clearing.join()
+        landing.sweep(self.layout, self.config.run.landing_days)
         failpoint("staging.removed")
+        return report
+
+    def _idle(self, candidate: Candidate) -> Report:
+        """End a run that had to read to find out that there is nothing new; its number stays a gap."""
+        report = self._report(candidate, [], [])
+        report.status, report.snapshot = "partial" if candidate.partial else "nothing_new", self.head.seq or None
+        report.errors += freshness.stale(self.config, self.layout, self.head)
+        self._write(report)
+        shutil.rmtree(self.layout.staging(self.seq), ignore_errors=True)
         return report
 
     def _export(self, manifest: Manifest, report: Report) -> None:
@@ -300,7 +317,7 @@ class _Run:
         failed = sum(counts.quarantined.values())
         seconds = time.perf_counter() - self.clock
         return Report(
-            run=self.seq, snapshot=self.seq, parent=self.head.seq or None, status="published", dataset=str(self.layout.root), counts=counts,
+            run=self.seq, snapshot=self.seq, parent=self.head.seq or None, status="partial" if candidate.partial else "published", dataset=str(self.layout.root), counts=counts,
             balanced=counts.balanced, quality=candidate.quality_json(), dataset_rows=manifest.rows, dataset_quality_score=candidate.dataset_score,
             success_rate=1 - failed / counts.read if counts.read else 1.0, records_failed=failed, errors=candidate.errors,
             sources={name: msgspec.to_builtins(part) for name, part in manifest.sources.items()}, steps=candidate.steps,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -23,8 +24,9 @@ from gristmill.core.counts import add_into
 from gristmill.core.errors import SourceError, UnitFailed
 from gristmill.core.failpoints import failpoint
 from gristmill.core.source import Page, ReadContext, Reject, UnitRead
-from gristmill.engine import exports, merge, withdraw
+from gristmill.engine import exports, identity, merge, withdraw
 from gristmill.engine.flow import Crash, Flow
+from gristmill.engine.landing import Landing
 from gristmill.engine.merge import OBSERVED, Decisions, observe
 from gristmill.engine.outcomes import apply_decisions, close_sides, open_sides, settle_first, stage_sides
 from gristmill.engine.sides import (
@@ -93,6 +95,8 @@ class _Reading:
             work.segment(0, job.source), work.folder, self.sides, crash_of(work, job), work.config.run.retries
         )
         self.ranges: dict[str, list[int]] = {}
+        self.ended: dict[str, Page] = {}  # by unit: the last page that says more than that it was read
+        self.notes: dict[str, dict[str, Any]] = {}
         self.next_ord = first_ord(work.seq, job.number)
         self.limit = first_ord(work.seq, job.number + 1)
 
@@ -106,7 +110,7 @@ class _Reading:
             StagedWriter(work.staged(names[1]), merge.ID_OBSERVED) as ids_out,
             StagedWriter(work.staged(names[2]), OBSERVED) as keys_out,
         ):
-            for pages in self._gather():
+            for pages in self._gather(ids_out):
                 batch, ids = self._name(pages)
                 ids_out.write(ids)
                 batch = self.flow.run(batch)
@@ -119,32 +123,68 @@ class _Reading:
         result.units = self._units()
         return result
 
-    def _gather(self) -> Iterator[list[Page]]:
+    def _gather(self, ids_out: StagedWriter) -> Iterator[list[Page]]:
         """Give pages in groups of about one batch of text, so that a thousand small files make one batch."""
         aim = self.work.config.run.batch_bytes
         skip = frozenset(self.failed) | {read.unit for read in self.job.skip}
         context = ReadContext(folder=self.work.folder, batch_bytes=aim, skip=skip)
         held: list[Page] = []
         size = 0
-        for page in self.bound.source.read(self.split, context):
-            self.result.bytes_read += page.bytes_in
-            add_into(self.result.warnings, page.warnings)
-            self._reject(page.rejects)
-            start, self.next_ord = self.next_ord, self.next_ord + page.rows.num_rows
-            known = self.ranges.setdefault(page.unit, [start, start])
-            known[1] = self.next_ord
-            if self.next_ord > self.limit:
-                raise SourceError(
-                    f"source {self.job.source}: split {self.split.id} holds over {1 << ROW_BITS} records; set a smaller split_bytes"
-                )
+        for page in self._pages(context):
+            self._take(page)
             if page.rows.num_rows:
                 held.append(page)
                 size += page.rows.nbytes
-            if size >= aim:
-                yield held
+            if size >= aim or (held and (page.deleted or page.present)):
+                yield held  # the ords of a group's rows are consecutive
                 held, size = [], 0
+            self._notice(page, ids_out)
         if held:
             yield held
+
+    def _pages(self, context: ReadContext) -> Iterator[Page]:
+        if self.job.void:
+            self.result.void = self.job.void
+            return iter(())
+        if self.bound.source.LANDED:
+            return Landing(self.work, self.job).pages(context)
+        return self.bound.source.read(self.split, context)
+
+    def _take(self, page: Page) -> None:
+        """Count a page and give its rows their ords."""
+        self.result.bytes_read += page.bytes_in
+        add_into(self.result.warnings, page.warnings)
+        self._reject(page.rejects)
+        if page.outcome != "ok":
+            if page.rows.num_rows or self.ranges.get(page.unit):
+                raise SourceError(f"source {self.job.source}: {page.unit} is {page.outcome} and has records")
+            self.ended[page.unit] = page
+        if page.note:
+            self.notes[page.unit] = page.note
+        start, self.next_ord = self.next_ord, self.next_ord + page.rows.num_rows
+        if page.outcome == "ok":
+            self.ranges.setdefault(page.unit, [start, start])[1] = self.next_ord
+        self._check_room()
+
+    def _check_room(self) -> None:
+        if self.next_ord > self.limit:
+            raise SourceError(
+                f"source {self.job.source}: split {self.split.id} holds over {1 << ROW_BITS} records; set a smaller split_bytes"
+            )
+
+    def _notice(self, page: Page, ids_out: StagedWriter) -> None:
+        """Pass on which ids a page says are gone, or still there; like records they have a place in the total order."""
+        for op, keys in ((identity.DELETE, page.deleted), (identity.PRESENT, page.present)):
+            if keys:
+                n = len(keys)
+                ids = pa.array([f"{self.job.source}/{key}" for key in keys], pa.string())
+                ords = np.arange(self.next_ord, self.next_ord + n, dtype=np.int64)
+                self.next_ord += n
+                self.ranges[page.unit][1] = self.next_ord
+                self._check_room()
+                nothing = np.zeros((n, 2), np.uint64)
+                rows = (hash_columns([ids]), nothing, ords, ords.astype(np.uint64), np.zeros(n, bool))
+                ids_out.write(merge.observe_ids(*rows, op))
 
     def _name(self, pages: list[Page]) -> tuple[Batch, pa.RecordBatch]:
         """Give the pages' rows their id, source, content hash and ord; and what the identity merge must see."""
@@ -180,10 +220,11 @@ class _Reading:
             )
         )
         id_hash = hash_columns([ids])
-        units = np.repeat(
-            np.array([merge.unit_hash(self.job.source, page.unit) for page in pages], np.uint64),
-            [p.rows.num_rows for p in pages],
-        )
+        counts = [page.rows.num_rows for page in pages]
+        hashes = [merge.unit_hash(self.job.source, page.unit) for page in pages]
+        versioned = np.repeat([page.versioned for page in pages], counts)
+        # Where ids come in the order of their versions no record is in another's way: each is a unit of its own.
+        units = np.where(versioned, ords.astype(np.uint64), np.repeat(np.array(hashes, np.uint64), counts))
         fresh = keys.is_null().to_numpy(zero_copy_only=False) if self.split.fresh else np.zeros(n, bool)
         return batch, merge.observe_ids(id_hash, content, ords, units, fresh)
 
@@ -199,16 +240,19 @@ class _Reading:
         end = first_ord(self.work.seq, self.job.number)
         units = []
         bad = {read.unit: read for read in self.job.skip}
-        for unit in self.split.units:
+        for unit in [] if self.job.void else self.split.units:
+            lo, hi = self.ranges.get(unit, [end, end])
+            error, last, note = self.failed.get(unit), self.ended.get(unit), self.notes.get(unit, {})
             if unit in bad:
                 units.append(msgspec.structs.replace(bad[unit], lo=end, hi=end, counted=False))
-                continue
-            lo, hi = self.ranges.get(unit, [end, end])
-            error = self.failed.get(unit)
-            if error is None:
-                units.append(UnitRead(unit, lo, hi))
-            else:
+            elif error is not None:
                 units.append(UnitRead(unit, end, end, "bad", error.code, error.advance))
+            elif last is None:
+                units.append(UnitRead(unit, lo, hi, note=note))
+            else:
+                code = last.rejects[0].code if last.rejects else None
+                advance = last.outcome != "bad" or bool(note)
+                units.append(UnitRead(unit, end, end, last.outcome, code, advance, note=note))
         return units
 
 

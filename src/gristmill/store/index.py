@@ -159,6 +159,8 @@ def write_table(path: Path, rows: pa.Table, statistics: list[str]) -> None:
         combined = rows.combine_chunks()
         for start in range(0, max(1, combined.num_rows), ROW_GROUP_ROWS):
             writer.write_table(combined.slice(start, ROW_GROUP_ROWS), row_group_size=ROW_GROUP_ROWS)
+        if rows.schema.metadata:
+            writer.add_key_value_metadata(rows.schema.metadata)
 
 
 def write_tombstones(layout: Layout, seq: int, ords: Int64s) -> str:

@@ -85,6 +85,10 @@ class Layout(msgspec.Struct, frozen=True):
         """The unit table of `source` as of snapshot `seq`."""
         return self.root / "state" / source / f"{seq}.parquet"
 
+    def landing(self, source: str) -> Path:
+        """The raw pages of a source that cannot be read again, one folder a run."""
+        return self.root / "landing" / source
+
     def staging(self, seq: int) -> Path:
         """Scratch of run `seq`, removed after its commit."""
         return self.root / "staging" / str(seq)

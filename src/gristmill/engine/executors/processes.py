@@ -50,8 +50,8 @@ class Processes:
         busy: dict[int, Job] = {}
         while waiting or busy:
             for i, worker in enumerate(self._workers):
-                if i not in busy and waiting:
-                    busy[i] = waiting.popleft()
+                if i not in busy and (job := _next(waiting, busy)) is not None:
+                    busy[i] = job
                     with contextlib.suppress(OSError):  # a dead worker is seen below, by its sentinel
                         worker.pipe.send(busy[i])
             ends: list[Any] = [end for i in busy for end in (self._workers[i].pipe, self._workers[i].process.sentinel)]
@@ -78,6 +78,18 @@ class Processes:
         for worker in self._workers:
             worker.process.join()
             worker.process.close()
+
+
+def _next(waiting: deque[Job], busy: dict[int, Job]) -> Job | None:
+    """Take the first job whose lane has room; None if all must wait."""
+    for at, job in enumerate(waiting):
+        split = job.split
+        lane = split.lane if split is not None and job.kind == "read" else ""
+        taken = sum(1 for other in busy.values() if other.split is not None and other.split.lane == lane)
+        if not lane or split is None or taken < split.lane_cap:
+            del waiting[at]
+            return job
+    return None
 
 
 @contextlib.contextmanager
