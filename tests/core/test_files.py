@@ -21,10 +21,10 @@ from gristmill.core.files import (
     expand,
     line_range,
     lines,
-    local_path,
     plain,
     zstd,
 )
+from gristmill.core.places import local_path
 
 PACKERS = {"gzip": gzip.compress, "zstd": zstd.compress, "bzip2": bz2.compress, "xz": lzma.compress}
 LAX = Expansion(1 << 40, 1 << 40)

@@ -1,17 +1,14 @@
-"""Files, the reading side: list them, fingerprint them, open them, undo their compression, cut them into lines.
+"""Files, the reading side: this machine's files, opened and fingerprinted; compression undone, lines cut.
 
-Not here: what a format means (`sources/formats/`), what is new since the last run (`sources/files.py`), writing
-(`store`, `exports`). `Local` is the one small interface to where files lie (list, stat, open); an object store gets a
-second class with the same three methods. Local files go by `os` and not by obstore, whose LocalStore fails the whole
-listing on one odd name (newline, non-UTF-8) and cuts times to microseconds (tried: 0.12).
-Invariants: what cannot be read is named in `Listing.failed` or raised, never passed over; memory is bounded by the
-block and the record size whatever a file expands to; every byte lies in exactly one line.
+Not here: what a format means (`sources/formats/`), what is new since the last run (`core.filesets`), globs and the
+interface to where files lie (`core.places`), other places (`net`), writing (`store`, `exports`).
+Invariants: what cannot be read is raised, never passed over; memory is bounded by the block and the record size
+whatever a file expands to; every byte lies in exactly one line.
 """
 
 from __future__ import annotations
 
 import bz2
-import fnmatch
 import hashlib
 import lzma
 import os
@@ -20,13 +17,13 @@ import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
-from urllib.parse import unquote_to_bytes
+from typing import Any, BinaryIO, ClassVar, NamedTuple
 
 import msgspec
 from isal import isal_zlib
 
-from gristmill.core.errors import ConfigError, SourceError, UnitFailed
+from gristmill.core.errors import UnitFailed
+from gristmill.core.places import Listing, Looked, list_local
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -39,22 +36,6 @@ _SAMPLE_BYTES = 16 << 10
 _WINDOW_LOG_MAX = 27  # zstd: 128 MiB; a frame that asks for more is refused, not allocated
 
 
-class Found(NamedTuple):
-    """A regular file. unit: its path below the fixed part of the globs; path: as to open it, from the config folder."""
-
-    unit: str
-    path: str
-    size: int
-    mtime_ns: int
-
-
-class Listing(NamedTuple):
-    """What the globs match, both sorted by unit. failed: (unit, code, detail)."""
-
-    found: list[Found]
-    failed: list[tuple[str, str, str]]
-
-
 class Expansion(msgspec.Struct, frozen=True):
     """When a compressed file counts as a bomb: more than `max_bytes` came out AND more than `max_ratio` times the input."""
 
@@ -63,160 +44,32 @@ class Expansion(msgspec.Struct, frozen=True):
 
 
 class Local(msgspec.Struct, frozen=True):
-    """The files of this machine, seen from the config's folder."""
+    """The files of this machine, seen from the config's folder: a `Place`."""
 
     folder: Path
+    pins: ClassVar[bool] = False
+
+    @property
+    def base(self) -> str:
+        """Give the folder that relative paths start from."""
+        return str(self.folder)
 
     def list(self, globs: list[str]) -> Listing:
-        """Give every file that one of the globs matches, once.
+        """Give every file that one of the globs matches, once, as `core.places.list_local` says."""
+        return list_local(self.folder, globs)
 
-        `*`, `?`, `[abc]` match within a name, `**` any number of folders (symbolic links are followed, loops are
-        not). Names that start with a dot are matched only by a pattern that does too, as in a shell.
-
-        Raises:
-            ConfigError: a glob is not a local path.
-            SourceError: a folder cannot be listed, so nobody can say what is gone.
-        """
-        given = [local_path(glob) for glob in globs]
-        walks = [_fixed_part(os.path.abspath(self.folder / path)) for path in given]  # noqa: PTH100 - lexical on purpose
-        root = os.path.commonpath([head for head, _ in walks])
-        # A relative config stays relative in state and splits, so that its folder can be moved or mounted elsewhere.
-        near = not any(os.path.isabs(path) for path in given)  # noqa: PTH117
-        place = os.path.relpath(root, self.folder) if near else root
-        prefix = "" if place == "." else place.rstrip("/") + "/"
-        paths: dict[str, bool] = {}
-        for head, parts in walks:
-            for path, named in _walk(head, parts):
-                paths[path] = paths.get(path, False) or named
-        found, failed = [], []
-        for path, named in paths.items():
-            unit = path[len(root.rstrip("/")) + 1 :]  # pathlib and relpath are 10x slower, on a million files
-            item = _look(unit, prefix + unit, path, named)
-            if isinstance(item, Found):
-                found.append(item)
-            elif item is not None:
-                failed.append(item)
-        return Listing(sorted(found), sorted(failed))
-
-    def stat(self, path: str) -> tuple[int, int]:
+    def look(self, path: str) -> Looked:
         """Give size and mtime_ns of a file now. Raises OSError."""
         now = (self.folder / path).stat()
-        return now.st_size, now.st_mtime_ns
+        return Looked(now.st_size, now.st_mtime_ns)
 
-    def open(self, path: str) -> BinaryIO:
+    def open(self, path: str, etag: str = "") -> BinaryIO:
         """Open a regular file for reading, unbuffered. Raises OSError; never blocks on a pipe."""
         handle = os.open(self.folder / path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             os.close(handle)
             raise OSError("not a regular file")
         return os.fdopen(handle, "rb", buffering=0)
-
-
-def local_path(glob: str) -> str:
-    """Give the local path or glob that the config's `glob` means: plain, `~`, or file://.
-
-    Raises:
-        ConfigError: it has another scheme.
-    """
-    scheme, mark, rest = glob.partition("://")
-    if not mark or not scheme.isalnum():
-        return os.path.expanduser(glob)  # noqa: PTH111 - it may hold glob characters
-    host, slash, tail = rest.partition("/")
-    if scheme == "file" and slash and host in {"", "localhost"}:
-        return os.fsdecode(unquote_to_bytes("/" + tail))
-    raise ConfigError(
-        f'path "{scheme}://…": the files source reads local paths and file:///absolute/paths only; '
-        "copy or mount the data locally and give that path"
-    )
-
-
-def _fixed_part(glob: str) -> tuple[str, tuple[str, ...]]:
-    """Cut an absolute glob into the folder before the first wildcard, and the segments after it."""
-    head, last = os.path.split(glob)
-    if os.path.lexists(glob) or not _is_glob(glob):  # a file may really be called "a[1].txt"
-        return head, (re.escape(last),)
-    segments = glob.split("/")
-    wild = next(i for i, segment in enumerate(segments) if _is_glob(segment))
-    parts = segments[wild:] + (["*"] if last == "**" else [])
-    return "/".join(segments[:wild]) or "/", tuple(p if p == "**" else fnmatch.translate(p) for p in parts)
-
-
-def _is_glob(text: str) -> bool:
-    return any(char in text for char in "*?[")
-
-
-def _walk(head: str, parts: tuple[str, ...]) -> Iterator[tuple[str, bool]]:
-    """Give each path that matches, and whether a folder of that name would be an odd thing to find."""
-    named = "**" not in parts and re.search(r"[^:]\\\.", parts[-1]) is not None  # it asks for an extension
-    todo: list[tuple[str, tuple[str, ...], tuple[tuple[int, int], ...]]] = [(head, parts, ())]
-    while todo:
-        folder, (part, *rest), above = todo.pop()
-        if part == "**":
-            here = _identity(folder)
-            if here is None or here in above:  # vanished, or a link to a folder above: a loop
-                continue
-            inner = [entry.path for entry in _entries(folder) if not entry.name.startswith(".") and _is_folder(entry)]
-            todo += [(path, (part, *rest), (*above, here)) for path in inner]
-            todo.append((folder, tuple(rest), above))
-            continue
-        for entry in _entries(folder):
-            hidden = entry.name.startswith(".") and not part.startswith(("(?s:\\.", "\\."))
-            if hidden or not re.fullmatch(part, entry.name):
-                continue
-            if not rest:
-                yield entry.path, named
-            elif _is_folder(entry):
-                todo.append((entry.path, tuple(rest), above))
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself; as a file it is reported
-        return False
-
-
-def _identity(folder: str) -> tuple[int, int] | None:
-    try:
-        now = os.stat(folder)  # noqa: PTH116
-    except OSError:
-        return None
-    return now.st_dev, now.st_ino
-
-
-def _entries(folder: str) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise SourceError(
-            f'folder "{printable(folder)}" cannot be listed ({error.strerror}): nobody can say which of its files are '
-            "gone; allow reading it, or give a path that leaves it out"
-        ) from error
-
-
-def _look(unit: str, where: str, path: str, named: bool) -> Found | tuple[str, str, str] | None:
-    """Give what lies at `path`: a regular file, a failure (unit, code, detail), or None for a plain folder."""
-    try:
-        f"{unit}{where}".encode()
-    except UnicodeEncodeError:
-        return printable(unit), "file.name", "the file name is not valid UTF-8; rename the file"
-    try:
-        now = os.stat(path)  # noqa: PTH116
-    except OSError as error:
-        return unit, "file.unreadable", f"cannot be looked at: {error.strerror}"
-    if stat.S_ISREG(now.st_mode):
-        return Found(unit, where, now.st_size, now.st_mtime_ns)
-    if stat.S_ISDIR(now.st_mode) and not named:
-        return None
-    return unit, "file.unreadable", "is a folder, pipe, socket or device, not a regular file"
-
-
-def printable(name: str) -> str:
-    """Give a file name as valid text; bytes that are not UTF-8 are shown as escapes."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def sample(raw: BinaryIO, size: int) -> str:

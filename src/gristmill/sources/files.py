@@ -1,45 +1,33 @@
-"""The `files` source: local files and globs, in JSON lines, JSON, Parquet or text, compressed or not.
+"""The `files` source: files and globs, here or in a store, in JSON lines, JSON, Parquet or text, compressed or not.
 
-Not here: listing, opening, decompression (`core.files`), the formats (`formats/`), the mapping of fields
-(`core.mapping`), identity and state (`engine`). A unit is a file, named by its path below the fixed part of the globs
-(with several globs: of all of them, so adding one in another folder renames the units). A record's origin is
-`<unit>#<locator>`. Unchanged is a file whose size, mtime and sampled content are those of the last snapshot.
+Not here: what is new (`core.filesets`), where files lie (`core.places`, `net`), decompression (`core.files`), the formats
+(`formats/`), the mapping of fields (`core.mapping`), identity and state (`engine`). A unit is a file; a record's origin
+is `<unit>#<locator>`.
 Invariants: the splits follow from the data alone; what is read is what was planned, or `file.changed` is raised; content
 and not the name decides compression and format.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, BinaryIO, ClassVar, Literal
+from typing import Annotated, BinaryIO, ClassVar, Literal
 
 import msgspec
 import orjson
-import pyarrow as pa
 
-from gristmill.core.errors import ConfigError, SourceError, UnitFailed
-from gristmill.core.files import (
-    Expansion,
-    Found,
-    Listing,
-    Local,
-    codec_of,
-    expand,
-    line_range,
-    local_path,
-    plain,
-    sample,
-)
+from gristmill.core.errors import ConfigError, UnitFailed
+from gristmill.core.files import Expansion, codec_of, expand, line_range, plain
+from gristmill.core.filesets import FileSet, Piece, pieces_of
 from gristmill.core.mapping import Mapping, Rows
+from gristmill.core.places import Place
 from gristmill.core.source import Page, PlanContext, ReadContext, Source, SourcePlan, Split, State
+from gristmill.net.objects import Option, place_for
 from gristmill.sources.formats import json, jsonl, parquet, text
 
 _MIB = 1 << 20
 _HEAD_BYTES = 64 << 10  # what a format is told by
-_FILE_BYTES = 4 << 10  # what opening a file costs, as bytes read: keeps a split from holding a million tiny files
 _BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
 _CODEC_NAMES = {".gz": "gzip", ".gzip": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bzip2", ".xz": "xz"}
@@ -49,42 +37,18 @@ _FORMAT_NAMES = {
     **dict.fromkeys((".parquet", ".pq"), "parquet"),
     **dict.fromkeys((".txt", ".md", ".text", ".rst"), "text"),
 }
-_LISTING = pa.schema(
-    [
-        pa.field("unit", pa.string()),
-        pa.field("path", pa.string()),
-        pa.field("size", pa.int64()),
-        pa.field("mtime_ns", pa.int64()),
-        pa.field("etag", pa.string()),
-        pa.field("sample", pa.string()),
-    ]
-)
-
-
-class _Piece(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A file, or a range of one, as it stands in a split: bytes, or row groups when `format` is parquet."""
-
-    unit: str
-    path: str
-    size: int
-    mtime_ns: int
-    sample: str
-    format: str = ""
-    start: int = 0
-    end: int = -1
-
-    parts: int = 1  # of how many such ranges the file is made
 
 
 class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Reads local files.
+    """Reads files, on this machine or in one store.
 
-    path: a path or glob (`**` for any folders), or several, from the config's folder on. format: told by the content
+    path: a path or glob (`**` for any folders), or several, from the config's folder on, or of one store: s3://, gs://,
+    az://, hf://, sftp:// and others; https:// only as exact addresses. format: told by the content
     if `auto`. text, id, url, time, lang, license: the field for each column: a name, a dotted path, or a template like
     "{title}: {body}"; all other fields go to `meta` (plain text files have no fields and need no mapping). lines: of text files, each line is a record. max_record_bytes: a
     longer one is quarantined. max_expanded_bytes, max_ratio: a compressed file over both is a bomb and fails.
     split_bytes: size of a piece of work, by default 1/64 of the input within 16 to 256 MiB. allow_empty: it is fine if
-    no file is there (any more).
+    no file is there (any more). storage: how to reach the store, such as region, endpoint and keys (docs/sources/stores.md).
     """
 
     VERSION: ClassVar[int] = 1
@@ -103,6 +67,7 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_ratio: Annotated[int, msgspec.Meta(ge=1)] = 200
     split_bytes: Annotated[int, msgspec.Meta(ge=1)] | None = None
     allow_empty: bool = False
+    storage: dict[str, Option] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what no run could work with."""
@@ -124,28 +89,17 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def _mapping(self) -> Mapping:
         return Mapping(self.text, self.id, self.url, self.time, self.lang, self.license)
 
+    def _files(self, folder: Path) -> FileSet:
+        place = place_for(self._globs, folder, self.storage)
+        return FileSet(place, self._globs, self.split_bytes, self.allow_empty)
+
     def check(self, folder: Path) -> list[str]:
         """Give the problems a user can act on; no side effect."""
         try:
-            listing = self._list(folder)
-        except (ConfigError, SourceError) as error:
+            files = self._files(folder)
+        except ConfigError as error:
             return [str(error)]
-        problems = [f'"{unit}": {code}: {detail}' for unit, code, detail in listing.failed[:5]]
-        if len(listing.failed) > len(problems):
-            problems.append(f"{len(listing.failed) - len(problems)} more files like these")
-        if not listing.found and not listing.failed and not self.allow_empty:
-            problems.append(self._nothing(folder))
-        return problems
-
-    def _nothing(self, folder: Path) -> str:
-        shown = " or ".join(f'"{glob}"' for glob in self._globs)
-        return f"no file matches {shown} below {folder}; fix the path, or set allow_empty: true if that is expected"
-
-    def _list(self, folder: Path) -> Listing:
-        for glob in self._globs:
-            if (folder / local_path(glob)).is_dir():
-                raise ConfigError(f'path "{glob}" is a folder; write "{glob.rstrip("/")}/**/*" for all files below it')
-        return Local(folder).list(self._globs)
+        return files.check()
 
     def plan(self, state: State | None, context: PlanContext) -> SourcePlan:
         """Compare the files there are with the committed unit table.
@@ -153,66 +107,16 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         A file that cannot be opened now is in `failed` only: neither listed, nor gone.
 
         Raises:
-            ConfigError: a path is a folder or not local.
-            SourceError: a folder cannot be listed, or no file is there (any more).
+            ConfigError: a path is a folder or cannot be used.
+            SourceError: what is there cannot be told, or no file is there (any more).
         """
-        folder = context.folder
-        local = Local(folder)
-        listing = self._list(folder)
-        failed = list(listing.failed)
-        pieces: list[_Piece] = []
-        for found in listing.found:
-            digest = _digest(local, found)
-            if isinstance(digest, OSError):
-                failed.append((found.unit, "file.unreadable", f"cannot be read: {digest.strerror or digest}"))
-            else:
-                pieces.append(_Piece(found.unit, found.path, found.size, found.mtime_ns, digest))
-        known: dict[str, tuple[int, int, str]] = {}
-        if state is not None and state.units is not None:
-            columns = [state.units.column(name).to_pylist() for name in ("unit", "size", "mtime_ns", "sample")]
-            known = {unit: (size, mtime, digest) for unit, size, mtime, digest in zip(*columns, strict=True)}
-        if not pieces and not failed and not self.allow_empty:
-            if not known:
-                raise SourceError(self._nothing(folder))
-            raise SourceError(
-                f"all {len(known)} files of the last snapshot are gone and nothing else matches {self._globs}; fix the "
-                "path or mount the data, or set allow_empty: true to withdraw all their records"
-            )
-        todo = [piece for piece in pieces if known.get(piece.unit) != (piece.size, piece.mtime_ns, piece.sample)]
-        here = {piece.unit for piece in pieces} | {unit for unit, _, _ in failed}
-        return SourcePlan(
-            splits=self._splits(todo, known.keys(), local),
-            listing=_table(pieces),
-            replaced=[piece.unit for piece in todo if piece.unit in known],
-            gone=sorted(unit for unit in known if unit not in here),
-            failed=sorted(failed),
-        )
+        files = self._files(context.folder)
+        return files.plan(state, lambda piece, target: self._cut(piece, target, files.place))
 
-    def _splits(self, todo: list[_Piece], known: Any, local: Local) -> list[Split]:
-        """Cut large files, pack small ones, in the order of the units."""
-        total = sum(piece.size for piece in todo)
-        target = self.split_bytes or min(max(total // 64, 16 * _MIB), 256 * _MIB)
-        groups: list[list[_Piece]] = []
-        packed: list[_Piece] = []
-        packed_bytes = 0
-        for piece in todo:
-            weight = max(piece.size, _FILE_BYTES)
-            if packed and (packed_bytes + weight > target or piece.size >= target):
-                groups.append(packed)
-                packed, packed_bytes = [], 0
-            if piece.size >= target:
-                groups += [[part] for part in self._cut(piece, target, local)]
-            else:
-                packed.append(piece)
-                packed_bytes += weight
-        if packed:
-            groups.append(packed)
-        return [_split(group, known) for group in groups]
-
-    def _cut(self, piece: _Piece, target: int, local: Local) -> list[_Piece]:
+    def _cut(self, piece: Piece, target: int, place: Place) -> list[Piece]:
         """Cut a large file into ranges if its bytes allow reading from the middle."""
         try:
-            with local.open(piece.path) as raw:
+            with place.open(piece.path, piece.etag) as raw:
                 head = raw.read(_HEAD_BYTES)
                 kind = self.format if self.format != "auto" else _detect(head, piece.unit)[0]
                 if codec_of(head):
@@ -235,29 +139,15 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
         Raises:
             UnitFailed: a file is bad as a whole, or is not the one that was planned.
+            Transient: its store cannot be reached now.
         """
-        local = Local(context.folder)
-        for piece in msgspec.convert(split.spec["files"], list[_Piece]):
+        files = self._files(context.folder)
+        for piece in pieces_of(split):
             if piece.unit not in context.skip:
-                yield from self._read_piece(piece, local, context.batch_bytes)
+                with files.opened(piece) as raw:
+                    yield from self._pages(piece, raw, context.batch_bytes)
 
-    def _read_piece(self, piece: _Piece, local: Local, batch_bytes: int) -> Iterator[Page]:
-        try:
-            with local.open(piece.path) as raw:
-                _must_be(piece, local)
-                try:
-                    yield from self._pages(piece, raw, batch_bytes)
-                except UnitFailed:
-                    _must_be(piece, local)  # a file that is being written looks damaged
-                    raise
-                _must_be(piece, local)
-        except FileNotFoundError:
-            raise _changed(piece) from None
-        except OSError as error:
-            detail = f"cannot be read: {error.strerror or error}"
-            raise UnitFailed(piece.unit, "file.unreadable", detail, advance=False) from error
-
-    def _pages(self, piece: _Piece, raw: BinaryIO, batch_bytes: int) -> Iterator[Page]:
+    def _pages(self, piece: Piece, raw: BinaryIO, batch_bytes: int) -> Iterator[Page]:
         head = raw.read(_HEAD_BYTES)
         codec = codec_of(head)
         start, end = (0, piece.size) if piece.end < 0 or piece.format == "parquet" else (piece.start, piece.end)
@@ -298,42 +188,6 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             yield from text.read_lines(blocks, rows, start, self.max_record_bytes)
         else:
             yield from text.read(blocks, rows, self.max_record_bytes)
-
-
-def _digest(local: Local, found: Found) -> str | OSError:
-    try:
-        with local.open(found.path) as raw:
-            return sample(raw, found.size)
-    except OSError as error:
-        return error
-
-
-def _must_be(piece: _Piece, local: Local) -> None:
-    """Check that the file is still the planned one."""
-    if local.stat(piece.path) != (piece.size, piece.mtime_ns):
-        raise _changed(piece)
-
-
-def _changed(piece: _Piece) -> UnitFailed:
-    detail = "changed or vanished after it was planned; it is read again next run"
-    return UnitFailed(piece.unit, "file.changed", detail, advance=False)
-
-
-def _split(pieces: list[_Piece], known: Any) -> Split:
-    """Make a split; its id holds what is read and no times, so that a copied or touched file gives the same one."""
-    content = [(p.unit, p.size, p.sample, p.format, p.start, p.end) for p in pieces]
-    return Split(
-        id=hashlib.blake2b(orjson.dumps(content), digest_size=16).hexdigest(),
-        spec={"files": msgspec.to_builtins(pieces)},
-        units=[piece.unit for piece in pieces],
-        bytes=sum(piece.size // piece.parts for piece in pieces),
-        fresh=not any(piece.unit in known for piece in pieces),
-    )
-
-
-def _table(pieces: list[_Piece]) -> pa.Table:
-    columns = [[getattr(p, name, None) for p in pieces] for name in _LISTING.names]
-    return pa.table([pa.array(c, f.type) for c, f in zip(columns, _LISTING, strict=True)], schema=_LISTING)
 
 
 def _peek(blocks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
