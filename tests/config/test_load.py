@@ -211,16 +211,16 @@ WRONG = [
     (ONE.replace("./corpus", ""), "2:1", "expected str of length >= 1, got null"),
     (ONE.replace("./corpus", "''"), "2:10", "expected str of length >= 1, got str ''"),
     (ONE + "alerts: []\n", "4:1", "'alerts' in the config is not supported by this version; remove it"),
-    (ONE + "on_error: skip\n", "4:1", "'on_error' in the config is not supported by this version"),
+    (ONE + "on_error: skip\n", "4:1", "unknown key 'on_error' in the config"),
     (
-        BEGIN + "sources:\n - ./tiny.py: {path: a}\n   on_error: skip\n",
-        "5:4",
-        "'on_error' in sources[0] is not supported",
+        BEGIN + "sources:\n - ./tiny.py: {path: a}\n   on_error: skpi\n",
+        "5:14",
+        "'on_error' in sources[0]: expected one of 'fail', 'skip', got str 'skpi'; did you mean 'skip'?",
     ),
     (
-        BEGIN + "sources:\n - ./tiny.py: {path: a}\n   freshness: 1d\n",
-        "5:4",
-        "'freshness' in sources[0] is not supported",
+        BEGIN + "sources:\n - ./tiny.py: {path: a}\n   freshness: soon\n",
+        "5:15",
+        "'freshness' in sources[0]: expected str matching",
     ),
     (BEGIN + "sources:\n - name: x\n", "4:4", "sources[0] holds no part; add one of: "),
     (

@@ -176,8 +176,15 @@ def test_a_run_that_died_goes_on_with_what_has_landed_though_the_source_has_chan
     changed = [world.page({f"k{i}": f"other {i}"}) for i in range(4)]
     world.tell(changed).run()
     first = world.open().read(1, columns=["id", "text"]).to_pylist()
-    assert {row["id"]: row["text"] for row in first} == {"s/k0": "text 0", "s/k1": "text 1", "s/k2": "other 2", "s/k3": "other 3"}
-    assert world.texts() == {f"k{i}": f"other {i}" for i in range(4)}  # the source always has something, so run 2 followed
+    assert {row["id"]: row["text"] for row in first} == {
+        "s/k0": "text 0",
+        "s/k1": "text 1",
+        "s/k2": "other 2",
+        "s/k3": "other 3",
+    }
+    assert world.texts() == {
+        f"k{i}": f"other {i}" for i in range(4)
+    }  # the source always has something, so run 2 followed
 
 
 def test_landed_pages_come_back_exactly(world, monkeypatch):
@@ -247,7 +254,7 @@ def test_a_source_that_cannot_be_planned_is_left_out_and_keeps_its_state(tmp_pat
     assert laws.check(world.dataset) == []
     report = world.run()
     assert (report.status, report.snapshot) == ("partial", 2)
-    world.tell([world.page({"b": "1"})], cursor=4).run()
+    world.tell([world.page({"b": "2"})], cursor=4).run()
     assert len(world.rows()) == 4
 
 

@@ -5,12 +5,14 @@ published, unchanged, superseded and withdrawn records, duplicates within it and
 """
 
 import gzip
+import json
 import os
 import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from gristmill.testing import corpora, crash, laws
 
@@ -25,6 +27,8 @@ sources:
     files: {path: "data/web/*", text: text, id: id, lang: lang, split_bytes: SPLIT}
   - name: notes
     files: {path: "data/notes/*.txt"}
+  - name: live
+    ./live.py: {path: data/live.jsonl}
 steps:
   - clean.text
   - filter.length: {min_chars: 12}
@@ -60,6 +64,7 @@ def write_config(tree: Path, *, split: int, docs: int, custom: str | None = None
     """Write a scene's config; `custom`: the source of a function `mine(record)` that becomes a step."""
     text = CONFIG.replace("SPLIT", str(split)).replace("DOCS", str(docs))
     (tree / "gristmill.yml").write_text(text.replace("CUSTOM", CUSTOM if custom is not None else ""), "utf-8")
+    shutil.copy(Path(__file__).with_name("live.py"), tree / "live.py")
     if custom is not None:
         (tree / "mine.py").write_text(custom, "utf-8")
 
@@ -73,6 +78,9 @@ def day_1(tree: Path, n: int, *, sentences: int = 3) -> None:
     corpora.write(web / "c.jsonl", _renamed("c", corpora.documents(n // 4, seed=3, sentences=sentences)))
     _append(
         web / "c.jsonl", b'{"id": "bad", "text": \n{"id": "utf8", "text": "\xff\xfe"}\n{"id": "short", "text": "x"}\n'
+    )
+    _feed(
+        tree, [{"id": each["id"], "text": f"Told live: {each['text']}"} for each in corpora.documents(n // 6, seed=8)]
     )
     for i in range(3):
         (notes / f"{i}.txt").write_text(f"Note {i}. " + corpora.documents(1, seed=9 + i)[0]["text"], "utf-8")
@@ -96,8 +104,17 @@ def day_2(tree: Path, n: int, *, sentences: int = 3) -> None:
     _append(web / "d.jsonl", b"[1, 2]\n{not json}\n")
     whole = gzip.compress(corpora.jsonl(_renamed("e", corpora.documents(9, seed=6))), mtime=0)
     (web / "e.jsonl.gz").write_bytes(whole[:-9])  # truncated
+    known = [json.loads(line)["id"] for line in (tree / "data" / "live.jsonl").read_text("utf-8").splitlines()]
+    told = [{"id": known[0], "text": "Told live anew, for the second time."}, {"id": known[1], "gone": True}]
+    told += [{"id": known[0], "gone": True}, {"id": known[1], "text": "It came back."}, {"id": known[2], "gone": True}]
+    _feed(tree, [*told, *({"id": f"late-{i}", "text": f"A late word, number {i}, told live."} for i in range(9))])
     (notes / "0.txt").unlink()
     (notes / "1.txt").write_text("Note 1, written anew: the mill is closed on Mondays.", "utf-8")
+
+
+def _feed(tree: Path, lines: list[dict[str, Any]]) -> None:
+    with (tree / "data" / "live.jsonl").open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
 
 
 def _renamed(prefix: str, records: list[corpora.Record]) -> list[corpora.Record]:

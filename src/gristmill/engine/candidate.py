@@ -87,28 +87,13 @@ def build(work: Work, planned: Plan, done: Results, tombstones: list[str]) -> Ca
         for bound in work.config.sources
     }
     _write_failed(work, planned, absent)
-    steps: dict[str, StepCounts] = {}
-    warnings: dict[str, int] = {}
-    for result in results:
-        sources[result.source].add(result.counts)
-        add_into(warnings, result.warnings)
-        for step in result.steps:
-            steps.setdefault(step.name, StepCounts(name=step.name)).add(step)
-    total = Counts()
-    for result in rewritten:
-        total.withdrawn += result.counts.withdrawn
-        for name, n in result.by_source.items():
-            sources.setdefault(name, Counts()).withdrawn += n
-    for part in sources.values():
-        total.add(msgspec.structs.replace(part, withdrawn=0))
-
+    steps, warnings = _tally(results, planned, sources, absent)
+    total = _total(rewritten, sources)
     new = [shard for result in results for shard in result.shards]
     shards = _shards(head, rewritten) + new
     ordered = _steps(work, steps, total)
     quality = _quality(work, steps)
     removed = _withdrawn_ords(work, rewritten)
-    for name, doing in planned.sources.items():
-        add_into(warnings, {} if name in absent else doing.warnings)
     states = _states(work, planned, units_of(done), set(absent))
     failpoint("state.written")
     exported = {
@@ -154,6 +139,34 @@ def build(work: Work, planned: Plan, done: Results, tombstones: list[str]) -> Ca
         sum(shard.bytes for shard in new),
         sum(shard.text_bytes for shard in new),
     )
+
+
+def _tally(
+    results: list[TaskResult], planned: Plan, sources: dict[str, Counts], absent: dict[str, str]
+) -> tuple[dict[str, StepCounts], dict[str, int]]:
+    """Add what the tasks counted to their sources; give the counts of the steps, and the warnings."""
+    steps: dict[str, StepCounts] = {}
+    warnings: dict[str, int] = {}
+    for name, doing in planned.sources.items():
+        add_into(warnings, {} if name in absent else doing.warnings)
+    for result in results:
+        sources[result.source].add(result.counts)
+        add_into(warnings, result.warnings)
+        for step in result.steps:
+            steps.setdefault(step.name, StepCounts(name=step.name)).add(step)
+    return steps, warnings
+
+
+def _total(rewritten: list[TaskResult], sources: dict[str, Counts]) -> Counts:
+    """Add what was withdrawn to its sources, and sum them all."""
+    total = Counts()
+    for result in rewritten:
+        total.withdrawn += result.counts.withdrawn
+        for name, n in result.by_source.items():
+            sources.setdefault(name, Counts()).withdrawn += n
+    for part in sources.values():
+        total.add(msgspec.structs.replace(part, withdrawn=0))
+    return total
 
 
 def publish(work: Work, manifest: Manifest, head: Manifest) -> None:
