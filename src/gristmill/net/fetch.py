@@ -88,11 +88,14 @@ class FetchRefused(SourceError):
 
 
 class FetchFailed(Transient):
-    """No whole answer this time. code: net.timeout, net.connect, net.dns, net.cut, body.encoding."""
+    """No whole answer this time. code: net.timeout, net.connect, net.dns, net.cut, body.encoding, and those of others.
 
-    def __init__(self, code: str, url: str, detail: str) -> None:
+    wait_s: how long the server asks to wait before the next attempt.
+    """
+
+    def __init__(self, code: str, url: str, detail: str, *, wait_s: float | None = None) -> None:
         super().__init__(f"{shown(url)}: {code}: {detail}")
-        self.code, self.url, self.detail = code, url, detail
+        self.code, self.url, self.detail, self.wait_s = code, url, detail, wait_s
 
     def __reduce__(self) -> tuple[object, ...]:
         """Keep the fields when the error crosses a process border."""

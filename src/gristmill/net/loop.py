@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -40,7 +40,16 @@ class Loop:
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in the loop and give its result, or raise what it raises."""
-        future = self.start(coroutine)
+        return self._result(self.start(coroutine))
+
+    def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
+        """Give the items of an async iterator, the next one being made while the caller works on one."""
+        future = self.start(_next(items))
+        while (got := self._result(future)) is not None:
+            future = self.start(_next(items))
+            yield got[0]
+
+    def _result(self, future: Future[T]) -> T:
         try:
             return future.result()
         except BaseException:
@@ -55,6 +64,12 @@ class Loop:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def _next(items: AsyncIterator[T]) -> tuple[T] | None:
+    async for item in items:
+        return (item,)
+    return None
 
 
 async def _cancel_others() -> None:
