@@ -18,18 +18,8 @@ import typer
 
 from gristmill import __version__
 from gristmill.console import session, terminal
-from gristmill.console.session import (
-    ASKED,
-    answer,
-    complain,
-    conduct,
-    open_dataset,
-    open_pipeline,
-    out,
-    out_json,
-    room,
-    tell,
-)
+from gristmill.console.options import Accept, Seq, Setting, Source, Why, Window, Workers
+from gristmill.console.session import ASKED, answer, complain, open_dataset, open_pipeline, out, out_json, room, tell
 
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # Click's own, wherever this Typer keeps Click
 CODES = (
@@ -47,12 +37,6 @@ app = typer.Typer(
 )
 stage = typer.Typer(help="The three seams of a run, for schedulers.", rich_markup_mode=None)
 app.add_typer(stage, name="stage", hidden=True)
-
-Setting = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change a config value")]
-Workers = Annotated[int | None, typer.Option(min=1, metavar="N", help="worker processes; default: one a core")]
-Accept = Annotated[list[str] | None, typer.Option(metavar="RULE", help="a gate rule that need not hold (with --why)")]
-Why = Annotated[str, typer.Option(metavar="TEXT", help="why it need not hold; kept in the lineage")]
-Seq = Annotated[int | None, typer.Argument(metavar="SEQ", show_default=False, help="default: the newest")]
 
 
 def each_verb(
@@ -135,11 +119,11 @@ def try_(
 
 
 @app.command()
-def plan(setting: Setting = None) -> None:
+def plan(source: Source = None, window: Window = None, setting: Setting = None) -> None:
     """Show what is new or changed, and what a run would do."""
     from gristmill.console import survey
 
-    found = survey.planned(open_pipeline(setting))
+    found = survey.planned(open_pipeline(setting), source, session.window_of(window))
     answer(found, lambda: terminal.plan_lines(found, room()))
 
 
@@ -150,20 +134,30 @@ def run(
     why: Why = "",
     wait: Annotated[float, typer.Option(metavar="[SECONDS]", show_default=False, help="wait for a run that holds the dataset")] = 0.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="the same as plan")] = False,
+    source: Source = None,
+    window: Window = None,
     setting: Setting = None,
 ) -> None:  # fmt: skip
     """Make the next snapshot and its exports, if there is anything new."""
     if dry_run:
-        plan(setting)
+        plan(source, window, setting)
         return
     if workers != 1:  # it loads the kernels while this process reads the config and plans
         session.start_fork_server()
     pipeline = open_pipeline(setting)
     accepted = accept_gate or []
     raise typer.Exit(
-        conduct(
+        session.conduct(
             pipeline,
-            lambda events: pipeline.run(workers=workers, accept_gate=accepted, why=why, wait_s=wait, events=events),
+            lambda events: pipeline.run(
+                workers=workers,
+                accept_gate=accepted,
+                why=why,
+                wait_s=wait,
+                events=events,
+                source=source,
+                window=session.window_of(window),
+            ),
         )
     )
 
@@ -346,7 +340,9 @@ def stage_commit(
     pipeline = open_pipeline(setting)
     accepted = accept_gate or []
     raise typer.Exit(
-        conduct(pipeline, lambda events: pipeline.stage_commit(seq, workers=workers, accept_gate=accepted, why=why))
+        session.conduct(
+            pipeline, lambda events: pipeline.stage_commit(seq, workers=workers, accept_gate=accepted, why=why)
+        )
     )
 
 

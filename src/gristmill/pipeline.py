@@ -21,7 +21,7 @@ from gristmill.config.settings import BoundExport, Gate, PipelineConfig, RunSett
 from gristmill.core import find
 from gristmill.core.errors import ConfigError, GateRefused, GristmillError, LockedError, Stopped, Transient
 from gristmill.core.export import Export
-from gristmill.core.source import BoundSource, Source
+from gristmill.core.source import WHOLE, BoundSource, Source, Window
 from gristmill.core.step import BoundStep, Step
 from gristmill.engine import exports, plan, seams
 from gristmill.engine.drive import Driver, Executor, places_of
@@ -78,11 +78,12 @@ class Pipeline:
         """Give what a user could act on before a run; no side effect."""
         return changes.problems(self.config)
 
-    def plan(self) -> tuple[plan.Draft, list[str]]:
+    def plan(self, *, source: str | None = None, window: Window = WHOLE) -> tuple[plan.Draft, list[str]]:
         """Give what is new since the newest snapshot and what changed in the config; writes nothing."""
+        self._check_asked(source, window)
         head = snapshot.head(self.layout)
         changed = changes.changes(head.pipeline, changes.describe(self.config)) if head.seq else []
-        return plan.draft(self.config, self.layout, head), changed
+        return plan.draft(self.config, self.layout, head, source, window), changed
 
     def run(
         self,
@@ -92,8 +93,19 @@ class Pipeline:
         why: str = "",
         wait_s: float = 0.0,
         events: Events | None = None,
+        source: str | None = None,
+        window: Window = WHOLE,
     ) -> Report:
         """Make the next snapshot if there is anything new, and its exports.
+
+        Args:
+            workers: processes; one a core by default.
+            accept_gate: rules that need not hold, with `why`.
+            why: kept in the lineage.
+            wait_s: how long to wait for another run to end.
+            events: what listens.
+            source: the only source to ask; the others stay as they are.
+            window: what part of it to read; with both ends a backfill, which leaves its cursor alone.
 
         Raises:
             ConfigError: a part has a problem that stops the run before it starts.
@@ -106,8 +118,15 @@ class Pipeline:
         found = [*changes.problems(self.config, sources=False), *self._unknown_rules(accept_gate)]
         if found:
             raise ConfigError(*found)
+        self._check_asked(source, window)
         options = Options(
-            workers=workers, accept_gate=list(accept_gate), why=why, overrides=self.overrides, wait_s=wait_s
+            workers=workers,
+            accept_gate=list(accept_gate),
+            why=why,
+            overrides=self.overrides,
+            wait_s=wait_s,
+            source=source,
+            window=window,
         )
         with _signals():
             try:
@@ -117,6 +136,13 @@ class Pipeline:
             except Exception as error:
                 self._report_failure(error)
                 raise
+
+    def _check_asked(self, source: str | None, window: Window) -> None:
+        names = [bound.name for bound in self.config.sources]
+        if source is not None and source not in names:
+            raise ConfigError(bind.no_such_source(source, names))
+        if source is None and window != WHOLE:
+            raise ConfigError("a window belongs to one source: name it with --source")
 
     def stage_plan(self, *, wait_s: float = 0.0) -> dict[str, Any]:
         """Claim and freeze the next run for a scheduler (`engine.seams`)."""

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from gristmill.console import terminal
 
 if TYPE_CHECKING:
+    from gristmill.core.source import Window
     from gristmill.dataset import Dataset
     from gristmill.engine.report import Report
     from gristmill.observe.events import Events
@@ -143,6 +144,25 @@ def open_pipeline(overrides: Sequence[str] | None = None, config: Path | None = 
     return ASKED.pipeline
 
 
+def window_of(text: str | None) -> Window:
+    """Give the part of a source that `SINCE..UNTIL` asks for; either end may be left open.
+
+    Raises:
+        ConfigError: it has no two dots.
+    """
+    from gristmill.core.errors import ConfigError
+    from gristmill.core.source import WHOLE, Window
+
+    if text is None:
+        return WHOLE
+    since, dots, until = text.partition("..")
+    if not dots or not (since or until):
+        raise ConfigError(
+            f"--window {text!r}: write SINCE..UNTIL, such as 2026-01-01..2026-02-01, or SINCE.. for no end"
+        )
+    return Window(since or None, until or None)
+
+
 def open_dataset() -> tuple[Pipeline, Dataset]:
     """Read the config, and open its dataset."""
     pipeline = open_pipeline()
@@ -179,7 +199,9 @@ def conduct(pipeline: Pipeline, go: Callable[[Events], Report]) -> int:
     if not ASKED.quiet:
         path = str(pipeline.layout.report(report["run"])) if report["run"] else ""
         tell(*terminal.summary(report, _near(path), terminal.Ink(sys.stderr)))
-    complain(*(error["message"] for error in report["errors"] if error["code"] == "export.failed"))
+    loud = {"export.failed", "source.failed", "source.stale"}
+    for told in (each for each in report["errors"] if each["code"] in loud):
+        complain(f"source {told['source']}: {told['message']}" if told["source"] else told["message"])
     if refused is not None:
         complain(pipeline.config.redact(str(refused)))
     if ASKED.json:

@@ -16,6 +16,7 @@ import msgspec
 
 from gristmill.core import find, params
 from gristmill.core.errors import ConfigError, GristmillError
+from gristmill.core.source import WHOLE, Window
 
 if TYPE_CHECKING:
     from gristmill.pipeline import Pipeline
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 
-def planned(pipeline: Pipeline) -> Json:
+def planned(pipeline: Pipeline, source: str | None = None, window: Window = WHOLE) -> Json:
     """Give what a run would find and do."""
-    draft, changed = pipeline.plan()
+    draft, changed = pipeline.plan(source=source, window=window)
     dataset = _dataset(pipeline)
     runs = dataset.log() if dataset else []
     seqs = dataset.seqs() if dataset else []
@@ -33,12 +34,15 @@ def planned(pipeline: Pipeline) -> Json:
     for name, found in draft.found.items():
         units = {unit for split in found.splits for unit in split.units}
         changes = len(found.replaced)
+        failed = [list(entry) for entry in found.failed]
+        failed += [[name, "source.failed", why] for why in [draft.failures.get(name)] if why is not None]
         sources[name] = {
             "new": len(units - set(found.replaced)),
             "changed": changes,
             "gone": len(found.gone),
-            "unchanged": found.listing.num_rows - len(units),
-            "failed": [list(entry) for entry in found.failed],
+            "unchanged": max(0, found.listing.num_rows - len(units)),
+            "left_out": draft.skipped.get(name),
+            "failed": failed,
             "bytes": sum(split.bytes for split in found.splits),
             "tasks": len(found.splits),
         }

@@ -72,11 +72,14 @@ class Window(msgspec.Struct, frozen=True):
         return self.since is not None and self.until is not None
 
 
+WHOLE = Window()
+
+
 class PlanContext(msgspec.Struct, frozen=True):
     """What the engine tells a source about planning. folder: where the config lies."""
 
     folder: Path
-    window: Window = Window()
+    window: Window = WHOLE
 
 
 class Split(msgspec.Struct, frozen=True):

@@ -17,6 +17,7 @@ from gristmill.config import changes
 from gristmill.core.batch import Int64s
 from gristmill.core.counts import Counts, StepCounts, add_into
 from gristmill.core.failpoints import failpoint
+from gristmill.core.source import UnitRead
 from gristmill.core.step import GlobalStep
 from gristmill.engine import exports, gate, merge, plan
 from gristmill.engine.gate import Quality
@@ -24,9 +25,8 @@ from gristmill.engine.phases import Results, left_out, units_of
 from gristmill.engine.plan import Plan
 from gristmill.engine.report import error_entry
 from gristmill.engine.sides import QUARANTINE_SCHEMA, SideWriter
-from gristmill.core.source import UnitRead
 from gristmill.engine.work import TaskResult, Work
-from gristmill.store import disk, index, snapshot
+from gristmill.store import disk, snapshot
 from gristmill.store.index import IndexRun
 from gristmill.store.layout import FORMAT
 from gristmill.store.snapshot import Manifest, Shard
@@ -250,7 +250,8 @@ def _write_failed(work: Work, planned: Plan, absent: dict[str, str]) -> None:
 
 def _left_out(absent: dict[str, str]) -> list[dict[str, Any]]:
     """Give an entry for each source that failed and was left out."""
-    return [error_entry("read", name, SOURCE_FAILED, why, "", {}) for name, why in sorted(absent.items())]
+    failed = sorted((name, why) for name, why in absent.items() if why != plan.NOT_ASKED)
+    return [error_entry("read", name, SOURCE_FAILED, why, "", {}) for name, why in failed]
 
 
 def _errors(work: Work, planned: Plan, results: list[TaskResult]) -> list[dict[str, Any]]:

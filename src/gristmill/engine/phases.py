@@ -14,9 +14,9 @@ from functools import partial
 import msgspec
 import numpy as np
 
+from gristmill.core.source import UnitRead
 from gristmill.engine import merge, plan
 from gristmill.engine.plan import Plan
-from gristmill.core.source import UnitRead
 from gristmill.engine.work import Job, TaskResult, Work
 from gristmill.store import index, journal
 

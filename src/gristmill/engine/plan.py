@@ -24,7 +24,7 @@ from gristmill.core.batch import Int64s
 from gristmill.core.counts import Counts
 from gristmill.core.errors import ConfigError, SourceError, StoreError, Transient
 from gristmill.core.failpoints import failpoint
-from gristmill.core.source import NO_UNITS, BoundSource, PlanContext, SourcePlan, State, UnitRead, Window
+from gristmill.core.source import NO_UNITS, WHOLE, BoundSource, PlanContext, SourcePlan, State, UnitRead, Window
 from gristmill.engine import merge
 from gristmill.engine.drive import BACKOFF_S
 from gristmill.engine.work import TASK_BITS, Job, Work
@@ -32,7 +32,7 @@ from gristmill.store import disk, index
 from gristmill.store.layout import FORMAT, Layout
 from gristmill.store.snapshot import Manifest
 
-
+NOT_ASKED = "not asked for"
 DOC = b"gristmill.doc"  # the key of a state's doc in its file's metadata
 
 
@@ -40,7 +40,7 @@ class SourceWork(msgspec.Struct, frozen=True):
     """What a run does about one source.
 
     failed: (unit, code, detail) of units that could not be opened. ceiling: the source's own, for its fold. skipped: why the
-    source could not be planned and is left out (`on_error: skip`).
+    source is left out: it could not be planned (`on_error: skip`), or is NOT_ASKED.
     """
 
     replaced: list[str]
@@ -75,13 +75,20 @@ class Draft(msgspec.Struct, frozen=True):
     skipped: dict[str, str] = {}
 
     @property
+    def failures(self) -> dict[str, str]:
+        """The sources that failed and are left out, and why."""
+        return {name: why for name, why in self.skipped.items() if why != NOT_ASKED}
+
+    @property
     def empty(self) -> bool:
         """Whether there is nothing to do; that a unit still cannot be opened is no work, or every run would publish."""
         return not any(plan.splits or plan.gone for plan in self.found.values())
 
 
-def draft(config: PipelineConfig, layout: Layout, head: Manifest, window: Window = Window()) -> Draft:
-    """Ask every source what is new since `head`; writes nothing.
+def draft(
+    config: PipelineConfig, layout: Layout, head: Manifest, only: str | None = None, window: Window = WHOLE
+) -> Draft:
+    """Ask every source, or `only` one of them, for what is new since `head`, or for a window of it; writes nothing.
 
     Raises:
         SourceError: a source cannot be listed, and may not be left out.
@@ -90,6 +97,9 @@ def draft(config: PipelineConfig, layout: Layout, head: Manifest, window: Window
     skipped: dict[str, str] = {}
     context = PlanContext(config.folder, window)
     for bound in config.sources:
+        if only not in (None, bound.name):
+            found[bound.name], skipped[bound.name] = SourcePlan([]), NOT_ASKED
+            continue
         try:
             found[bound.name] = _plan(bound, read_state(layout, head, bound.name), context, config.run.retries)
         except SourceError as error:

@@ -22,6 +22,7 @@ from gristmill.config.settings import PipelineConfig
 from gristmill.core.counts import Counts, StepCounts
 from gristmill.core.errors import ConfigError, GateRefused, TooManyErrors
 from gristmill.core.failpoints import failpoint
+from gristmill.core.source import WHOLE, Window
 from gristmill.core.step import GlobalStep
 from gristmill.engine import exports, freshness, gate, landing, merge, plan
 from gristmill.engine.candidate import SOURCE_FAILED, Candidate, build, publish
@@ -43,7 +44,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """How one run is asked for.
 
     accept_gate: rules that need not hold, with `why` recorded. overrides: `KEY=VALUE` settings the config was loaded
-    with, which workers load again. wait_s: how long to wait for the lock.
+    with, which workers load again. wait_s: how long to wait for the lock. source: the only one to ask; window: the part of it
+    to read; both hold for a new run, one that died is gone on with as it was planned.
     """
 
     workers: int | None = None
@@ -51,6 +53,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""
     overrides: list[str] = []
     wait_s: float = 0.0
+    source: str | None = None
+    window: Window = WHOLE
 
 
 MakeExecutor = Callable[[Work, int, bool], Executor]
@@ -78,7 +82,7 @@ def run(config: PipelineConfig, options: Options, events: Events, make: MakeExec
             report = _Run(config, options, events, make, head, frozen, resumed=True).go()
             head = snapshot.head(layout)
         _finish(config, layout, head, options, events, make)
-        drafted = plan.draft(config, layout, head)
+        drafted = plan.draft(config, layout, head, options.source, options.window)
         planned = claim_next(config, layout, head, fingerprint, drafted)
         if planned is None:
             return report or _nothing_new(config, layout, head, drafted, events)
@@ -127,12 +131,12 @@ def _nothing_new(config: PipelineConfig, layout: Layout, head: Manifest, drafted
         for unit, code, detail in found.failed:
             events.note(f"source {name}: {unit}: {code}: {detail}")
             errors.append(error_entry("plan", name, code, detail, claim.now(), {"origin": unit}))
-    for name, why in drafted.skipped.items():
+    for name, why in drafted.failures.items():
         events.note(f"source {name} failed and is left out of this run: {why}")
         errors.append(error_entry("plan", name, SOURCE_FAILED, why, claim.now(), {}))
     return Report(
         errors=errors + freshness.stale(config, layout, head),
-        status="partial" if drafted.skipped else "nothing_new",
+        status="partial" if drafted.failures else "nothing_new",
         snapshot=head.seq or None,
         dataset=str(layout.root),
         dataset_rows=head.rows,

@@ -36,7 +36,9 @@ def plan_stage(config: PipelineConfig, options: Options) -> dict[str, Any]:
         frozen = (
             plan.read_plan(layout, open_claim.seq)
             if open_claim
-            else claim_next(config, layout, head, fingerprint, plan.draft(config, layout, head))
+            else claim_next(
+                config, layout, head, fingerprint, plan.draft(config, layout, head, options.source, options.window)
+            )
         )
     if frozen is None:
         return {"status": "nothing_new", "snapshot": head.seq or None}

@@ -1,0 +1,23 @@
+"""Options that several verbs take, each declared once.
+
+Not here: what verbs do with them (`cli`), those that every verb takes (`cli.each_verb`). Invariant: an option means the same in every verb.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Setting = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change a config value")]
+Workers = Annotated[int | None, typer.Option(min=1, metavar="N", help="worker processes; default: one a core")]
+Accept = Annotated[list[str] | None, typer.Option(metavar="RULE", help="a gate rule that need not hold (with --why)")]
+Why = Annotated[str, typer.Option(metavar="TEXT", help="why it need not hold; kept in the lineage")]
+Source = Annotated[str | None, typer.Option(metavar="NAME", help="this source only; the others stay as they are")]
+Window = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SINCE..UNTIL", help="with --source: this part of it, by its cursor; with both ends a backfill"
+    ),
+]
+Seq = Annotated[int | None, typer.Argument(metavar="SEQ", show_default=False, help="default: the newest")]
