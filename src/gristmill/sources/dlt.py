@@ -29,6 +29,7 @@ import pyarrow as pa
 from gristmill.core.errors import ConfigError, SourceError, Transient
 from gristmill.core.mapping import Mapping, Rows
 from gristmill.core.source import (
+    NO_UNITS,
     Page,
     PlanContext,
     ReadContext,
@@ -143,7 +144,7 @@ class Dlt(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         digest = hashlib.blake2b(content, digest_size=16).hexdigest()
         return SourcePlan(
             splits=[Split(digest, spec, [unit], 0, fresh=not known)],
-            listing=pa.table({"unit": pa.array([unit], pa.string())}),
+            listing=pa.table({"unit": pa.array([unit], pa.string())}) if self.full else NO_UNITS,
             replaced=[unit] if self.full and known else [],
             ceiling={"backfill": window.is_backfill},
         )
@@ -208,18 +209,12 @@ class Dlt(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 yield pages.take(None if resume is None else {"dlt": resume, "row": pages.row})
 
     def fold(self, state: State | None, plan: SourcePlan, reads: list[UnitRead], seq: int) -> State:
-        """Keep the state of the last page, unless it was a backfill; the unit keeps the ord ranges of earlier runs."""
+        """Keep the state of the last page, unless it was a backfill."""
         doc = state.doc if state is not None else {}
-        before = state.units if state is not None else None
         read = next((read for read in reads if read.advance and read.status == "ok" and "dlt" in read.note), None)
         if read is not None and not plan.ceiling.get("backfill"):
             doc = copy.deepcopy(read.note)
-        units = fold_units(before, plan, reads, seq)
-        if read is not None and before is not None and not plan.replaced:
-            earlier = {row["unit"]: row["ords"] or [] for row in before.to_pylist()}
-            rows = [row | {"ords": earlier.get(row["unit"], []) + row["ords"]} for row in units.to_pylist()]
-            units = pa.Table.from_pylist(rows, schema=units.schema)
-        return State(doc, units)
+        return State(doc, fold_units(state.units if state is not None else None, plan, reads, seq))
 
     def _resource(self, folder: Path) -> Any:
         """Import the function, call it, and give the one resource meant."""

@@ -131,7 +131,11 @@ class Items:
         Raises:
             SourceError: it is too large.
         """
-        encoded = self._names.encode(self._state)
+        kept = copy.deepcopy(self._state)
+        for each in kept.get("resources", {}).values():
+            for cursor in each.get("incremental", {}).values():
+                cursor.pop("start_value", None)  # where this run began: nothing reads it, and no two runs would be alike
+        encoded = self._names.encode(kept)
         if len(encoded) > MAX_STATE_BYTES:
             raise SourceError(
                 f"dlt keeps a state of {len(encoded)} bytes, over {MAX_STATE_BYTES}; the resource must remember less"
