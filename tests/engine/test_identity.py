@@ -156,3 +156,58 @@ def test_entries_are_sorted_as_an_index_run_must_be():
     assert got.entries.schema == ID_SCHEMA
     assert got.entries["ord"].to_pylist() == [8, 7, 9]
     assert got.decided.to_pylist() == [{"ord": 7, "kind": SUPERSEDED, "other": 7}]
+
+
+# A feed: what it says of ids in order, a content or None for gone; and, at times, all ids that are still there.
+SAID = st.lists(
+    st.tuples(st.sampled_from(sorted(ID_KEYS)), st.one_of(st.none(), st.sampled_from(sorted(HASHES)))), max_size=6
+)
+FEED = st.lists(
+    st.tuples(SAID, st.one_of(st.none(), st.sets(st.sampled_from(sorted(ID_KEYS))))), min_size=1, max_size=6
+)
+
+
+@settings(derandomize=True, deadline=None, max_examples=examples(300))
+@given(FEED)
+def test_a_feed_leaves_what_was_said_last(runs):
+    """Versioned records, deletions and presence: after each run what is current is what a dict would hold."""
+    known, held, current = Known(), {}, {}  # held: id -> content; current: id -> ord of its row
+    ranges = []
+    for seq, (said, present) in enumerate(runs, start=1):
+        ord_, arrived, puts = seq << SEQ_SHIFT, [], {}
+        for id_, content in said:
+            op, hashed = (identity.DELETE, (0, 0)) if content is None else (identity.PUT, HASHES[content])
+            arrived.append((*ID_KEYS[id_], *hashed, ord_, ord_, False, op))
+            if content is not None:
+                puts[ord_] = id_
+            ord_ += 1
+        for id_ in sorted(present or ()):
+            arrived.append((*ID_KEYS[id_], 0, 0, ord_, ord_, False, identity.PRESENT))
+            ord_ += 1
+        names = [*ARRIVED, "op"]
+        types = {"fresh": pa.bool_(), "ord": pa.int64(), "op": pa.uint8()}
+        columns = list(zip(*arrived, strict=True)) or [[]] * len(names)
+        table = pa.table({n: pa.array(c, types.get(n, pa.uint64())) for n, c in zip(names, columns, strict=True)})
+        none = np.zeros(0, np.int64)
+        spans = np.array(ranges if present is not None else [], np.int64).reshape(-1, 2)
+        got = identity.resolve(table, known, spans, none.astype(np.uint64), none)
+        after = dict(held)
+        for id_, content in said:
+            after |= {id_: content}
+        seen = {id_ for id_, _ in said} | (present or set())
+        after = {i: c for i, c in after.items() if c is not None and (present is None or i in seen)}
+        decided = dict(zip(got.decided["ord"].to_pylist(), got.decided["kind"].to_pylist(), strict=True))
+        assert decided.keys() <= puts.keys()
+        published = {puts[o]: o for o in puts.keys() - decided.keys()}
+        assert len(published) == len(puts.keys() - decided.keys())
+        withdrawn = dict(zip(got.withdrawn["ord"].to_pylist(), got.withdrawn["reason"].to_pylist(), strict=True))
+        expected = {
+            o: REVISED if i in published else GONE for i, o in current.items() if i in published or i not in after
+        }
+        assert withdrawn == expected
+        current = {i: o for i, o in current.items() if o not in withdrawn} | published
+        assert current.keys() == after.keys()
+        held = after
+        ranges.append((seq << SEQ_SHIFT, ord_))
+        known.table = pa.concat_tables([known.table, got.entries])
+        known.tombstones = Tombstones(np.concatenate([known.tombstones.ords, np.array(sorted(withdrawn), np.int64)]))
