@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.properties.lab import Lab, jsonl
 
-from gristmill.core.errors import SourceError, Transient
+from gristmill.core.errors import GateRefused, SourceError, Transient
 from gristmill.engine import landing, plan
 from gristmill.engine.executors import processes
 from gristmill.store import snapshot
@@ -300,3 +300,15 @@ def test_a_silent_source_is_called_stale(tmp_path, monkeypatch):
     assert [(e["source"], e["code"]) for e in report.errors] == [("s", "source.stale")]
     world.tell([world.page({"c": "1"})], cursor=2)
     assert world.run().errors == []
+
+
+def test_a_mass_deletion_is_held_back_by_the_gate(world):
+    world.configure(world.config | {"gate": {"min_quality_score": 0, "max_gone_ratio": 0.4}})
+    world.tell([world.page({k: f"text {k}" for k in "abcd"})], cursor=1).run()
+    world.tell([world.page({"a": "new", "b": "newer"}, deleted=["c"])], cursor=2).run()
+    assert len(world.texts()) == 3
+    with pytest.raises(GateRefused, match="max_gone_ratio is 0.666667, limit 0.4"):
+        world.tell([world.page(deleted=["a", "b"])], cursor=3).run()
+    assert len(world.texts()) == 3
+    world.run(accept_gate=["max_gone_ratio"], why="asked for")
+    assert len(world.texts()) == 1

@@ -43,13 +43,15 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
 
     min_quality_score: valid records over those that reached `require`. min_kept_ratio: published records over those
     read that were not unchanged. max_quarantined_ratio: quarantined records over those read. min_docs: records
-    published. sources: rules for one source, by its name.
+    published. max_gone_ratio: rows withdrawn because their source no longer has them, over the rows before: the guard
+    against a listing or a table that lost its content by accident. sources: rules for one source, by its name.
     """
 
     min_quality_score: Ratio | None = 0.8
     min_kept_ratio: Ratio | None = None
     max_quarantined_ratio: Ratio | None = None
     min_docs: Count | None = None
+    max_gone_ratio: Ratio | None = None
     sources: dict[str, SourceGate] = {}
 
 

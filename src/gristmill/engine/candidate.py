@@ -47,6 +47,7 @@ class Candidate(msgspec.Struct, frozen=True):
     bytes_read: int
     bytes_published: int
     text_bytes: int
+    gone: int
 
     @property
     def partial(self) -> bool:
@@ -138,6 +139,7 @@ def build(work: Work, planned: Plan, done: Results, tombstones: list[str]) -> Ca
         sum(result.bytes_read for result in results),
         sum(shard.bytes for shard in new),
         sum(shard.text_bytes for shard in new),
+        sum(result.extra["gone"] for result in rewritten),
     )
 
 

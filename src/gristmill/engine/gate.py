@@ -82,9 +82,17 @@ def check_balance(counts: Counts, sources: dict[str, Counts], rows_before: int, 
 
 
 def judge(
-    gate: Gate, counts: Counts, sources: dict[str, Counts], quality: Quality, accepted: frozenset[str]
+    gate: Gate,
+    counts: Counts,
+    sources: dict[str, Counts],
+    quality: Quality,
+    accepted: frozenset[str],
+    gone_ratio: float = 0.0,
 ) -> list[Verdict]:
-    """Judge every rule of the gate; a rule named in `accepted` holds whatever its value."""
+    """Judge every rule of the gate; a rule named in `accepted` holds whatever its value.
+
+    gone_ratio: rows withdrawn as gone over the rows before.
+    """
     verdicts: list[Verdict] = []
 
     def rule(name: str, value: float, limit: float | None, *, at_most: bool = False) -> None:
@@ -97,6 +105,8 @@ def judge(
         rule("min_kept_ratio", kept_ratio(counts), gate.min_kept_ratio)
         rule("max_quarantined_ratio", quarantined_ratio(counts), gate.max_quarantined_ratio, at_most=True)
         rule("min_docs", counts.published, gate.min_docs if arrived(counts) else None)
+    if counts.withdrawn:
+        rule("max_gone_ratio", gone_ratio, gate.max_gone_ratio, at_most=True)
     for name, rules in gate.sources.items():
         part = sources.get(name, Counts())
         if part.read:

@@ -259,7 +259,8 @@ class _Run:
             return self._idle(candidate)
         accepted = frozenset(self.options.accept_gate)
         counts, sources = candidate.manifest.counts, candidate.manifest.sources
-        verdicts = gate.judge(self.config.gate, counts, sources, candidate.quality, accepted)
+        gone_ratio = candidate.gone / self.head.rows if self.head.rows else 0.0
+        verdicts = gate.judge(self.config.gate, counts, sources, candidate.quality, accepted, gone_ratio)
         lineage = list(candidate.manifest.lineage)
         lineage += [
             {"accepted": v.rule, "value": v.value, "limit": v.limit, "why": self.options.why}

@@ -31,10 +31,11 @@ def withdraw_task(work: Work, job: Job) -> TaskResult:
     scratch.parent.mkdir(parents=True, exist_ok=True)
     side = SideWriter(work.staging / "sides" / f"{job.id}-{os.getpid()}.verdicts", "verdicts")
     writer = ShardWriter(scratch, TABLE_SCHEMA, max_rows=ROW_GROUP_ROWS)
-    first, last, text_bytes, removed = -1, -1, 0, 0
+    first, last, text_bytes, removed, gone_rows = -1, -1, 0, 0, 0
     for rows in read_shard(work.layout, job.shard):
         gone = contains(ords, rows.column("ord").to_numpy())
         removed += int(gone.sum())
+        gone_rows += _gone(rows.column("ord").to_numpy()[gone], ords, reasons)
         _verdicts(side, rows.filter(pa.array(gone)), ords, reasons, result)
         side.settle()
         kept = rows.filter(pa.array(~gone))
@@ -46,7 +47,7 @@ def withdraw_task(work: Work, job: Job) -> TaskResult:
     left, _ = writer.close()
     side.close()
     result.counts.withdrawn = removed
-    result.extra = {"replaces": job.shard.path, "changed": removed > 0}
+    result.extra = {"replaces": job.shard.path, "changed": removed > 0, "gone": gone_rows}
     if side.rows:
         path = work.layout.side(work.seq, "verdicts", job.id)
         digest = disk.sha256_of(side.path)
@@ -58,6 +59,10 @@ def withdraw_task(work: Work, job: Job) -> TaskResult:
     else:
         scratch.unlink()
     return result
+
+
+def _gone(here: Int64s, ords: Int64s, reasons: Int64s) -> int:
+    return int((reasons[np.searchsorted(ords, here)] == GONE).sum()) if len(here) else 0
 
 
 def _verdicts(side: SideWriter, rows: pa.RecordBatch, ords: Int64s, reasons: Int64s, result: TaskResult) -> None:
