@@ -31,7 +31,7 @@ else:
     from backports import zstd
 
 BLOCK_BYTES = 1 << 20  # 256 KiB and 4 MiB are both slower for the line loop (measured)
-_CHUNK_BYTES = 1 << 17  # of compressed input: what is left after a member is copied, so many tiny members want it small
+CHUNK_BYTES = 1 << 17  # of compressed input: what is left after a member is copied, so many tiny members want it small
 _SAMPLE_BYTES = 16 << 10
 _WINDOW_LOG_MAX = 27  # zstd: 128 MiB; a frame that asks for more is refused, not allocated
 
@@ -104,28 +104,36 @@ class _Member:
         return out
 
 
-class _Codec(NamedTuple):
+class Codec(NamedTuple):
+    """A compression. magic: how a member begins; start: gives a decompressor, as those of the standard library, for one."""
+
     magic: re.Pattern[bytes]
     start: Callable[[], Any]
 
 
-_CODECS = {
-    "gzip": _Codec(re.compile(rb"\x1f\x8b"), _Member),
-    "zstd": _Codec(
+def zstd_decompressor(dictionary: bytes = b"") -> Any:
+    """Give a decompressor of one frame, made with a dictionary or without. Raises what is in `BROKEN`."""
+    known = zstd.ZstdDict(dictionary) if dictionary else None
+    return zstd.ZstdDecompressor(known, {zstd.DecompressionParameter.window_log_max: _WINDOW_LOG_MAX})
+
+
+CODECS = {
+    "gzip": Codec(re.compile(rb"\x1f\x8b"), _Member),
+    "zstd": Codec(
         re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"),
-        lambda: zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG_MAX}),
+        zstd_decompressor,
     ),
-    "bzip2": _Codec(re.compile(rb"BZh[1-9]"), bz2.BZ2Decompressor),
-    "xz": _Codec(re.compile(rb"\xfd7zX"), lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=256 << 20)),
+    "bzip2": Codec(re.compile(rb"BZh[1-9]"), bz2.BZ2Decompressor),
+    "xz": Codec(re.compile(rb"\xfd7zX"), lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=256 << 20)),
 }
 _MAGICS = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd", "bzip2": b"BZh", "xz": b"\xfd7zX"}
 _MAGIC_BYTES = 4
-_BROKEN: Any = (zstd.ZstdError, isal_zlib.error, lzma.LZMAError, OSError, EOFError, ValueError)
+BROKEN: Any = (zstd.ZstdError, isal_zlib.error, lzma.LZMAError, OSError, EOFError, ValueError)
 
 
 def codec_of(head: bytes) -> str:
     """Give the compression of a file by its first 4 bytes: gzip, zstd, bzip2, xz, or an empty string."""
-    return next((name for name, codec in _CODECS.items() if codec.magic.match(head)), "")
+    return next((name for name, codec in CODECS.items() if codec.magic.match(head)), "")
 
 
 def plain(raw: BinaryIO, start: int, end: int) -> Iterator[bytes]:
@@ -142,7 +150,7 @@ def expand(raw: BinaryIO, codec: str, unit: str, limits: Expansion) -> Iterator[
     Raises:
         UnitFailed: file.truncated, file.trailing, file.corrupt or size.cap.
     """
-    magic, start = _CODECS[codec]
+    magic, start = CODECS[codec]
     member = None
     made = members = 0
     rest = b""  # what follows the last whole member, as far as it was read
@@ -158,11 +166,11 @@ def expand(raw: BinaryIO, codec: str, unit: str, limits: Expansion) -> Iterator[
             member = start()
         elif not member.needs_input:
             data = b""
-        elif not (data := raw.read(_CHUNK_BYTES)):
+        elif not (data := raw.read(CHUNK_BYTES)):
             raise UnitFailed(unit, "file.truncated", f"the {codec} stream ends early, after {made} bytes came out")
         try:
             out = member.decompress(data, BLOCK_BYTES)
-        except _BROKEN as error:
+        except BROKEN as error:
             raise UnitFailed(unit, "file.corrupt", f"{codec}: {error} (after {made} bytes came out)") from None
         made += len(out)
         if made > limits.max_bytes and made > limits.max_ratio * raw.tell():
@@ -178,7 +186,7 @@ def _lead(raw: BinaryIO, data: bytes, *, padded: bool) -> bytes:
     """Give `data`, with more of the file if a member's magic may lie in it, without the padding of tapes and devices."""
     while True:
         data = data.lstrip(b"\0") if padded else data
-        if len(data) >= _MAGIC_BYTES or not (more := raw.read(_CHUNK_BYTES)):
+        if len(data) >= _MAGIC_BYTES or not (more := raw.read(CHUNK_BYTES)):
             return data
         data += more
 

@@ -1,0 +1,78 @@
+"""Pages in the making, for sources that make their rows themselves (`core.mapping` makes them of decoded records).
+
+Not here: what a row holds. Invariants: a page is given once, with all that was added since the last; NULs leave the text and
+are counted; what is null in `meta` is left out of it, the rest keeps its order.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from gristmill.core.source import PAGE_SCHEMA, Page, Reject
+
+_ROW_BYTES = 64  # what a row or reject costs besides its bytes; keeps pages of tiny records small
+
+
+class PageMaker:
+    """Gathers rows and rejects of one unit. versioned: as `Page.versioned`."""
+
+    def __init__(self, unit: str, batch_bytes: int, *, versioned: bool = False) -> None:
+        self.unit = unit
+        self._batch_bytes, self._versioned = batch_bytes, versioned
+        self.taken = False
+        self._clear()
+
+    def _clear(self) -> None:
+        self._rows: list[dict[str, Any]] = []
+        self._rejects: list[Reject] = []
+        self._warnings: Counter[str] = Counter()
+        self._held_bytes = 0
+        self._bytes_in = 0
+
+    @property
+    def full(self) -> bool:
+        """Tell if the page has its size."""
+        return self._held_bytes >= self._batch_bytes
+
+    @property
+    def due(self) -> bool:
+        """Tell if there is something to give, or no page was given yet."""
+        return not self.taken or bool(self._rows or self._rejects or self._warnings or self._bytes_in)
+
+    def passed(self, bytes_in: int, warnings: Iterable[str] = ()) -> None:
+        """Count bytes that were read, and oddities."""
+        self._bytes_in += bytes_in
+        self._warnings.update(warnings)
+
+    def reject(self, reject: Reject) -> None:
+        """Add a piece that is no record."""
+        self._rejects.append(reject)
+        self._held_bytes += _ROW_BYTES
+
+    def add(self, row: dict[str, Any], locator: int | str) -> None:
+        """Add a row: values by the names of `PAGE_SCHEMA`, of which `text` must be there, and `meta` as an object."""
+        text, meta = row["text"], row.get("meta") or {}
+        if "\0" in text:
+            text = text.replace("\0", "")
+            self._warnings["text.nul"] += 1
+        known = {name: value for name, value in meta.items() if value is not None}
+        written = orjson.dumps(known).decode() if known else None
+        self._held_bytes += len(text) + len(written or "") + _ROW_BYTES
+        self._rows.append(row | {"text": text, "meta": written, "origin": f"{self.unit}#{locator}"})
+
+    def take(self) -> Page:
+        """Give the page, and begin the next one."""
+        columns = [
+            pa.array([row.get(field.name) for row in self._rows], field.type, size=len(self._rows))
+            for field in PAGE_SCHEMA
+        ]
+        rows = pa.RecordBatch.from_arrays(columns, schema=PAGE_SCHEMA)
+        page = Page(self.unit, rows, self._rejects, self._bytes_in, dict(self._warnings), versioned=self._versioned)
+        self.taken = True
+        self._clear()
+        return page
