@@ -289,7 +289,7 @@ def test_file_that_cannot_be_imported(tmp_path):
         ConfigError, match=r"importing './bad.py' raised ModuleNotFoundError: No module named 'no_such_thing'"
     ):
         Custom(call="./bad.py:f").open(tmp_path)
-    assert not [name for name in sys.modules if name.startswith("_gristmill_custom_bad")]
+    assert not [name for name in sys.modules if name.startswith("_gristmill_own_bad")]
     (tmp_path / "value.py").write_text("f = 3\n")
     with pytest.raises(ConfigError, match=r"'f' in './value.py' is no function"):
         Custom(call="./value.py:f").open(tmp_path)

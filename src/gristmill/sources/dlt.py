@@ -12,9 +12,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import importlib
-import importlib.util
-import sys
 import traceback
 from collections.abc import Callable, Iterator
 from datetime import date, datetime
@@ -26,6 +23,7 @@ import msgspec
 import orjson
 import pyarrow as pa
 
+from gristmill.core import modules
 from gristmill.core.errors import ConfigError, SourceError, Transient
 from gristmill.core.mapping import Mapping, Rows
 from gristmill.core.source import (
@@ -300,25 +298,10 @@ class Dlt(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def _module(place: str, folder: Path) -> ModuleType:
-    """Import a module, or a file under a name made of its path and content: once a process, and again after a change."""
-    if not (place.endswith(".py") or "/" in place):
-        return importlib.import_module(place)
-    path = (folder / place).resolve()
-    if not path.is_file():
-        raise ConfigError(f"resource: there is no file {path}")
-    name = f"_gristmill_dlt_{hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()[:16]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"resource: {path} is no Python file")
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
+    """Import what `place:function` names."""
+    if modules.is_file(place) and not (folder / place).is_file():
+        raise ConfigError(f"resource: there is no file {folder / place}")
+    return modules.load(place, folder)
 
 
 def _status(error: BaseException) -> int:

@@ -32,23 +32,21 @@ from __future__ import annotations
 import ast
 import difflib
 import hashlib
-import importlib
-import importlib.util
 import inspect
 import json
 import re
 import sys
 from collections.abc import Callable
 from datetime import datetime
-from importlib.machinery import PathFinder
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType
 from typing import Any, Literal, TypeAlias
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 
+from gristmill.core import modules
 from gristmill.core.batch import RECORD_SCHEMA, Batch
 from gristmill.core.errors import ConfigError, StepError
 from gristmill.core.step import Step
@@ -105,7 +103,7 @@ class Custom(Step, frozen=True, kw_only=True, dict=True):
                 f"call: {self.call!r} lives in another process: put the function into a file, or run with one worker"
             ]
         place, _, name = self.call.rpartition(":")
-        source = _source(place, folder)
+        source = modules.source_of(place, folder)
         if source is None:
             return [_missing_file(place, folder)]
         try:
@@ -124,7 +122,7 @@ class Custom(Step, frozen=True, kw_only=True, dict=True):
         What that file imports is not in it: raise a number in the function's file when such code changes.
         """
         function = self._inline()
-        source = None if self.call.startswith(INLINE) else _source(self.call.rpartition(":")[0], folder)
+        source = None if self.call.startswith(INLINE) else modules.source_of(self.call.rpartition(":")[0], folder)
         if source is not None:
             code = source.read_bytes()
         elif function is not None:
@@ -289,28 +287,8 @@ def _name(function: Function) -> str:
     return f"{module}:{name}" if module != "__main__" and found is function else INLINE + name
 
 
-def _source(place: str, folder: Path) -> Path | None:
-    """Give the file that `./file.py` or `package.module` stands for; no package is imported to find it."""
-    if place.endswith(".py") or "/" in place:
-        path = folder / place
-        return path if path.is_file() else None
-    if place in sys.modules:
-        file = getattr(sys.modules[place], "__file__", None)
-        return Path(file) if file and file.endswith(".py") else None
-    try:
-        parts = place.split(".")
-        spec = importlib.util.find_spec(parts[0])
-        for depth in range(2, len(parts) + 1):
-            if spec is None:
-                return None
-            spec = PathFinder.find_spec(".".join(parts[:depth]), spec.submodule_search_locations)
-    except (ImportError, ValueError):
-        return None
-    return Path(spec.origin) if spec is not None and spec.origin and spec.origin.endswith(".py") else None
-
-
 def _missing_file(place: str, folder: Path) -> str:
-    if not (place.endswith(".py") or "/" in place):
+    if not modules.is_file(place):
         return f"call: there is no module {place!r} to import; install it, or give a file: ./mine.py:function"
     path = folder / place
     beside = [file.name for file in path.parent.glob("*.py")] if path.parent.is_dir() else []
@@ -342,32 +320,13 @@ def _defined(tree: ast.Module) -> list[str]:
 def _load(call: str, folder: Path) -> Function:
     place, _, name = call.rpartition(":")
     try:
-        module = _load_file(folder / place) if place.endswith(".py") or "/" in place else importlib.import_module(place)
+        module = modules.load(place, folder)
     except Exception as error:
         raise ConfigError(f"call: importing {place!r} raised {type(error).__name__}: {error}") from error
     function: Any = getattr(module, name, None)
     if not callable(function):
         raise ConfigError(f"call: {name!r} in {place!r} is no function")
     return function  # type: ignore[no-any-return]
-
-
-def _load_file(path: Path) -> ModuleType:
-    """Import a file under a name made of its path and content: once a process, and again after a change."""
-    digest = hashlib.sha256(str(path.resolve()).encode() + path.read_bytes()).hexdigest()[:16]
-    name = f"_gristmill_custom_{path.stem}_{digest}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickle look a class's module up there
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
 
 
 def _own_code(function: Function) -> bytes:
