@@ -10,8 +10,6 @@ WORLDS = [FilesWorld, IncrementalDlt, PointedDlt, WholeDlt]
 CASES = [(make, law) for make in WORLDS for law in LAWS if applies(law, make.can)]
 
 
-@pytest.mark.parametrize(
-    ("make", "law"), CASES, ids=[f"{make.__name__}-{name_of(law)}" for make, law in CASES]
-)
+@pytest.mark.parametrize(("make", "law"), CASES, ids=[f"{make.__name__}-{name_of(law)}" for make, law in CASES])
 def test_law(make, law, tmp_path):
     check(law, make(), tmp_path)

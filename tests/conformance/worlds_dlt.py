@@ -9,7 +9,7 @@ from typing import Any
 
 from gristmill.testing.world import Can, Part
 
-FEED = '''
+FEED = """
 import json
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def entries(token: str, at=dlt.sources.incremental("at", initial_value=0, row_or
 @dlt.resource
 def every(token: str):
     yield from table(token)
-'''
+"""
 LAG = 100
 TOKEN = "tok-5e1f0c7a"
 
