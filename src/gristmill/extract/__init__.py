@@ -15,3 +15,4 @@ from gristmill.extract.extractor import needs as needs
 from gristmill.extract.wire import Document as Document
 from gristmill.extract.wire import Extracted as Extracted
 from gristmill.extract.wire import ExtractOptions as ExtractOptions
+from gristmill.extract.wire import Kind as Kind

@@ -1,4 +1,4 @@
-"""The `files` source: files and globs, here or in a store, in JSON lines, JSON, Parquet or text, compressed or not.
+"""The `files` source: files and globs, here or in a store, in JSON lines, JSON, Parquet, text, HTML or PDF, compressed or not.
 
 Not here: what is new (`core.filesets`), where files lie (`core.places`, `net`), decompression (`core.files`), the formats
 (`formats/`), the mapping of fields (`core.mapping`), identity and state (`engine`). A unit is a file; a record's origin
@@ -11,32 +11,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, BinaryIO, ClassVar, Literal
 
 import msgspec
-import orjson
 
-from gristmill.core.errors import ConfigError, UnitFailed
+from gristmill.core.errors import ConfigError, MissingExtra, UnitFailed
 from gristmill.core.files import Expansion, codec_of, expand, line_range, plain
 from gristmill.core.filesets import FileSet, Piece, pieces_of
 from gristmill.core.mapping import Mapping, Rows
-from gristmill.core.places import Place
+from gristmill.core.places import Options, Place
 from gristmill.core.source import Page, PlanContext, ReadContext, Source, SourcePlan, Split, State
-from gristmill.net.objects import Option, place_for
-from gristmill.sources.formats import json, jsonl, parquet, text
+from gristmill.extract import ExtractOptions, Extractor, Kind, needs
+from gristmill.net.objects import place_for
+from gristmill.sources.formats import documents, json, jsonl, parquet, text
+from gristmill.sources.formats.detect import HEAD_BYTES, UTF16, detect, named_codec, named_format
 
 _MIB = 1 << 20
-_HEAD_BYTES = 64 << 10  # what a format is told by
-_BOM = b"\xef\xbb\xbf"
-_UTF16 = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
-_CODEC_NAMES = {".gz": "gzip", ".gzip": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bzip2", ".xz": "xz"}
-_FORMAT_NAMES = {
-    **dict.fromkeys((".jsonl", ".ndjson"), "jsonl"),
-    ".json": "json",
-    **dict.fromkeys((".parquet", ".pq"), "parquet"),
-    **dict.fromkeys((".txt", ".md", ".text", ".rst"), "text"),
-}
+_EXTRACTED: dict[str, Kind] = {"html": "html", "pdf": "pdf"}
 
 
 class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,16 +37,17 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     path: a path or glob (`**` for any folders), or several, from the config's folder on, or of one store: s3://, gs://,
     az://, hf://, sftp:// and others; https:// only as exact addresses. format: told by the content
     if `auto`. text, id, url, time, lang, license: the field for each column: a name, a dotted path, or a template like
-    "{title}: {body}"; all other fields go to `meta` (plain text files have no fields and need no mapping). lines: of text files, each line is a record. max_record_bytes: a
+    "{title}: {body}"; all other fields go to `meta` (text, HTML and PDF files have no fields and need no mapping). lines: of text files, each line is a record. max_record_bytes: a
     longer one is quarantined. max_expanded_bytes, max_ratio: a compressed file over both is a bomb and fails.
     split_bytes: size of a piece of work, by default 1/64 of the input within 16 to 256 MiB. allow_empty: it is fine if
     no file is there (any more). storage: how to reach the store, such as region, endpoint and keys (docs/sources/stores.md).
+    extract: how main text is taken out of HTML and PDF files, and what one may cost (docs/sources/html.md, pdf.md).
     """
 
     VERSION: ClassVar[int] = 1
 
     path: str | list[str]
-    format: Literal["auto", "jsonl", "json", "parquet", "text"] = "auto"
+    format: Literal["auto", "jsonl", "json", "parquet", "text", "html", "pdf"] = "auto"
     text: str = "text"
     id: str | None = None
     url: str | None = None
@@ -67,16 +60,17 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_ratio: Annotated[int, msgspec.Meta(ge=1)] = 200
     split_bytes: Annotated[int, msgspec.Meta(ge=1)] | None = None
     allow_empty: bool = False
-    storage: dict[str, Option] = msgspec.field(default_factory=dict)
+    storage: Options = msgspec.field(default_factory=dict)
+    extract: ExtractOptions = ExtractOptions()
 
     def __post_init__(self) -> None:
         """Refuse what no run could work with."""
         problems = self._mapping.problems()
         if not self._globs or not all(self._globs):
             problems.append("path: empty; give a file or a glob such as data/**/*.jsonl")
-        if self.format == "text" and self._mapping != Mapping():
+        if self.format in {"text", *_EXTRACTED} and self._mapping != Mapping():
             problems.append(
-                "format: text files have no fields, so text, id, url, time, lang and license cannot be given"
+                f"format: {self.format} files have no fields, so text, id, url, time, lang and license cannot be given"
             )
         if problems:
             raise ValueError("; ".join(problems))
@@ -99,7 +93,9 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             files = self._files(folder)
         except ConfigError as error:
             return [str(error)]
-        return files.check()
+        extracted = _EXTRACTED.get(self.format)
+        missing = needs(extracted) if extracted else None
+        return ([missing] if missing else []) + files.check()
 
     def plan(self, state: State | None, context: PlanContext) -> SourcePlan:
         """Compare the files there are with the committed unit table.
@@ -108,17 +104,25 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
         Raises:
             ConfigError: a path is a folder or cannot be used.
+            MissingExtra: some of them are HTML or PDF by their names or the format, and what reads those is not installed.
             SourceError: what is there cannot be told, or no file is there (any more).
         """
         files = self._files(context.folder)
-        return files.plan(state, lambda piece, target: self._cut(piece, target, files.place))
+        plan = files.plan(state, lambda piece, target: self._cut(piece, target, files.place))
+        named = (
+            {named_format(unit) for split in plan.splits for unit in split.units} if self.format == "auto" else set()
+        )
+        for kind in _EXTRACTED.values():
+            if kind in {self.format, *named}:
+                _must_have(kind)
+        return plan
 
     def _cut(self, piece: Piece, target: int, place: Place) -> list[Piece]:
         """Cut a large file into ranges if its bytes allow reading from the middle."""
         try:
-            with place.open(piece.path, piece.etag) as raw:
-                head = raw.read(_HEAD_BYTES)
-                kind = self.format if self.format != "auto" else _detect(head, piece.unit)[0]
+            with place.open(piece.path, piece.etag, piece.size) as raw:
+                head = raw.read(HEAD_BYTES)
+                kind = self.format if self.format != "auto" else detect(head, piece.unit)[0]
                 if codec_of(head):
                     return [piece]
                 borders = parquet.row_groups(raw, target, piece.size) if kind == "parquet" else []
@@ -142,13 +146,14 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             Transient: its store cannot be reached now.
         """
         files = self._files(context.folder)
-        for piece in pieces_of(split):
-            if piece.unit not in context.skip:
-                with files.opened(piece) as raw:
-                    yield from self._pages(piece, raw, context.batch_bytes)
+        with Extractor(self.extract) as extractor:  # starts nothing before it is asked
+            for piece in pieces_of(split):
+                if piece.unit not in context.skip:
+                    with files.opened(piece) as raw:
+                        yield from self._pages(piece, raw, context.batch_bytes, extractor)
 
-    def _pages(self, piece: Piece, raw: BinaryIO, batch_bytes: int) -> Iterator[Page]:
-        head = raw.read(_HEAD_BYTES)
+    def _pages(self, piece: Piece, raw: BinaryIO, batch_bytes: int, extractor: Extractor) -> Iterator[Page]:
+        head = raw.read(HEAD_BYTES)
         codec = codec_of(head)
         start, end = (0, piece.size) if piece.end < 0 or piece.format == "parquet" else (piece.start, piece.end)
         if codec:
@@ -159,19 +164,18 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             if (start, end) != (0, piece.size):
                 start, end = line_range(raw, start, end, piece.size)
             blocks = plain(raw, start, end)
-        found, lied = _detect(head, piece.unit)
+        found, lied = detect(head, piece.unit)
         kind = piece.format or (self.format if self.format != "auto" else found)
         # Text files have no fields: only their text is mapped.
-        rows = Rows(piece.unit, Mapping() if kind == "text" else self._mapping, batch_bytes)
+        mapping = Mapping() if kind == "text" else documents.MAPPING if kind in _EXTRACTED else self._mapping
+        rows = Rows(piece.unit, mapping, batch_bytes)
         if piece.size == 0:
             rows.warn("file.empty")
             yield rows.take(0)
             return
-        if piece.start == 0 and (
-            (lied and self.format == "auto") or _CODEC_NAMES.get(_suffix(piece.unit), "") != codec
-        ):
+        if piece.start == 0 and ((lied and self.format == "auto") or named_codec(piece.unit) != codec):
             rows.warn("file.extension")
-        if head.startswith(_UTF16) and (kind != "text" or self.lines):
+        if head.startswith(UTF16) and kind != "html" and (kind != "text" or self.lines):
             raise UnitFailed(
                 piece.unit, "text.encoding", "begins with the mark of UTF-16 or UTF-32; convert it to UTF-8"
             )
@@ -184,10 +188,20 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 raise UnitFailed(piece.unit, "file.unsupported", f"Parquet inside {codec}; decompress it first")
             groups = (piece.start, piece.end) if piece.end >= 0 else None
             yield from parquet.read(raw, rows, groups, piece.size, (batch_bytes, self.max_record_bytes))
+        elif (extracted := _EXTRACTED.get(kind)) is not None:
+            _must_have(extracted)
+            limit = min(self.max_record_bytes, self.extract.max_bytes)
+            yield from documents.read(blocks, rows, extracted, extractor, limit)
         elif self.lines:
             yield from text.read_lines(blocks, rows, start, self.max_record_bytes)
         else:
             yield from text.read(blocks, rows, self.max_record_bytes)
+
+
+def _must_have(kind: Kind) -> None:
+    missing = needs(kind)
+    if missing:
+        raise MissingExtra(missing)
 
 
 def _peek(blocks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
@@ -195,45 +209,6 @@ def _peek(blocks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
     held: list[bytes] = []
     for block in blocks:
         held.append(block)
-        if sum(map(len, held)) >= _HEAD_BYTES:
+        if sum(map(len, held)) >= HEAD_BYTES:
             break
-    return b"".join(held)[:_HEAD_BYTES], chain(held, blocks)
-
-
-def _suffix(unit: str) -> str:
-    return PurePosixPath(unit).suffix.lower()
-
-
-def _detect(head: bytes, unit: str) -> tuple[str, bool]:
-    """Tell the format by the first decompressed bytes, and if the name claims another one.
-
-    A name ending in .txt or .md is believed unless the bytes are Parquet: prose may begin with a bracket. A .json whose
-    first line is a whole object followed by another is read as JSON lines, which survive a bad line.
-    """
-    name = PurePosixPath(unit)
-    claimed = _FORMAT_NAMES.get((PurePosixPath(name.stem) if _suffix(unit) in _CODEC_NAMES else name).suffix.lower())
-    bare = head.removeprefix(_BOM).lstrip()
-    if head.startswith(b"PAR1"):
-        return "parquet", claimed not in {None, "parquet"}
-    if claimed == "text" or bare[:1] not in {b"[", b"{"}:
-        return claimed or "text", False
-    first, _, rest = bare.partition(b"\n")
-    rest = rest.lstrip()
-    whole = _is_json(first)
-    if bare.startswith(b"["):
-        kind = "jsonl" if whole and rest else "json"
-    elif claimed == "json":
-        kind = "jsonl" if whole and rest.startswith(b"{") else "json"
-    elif claimed == "jsonl" or whole or len(first) == len(bare) >= _HEAD_BYTES // 2:
-        kind = "jsonl"  # also when the first line is too long to see its end
-    else:
-        kind = "json"
-    return kind, claimed not in {None, kind} and (claimed, kind) != ("json", "jsonl")
-
-
-def _is_json(data: bytes) -> bool:
-    try:
-        orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return False
-    return True
+    return b"".join(held)[:HEAD_BYTES], chain(held, blocks)

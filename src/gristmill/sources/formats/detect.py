@@ -1,0 +1,86 @@
+"""Which format a file is in, by its first bytes; and whether its name says otherwise.
+
+Not here: compression (`core.files.codec_of`), what a format means (the other modules of this room). Invariant: the content
+decides, except that a name ending in .txt, .md, .text or .rst is believed of anything but Parquet and PDF: prose may begin
+with a bracket or a tag.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+
+import orjson
+
+HEAD_BYTES = 64 << 10  # what a format is told by
+UTF16 = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
+_BOM = b"\xef\xbb\xbf"
+_CODEC_NAMES = {".gz": "gzip", ".gzip": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bzip2", ".xz": "xz"}
+_FORMAT_NAMES = {
+    **dict.fromkeys((".jsonl", ".ndjson"), "jsonl"),
+    ".json": "json",
+    **dict.fromkeys((".parquet", ".pq"), "parquet"),
+    **dict.fromkeys((".txt", ".md", ".text", ".rst"), "text"),
+    **dict.fromkeys((".html", ".htm", ".xhtml", ".shtml"), "html"),
+    ".pdf": "pdf",
+}
+_HTML = re.compile(
+    rb"(?:<!--.{0,4000}?-->\s*+|<\?xml[^>]{0,400}+>\s*+){0,9}<(?:!doctype\s+html|html|head|body)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def named_codec(unit: str) -> str:
+    """Give the compression that a file's name claims; empty for none."""
+    return _CODEC_NAMES.get(_suffix(unit), "")
+
+
+def named_format(unit: str) -> str | None:
+    """Give the format that a file's name claims."""
+    name = PurePosixPath(unit)
+    return _FORMAT_NAMES.get(_suffix(name.stem if named_codec(unit) else unit))
+
+
+def detect(head: bytes, unit: str) -> tuple[str, bool]:
+    """Tell the format by the first decompressed bytes, and if the name claims another one.
+
+    A .json whose first line is a whole object followed by another is read as JSON lines, which survive a bad line.
+    """
+    claimed = named_format(unit)
+    if head.startswith(b"PAR1"):
+        return "parquet", claimed not in {None, "parquet"}
+    if head.startswith(b"%PDF-"):
+        return "pdf", claimed not in {None, "pdf"}
+    if head.startswith(UTF16[:2]):
+        head = head.decode("utf-16", "ignore").encode()
+    bare = head.removeprefix(_BOM).lstrip()
+    if claimed == "text":
+        return "text", False
+    if _HTML.match(bare) or (claimed == "html" and bare.startswith(b"<")):
+        return "html", claimed not in {None, "html"}
+    if bare[:1] not in {b"[", b"{"}:
+        return claimed or "text", False
+    first, _, rest = bare.partition(b"\n")
+    rest = rest.lstrip()
+    whole = _is_json(first)
+    if bare.startswith(b"["):
+        kind = "jsonl" if whole and rest else "json"
+    elif claimed == "json":
+        kind = "jsonl" if whole and rest.startswith(b"{") else "json"
+    elif claimed == "jsonl" or whole or len(first) == len(bare) >= HEAD_BYTES // 2:
+        kind = "jsonl"  # also when the first line is too long to see its end
+    else:
+        kind = "json"
+    return kind, claimed not in {None, kind} and (claimed, kind) != ("json", "jsonl")
+
+
+def _suffix(name: str) -> str:
+    return PurePosixPath(name).suffix.lower()
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return False
+    return True
