@@ -23,10 +23,11 @@ WEB_PORTS = frozenset({80, 443})
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address behind a translator
 # Global by the letter, not to be talked to: IETF assignments with a cloud's metadata in them (192.0.0.192), the old
-# 6to4 relays and their addresses, which carry any IPv4 address, Teredo likewise, and Azure's host (168.63.129.16).
+# 6to4 relays and their addresses, which carry any IPv4 address, Teredo likewise, Azure's host (168.63.129.16), and the
+# documentation range of RFC 9637, which older Pythons take for public.
 _REFUSED: tuple[Network, ...] = tuple(
     ipaddress.ip_network(text)
-    for text in ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32", "2002::/16", "2001::/32")
+    for text in ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32", "2002::/16", "2001::/32", "3fff::/20")
 )
 _NAME = re.compile(r"(?=.{1,253}\.?$)[a-z0-9_](?:[a-z0-9_-]{0,62})(?:\.[a-z0-9_][a-z0-9_-]{0,62})*\.?")
 

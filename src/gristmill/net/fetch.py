@@ -76,7 +76,7 @@ class Response(msgspec.Struct, frozen=True):
 
 
 class FetchRefused(SourceError):
-    """Asking again would end the same. code: net.blocked, net.redirects, net.scheme, net.tls, url.invalid, size.cap, http.header."""
+    """Asking again would end the same. code: net.blocked, net.redirects, net.scheme, net.tls, url.invalid, size.cap."""
 
     def __init__(self, code: str, url: str, detail: str) -> None:
         super().__init__(f"{shown(url)}: {code}: {detail}")
@@ -88,7 +88,7 @@ class FetchRefused(SourceError):
 
 
 class FetchFailed(Transient):
-    """No whole answer this time. code: net.timeout, net.connect, net.dns, net.cut, body.encoding, and those of others.
+    """No whole answer this time. code: net.timeout, net.connect, net.dns, net.cut, http.header, body.encoding, and others.
 
     wait_s: how long the server asks to wait before the next attempt.
     """
@@ -338,7 +338,7 @@ def _explained(error: Exception, url: str) -> FetchRefused | FetchFailed:
     if isinstance(error, aiohttp.ServerTimeoutError):
         return FetchFailed("net.timeout", url, "no connection in time")
     if isinstance(error, aiohttp.ClientResponseError):
-        return FetchRefused("http.header", url, "the head of the answer is malformed or larger than allowed")
+        return FetchFailed("http.header", url, "the head of the answer is malformed or larger than allowed")
     if isinstance(error, aiohttp.ClientConnectorError):
         return FetchFailed("net.connect", url, f"cannot connect: {_reason(error.os_error)}")
     if isinstance(error, aiohttp.ClientPayloadError | aiohttp.ServerDisconnectedError | OSError):

@@ -79,8 +79,8 @@ class Listing:
         while at is not None:
             guards.asking(at.token)
             response = await self._response(at.token)
-            data = None if response.status == 204 else parsed(response)
-            records = self._records(data, response)
+            data = self._data(response, at.token)
+            records = self._records(data, response) if response.status != 204 else []
             after = self._after(at, response, data, records)
             guards.came(records, more=after is not None)
             warnings = list(response.notes)
@@ -180,6 +180,15 @@ class Listing:
                 raise SourceError(str(error)) from None
             raise
 
+    def _data(self, response: Response, token: Token) -> Any:
+        """Decode an answer. Nothing at all (204) is an empty page where an empty page ends a listing."""
+        how = self._query.pagination
+        if response.status != 204:
+            return parsed(response)
+        if token != how.first() and how.kind not in {"page", "offset"}:
+            raise SourceError(f"{shown(response.url)}: http.204: no content for a page that another one led to")
+        return None
+
     def _accept(self, response: Response) -> None:
         """Look whether an answer is what was asked for; a failure is worth another attempt."""
         if not 200 <= response.status < 300 or response.status == 204:
@@ -195,8 +204,6 @@ class Listing:
             raise FetchFailed("api.error", response.url, f"the answer's {query.success.path} does not say success")
 
     def _records(self, data: Any, response: Response) -> list[Any]:
-        if data is None and response.status == 204:
-            return []
         path = self._query.records
         if path and not _has(data, path):
             kind = "a list" if isinstance(data, list) else "an object" if isinstance(data, dict) else "a value"
