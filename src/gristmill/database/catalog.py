@@ -1,0 +1,291 @@
+"""What a database says about a relation: its columns and their kinds, its keys and indexes.
+
+Not here: which columns are needed (`relation.lay_out`). Invariants: only the catalogue and the types of a result are
+read here, no rows; what the catalogue does not say is not guessed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from gristmill.core.errors import SourceError, Transient
+from gristmill.core.find import suggestion
+from gristmill.database.compose import source
+from gristmill.database.connect import Connection
+from gristmill.database.dsn import Family
+from gristmill.database.grammar import Grammar, Other, PostgreSQL, SQLite, Statement, col, named
+from gristmill.database.relation import Column, Relation
+from gristmill.database.values import Kind, kind_of
+
+_POSTGRESQL_KINDS: dict[str, Kind] = {
+    **dict.fromkeys(("int2", "int4", "int8"), "int"),
+    **dict.fromkeys(("float4", "float8"), "float"),
+    **dict.fromkeys(("text", "varchar"), "text"),
+    **dict.fromkeys(("json", "jsonb"), "json"),
+    "bool": "bool",
+    "timestamp": "time",
+    "timestamptz": "timetz",
+    "date": "date",
+    "numeric": "decimal",
+    "uuid": "uuid",
+    "bytea": "bytes",
+}  # fmt: skip
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What the catalogue knows. known: it has an entry (a view or query has none). primary: the primary key.
+
+    unique: columns of each unique index. leading: first columns of all indexes. not_null: columns that cannot be NULL.
+    """
+
+    known: bool = False
+    primary: tuple[str, ...] = ()
+    unique: list[tuple[str, ...]] = []
+    leading: set[str] = set()
+    not_null: set[str] = set()
+
+    def is_unique(self, keys: list[str]) -> bool:
+        """Tell whether no two rows can have the same key."""
+        return any(set(names) <= set(keys) for names in [*self.unique, *([self.primary] if self.primary else [])])
+
+
+def described(connection: Connection, relation: Relation) -> Relation:
+    """Give the relation with its columns.
+
+    Raises:
+        SourceError: there is no such relation, or it cannot be read.
+    """
+    nothing = sa.select(sa.text("*")).select_from(_anything(relation)).where(sa.false())
+    try:
+        names = connection.names(nothing)
+    except Transient:
+        raise
+    except SourceError as error:
+        raise SourceError(f"{relation.called} cannot be read: {error}{_near(connection, relation)}") from None
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise SourceError(f"{relation.called} has two columns named {', '.join(twice)}; give them other names with AS")
+    bare = msgspec.structs.replace(relation, columns=[Column(name, "other") for name in names])
+    grammar = connection.grammar
+    if isinstance(grammar, PostgreSQL):
+        kinds = _postgresql_kinds(connection, bare)
+        columns = [Column(name, kind) for name, kind in zip(names, kinds, strict=True)]
+    elif isinstance(grammar, SQLite):
+        declared = _sqlite_declared(connection, relation) if relation.table else {}
+        columns = [Column(name, "text" if _has_text_affinity(declared.get(name, "")) else "other") for name in names]
+    else:
+        return bare
+    return msgspec.structs.replace(relation, columns=columns)
+
+
+def _anything(relation: Relation) -> Any:
+    if relation.query:
+        return sa.text(f"({relation.query.replace(':', chr(92) + ':')}\n) AS source")
+    return source(relation)
+
+
+def with_kinds(connection: Connection, relation: Relation, names: list[str]) -> tuple[Relation, bool]:
+    """Give the relation with the kinds of these columns, where values and not the catalogue tell; and whether its UTF-8 is vouched for.
+
+    Raises:
+        SourceError: a column is not there, or holds values that have no order among them.
+    """
+    if isinstance(connection.grammar, PostgreSQL):
+        ((encoding,),) = connection.rows(sa.select(sa.func.current_setting(sa.literal("server_encoding", sa.Text))))
+        for name in names:
+            relation.column(name, "key or cursor")
+        return relation, encoding != "SQL_ASCII"
+    kinds = {name: _kind_by_values(connection, relation, relation.column(name, "key or cursor")) for name in names}
+    columns = [msgspec.structs.replace(column, kind=kinds.get(column.name, column.kind)) for column in relation.columns]
+    return msgspec.structs.replace(relation, columns=columns), False
+
+
+def _kind_by_values(connection: Connection, relation: Relation, column: Column) -> Kind:
+    """Tell the kind of a column by its least and greatest value: databases sort by type first."""
+    ends = [
+        sa.select(end(col(column))).select_from(source(relation)).scalar_subquery().label(name)
+        for name, end in (("least", sa.func.min), ("most", sa.func.max))
+    ]
+    ((least, most),) = connection.rows(sa.select(*ends))
+    if least is None:
+        return "text"
+    found = {kind_of(least), kind_of(most)}
+    if found == {"int", "float"}:
+        return "float"
+    kind = found.pop()
+    if found or kind is None:
+        raise SourceError(
+            f'column "{column.name}" of {relation.called} holds {type(least).__name__} and {type(most).__name__} values; '
+            "a key or cursor needs values of one type that has an order"
+        )
+    return kind
+
+
+def grammar_of(family: Family) -> Grammar:
+    """Give the grammar for a family of databases."""
+    return PostgreSQL() if family == "postgresql" else SQLite() if family == "sqlite" else Other()
+
+
+def _near(connection: Connection, relation: Relation) -> str:
+    """Give `; did you mean ...?` for the table most like the one asked for."""
+    if relation.query:
+        return ""
+    try:
+        tables = _tables(connection, relation.schema)
+    except SourceError:
+        return ""
+    return suggestion(relation.table, tables)
+
+
+def _tables(connection: Connection, schema: str | None) -> list[str]:
+    if isinstance(connection.grammar, SQLite):
+        found: Statement = sa.select(sa.column("name")).select_from(sa.table("sqlite_master"))
+        return [str(name) for (name,) in connection.rows(found)]
+    listing: Statement = sa.select(sa.column("table_name")).select_from(sa.table("tables", schema="information_schema"))
+    if schema:
+        listing = listing.where(sa.column("table_schema") == schema)
+    return [str(name) for (name,) in connection.rows(listing.limit(1000))]
+
+
+def _postgresql_kinds(connection: Connection, relation: Relation) -> list[Kind]:
+    """Ask for the type of each column of a row that is not there; a domain counts as what it is made of."""
+    one = sa.select(sa.literal_column("1").label("one")).subquery("one")
+    rows = source(relation)
+    asked = [
+        sa.cast(sa.cast(sa.func.pg_typeof(col(column)), sa.dialects.postgresql.OID), sa.BigInteger).label(f"t{at}")
+        for at, column in enumerate(relation.columns)
+    ]
+    (oids,) = connection.rows(sa.select(*asked).select_from(one.outerjoin(rows, sa.false())))
+    names: list[Any] = [sa.column(name) for name in ("oid", "typname", "typbasetype")]
+    numbers = [sa.cast(name, sa.BigInteger) if name.name != "typname" else sa.cast(name, sa.Text) for name in names]
+    types = sa.select(*numbers).select_from(sa.table("pg_type", schema="pg_catalog"))
+    known = {oid: (name, base) for oid, name, base in connection.rows(types)}
+    found: list[Kind] = []
+    for oid in oids:
+        name, base = known.get(oid, ("", 0))
+        while base:
+            name, base = known.get(base, ("", 0))
+        found.append(_POSTGRESQL_KINDS.get(name, "other"))
+    return found
+
+
+def _sqlite_declared(connection: Connection, relation: Relation) -> dict[str, str]:
+    found = _pragma(connection, "pragma_table_info", relation.table, relation.schema, "name", "type")
+    return {str(name): str(of) for name, of in found}
+
+
+def _has_text_affinity(declared: str) -> bool:
+    """As SQLite determines it (datatype3.html, section 3.1): no INT, but CHAR, CLOB or TEXT."""
+    upper = declared.upper()
+    return "INT" not in upper and any(word in upper for word in ("CHAR", "CLOB", "TEXT"))
+
+
+def _pragma(connection: Connection, function: str, name: str, schema: str | None, *columns: str) -> list[Any]:
+    arguments = [sa.literal(name, sa.Text), *([sa.literal(schema, sa.Text)] if schema else [])]
+    called = getattr(sa.func, function)(*arguments).table_valued(*columns)
+    return connection.rows(sa.select(*(called.c[column] for column in columns)))
+
+
+def facts(connection: Connection, relation: Relation) -> Facts:
+    """Give what the catalogue knows of a table; nothing for a view or a query."""
+    if relation.query:
+        return Facts()
+    if isinstance(connection.grammar, PostgreSQL):
+        return _postgresql_facts(connection, relation)
+    if isinstance(connection.grammar, SQLite):
+        return _sqlite_facts(connection, relation)
+    return _other_facts(connection, relation)
+
+
+def _postgresql_facts(connection: Connection, relation: Relation) -> Facts:
+    full = sa.func.concat(
+        *([sa.func.quote_ident(sa.literal(relation.schema, sa.Text)), "."] if relation.schema else []),
+        sa.func.quote_ident(sa.literal(relation.table, sa.Text)),
+    )
+    oid = sa.cast(sa.func.to_regclass(full), sa.dialects.postgresql.OID)
+    attribute = sa.table(
+        "pg_attribute", *map(sa.column, ("attrelid", "attname", "attnum", "attnotnull")), schema="pg_catalog"
+    )
+    index = sa.table(
+        "pg_index",
+        *map(sa.column, ("indrelid", "indexrelid", "indisunique", "indisprimary", "indpred", "indkey", "indisvalid")),
+        schema="pg_catalog",
+    )
+    nulls = sa.select(sa.cast(attribute.c.attname, sa.Text)).where(attribute.c.attrelid == oid, attribute.c.attnotnull)
+    # An index on an expression has 0 in place of a column; it joins to nothing and its list comes out short.
+    place = sa.func.array_position(sa.cast(index.c.indkey, sa.ARRAY(sa.SmallInteger)), attribute.c.attnum)
+    listed = (
+        sa.select(
+            sa.cast(index.c.indexrelid, sa.BigInteger),
+            sa.cast(index.c.indisunique, sa.Integer),
+            sa.cast(index.c.indisprimary, sa.Integer),
+            sa.case((index.c.indpred.is_(None), 0), else_=1),
+            sa.func.array_length(sa.cast(index.c.indkey, sa.ARRAY(sa.SmallInteger)), 1),
+            place,
+            sa.cast(attribute.c.attname, sa.Text),
+        )
+        .select_from(index.join(attribute, attribute.c.attrelid == index.c.indrelid))
+        .where(index.c.indrelid == oid, index.c.indisvalid, place.is_not(None))
+        .order_by(index.c.indexrelid, place)
+    )
+    not_null = {str(name) for (name,) in connection.rows(nulls)}
+    indexes: dict[int, list[Any]] = {}
+    for row in connection.rows(listed):
+        indexes.setdefault(row[0], []).append(row)
+    made = [
+        (tuple(row[6] for row in rows), bool(rows[0][1]), bool(rows[0][2]), bool(rows[0][3]), rows[0][4] == len(rows))
+        for rows in indexes.values()
+    ]
+    return Facts(
+        known=bool(made or not_null),
+        primary=next((names for names, _, primary, _, _ in made if primary), ()),
+        unique=[names for names, unique, _, partial, plain in made if unique and plain and not partial],
+        leading={rows[0][6] for rows in indexes.values() if not rows[0][3] and rows[0][5] == 0},
+        not_null=not_null,
+    )
+
+
+def _sqlite_facts(connection: Connection, relation: Relation) -> Facts:
+    columns = _pragma(connection, "pragma_table_info", relation.table, relation.schema, "name", "notnull", "pk", "type")
+    keyed = sorted((pk, str(name), str(of)) for name, _, pk, of in columns if pk)
+    primary = tuple(name for _, name, _ in keyed)
+    unique: list[tuple[str, ...]] = []
+    leading = {primary[0]} if primary else set()
+    for name, is_unique, partial in _pragma(
+        connection, "pragma_index_list", relation.table, relation.schema, "name", "unique", "partial"
+    ):
+        members = _pragma(connection, "pragma_index_info", str(name), relation.schema, "seqno", "name")
+        names = tuple(str(member) for _, member in sorted(members) if member is not None)
+        if names and not partial:
+            leading.add(names[0])
+        if is_unique and not partial and len(names) == len(members):
+            unique.append(names)
+    # Of all primary keys only that of INTEGER type is never NULL, by SQLite's own account (lang_createtable.html).
+    rowid = {name for _, name, of in keyed if len(keyed) == 1 and of.upper() == "INTEGER"}
+    return Facts(bool(columns), primary, unique, leading, {str(n) for n, null, _, _ in columns if null} | rowid)
+
+
+def _other_facts(connection: Connection, relation: Relation) -> Facts:
+    from gristmill.database.alchemy import Alchemy
+
+    if not isinstance(connection, Alchemy):
+        return Facts()
+    inspector = sa.inspect(connection.engine)
+    name, schema = named(relation.table), named(relation.schema) if relation.schema else None
+    try:
+        columns = inspector.get_columns(name, schema)
+        primary = tuple(inspector.get_pk_constraint(name, schema).get("constrained_columns") or ())
+        indexes = inspector.get_indexes(name, schema)
+    except (sa.exc.SQLAlchemyError, NotImplementedError):
+        return Facts()
+    lists = [(tuple(index["column_names"]), bool(index["unique"])) for index in indexes]
+    return Facts(
+        known=bool(primary or lists),
+        primary=primary,
+        unique=[names for names, unique in lists if unique and None not in names],
+        leading={str(names[0]) for names, _ in lists if names and names[0]} | set(primary[:1]),
+        not_null={str(column["name"]) for column in columns if not column["nullable"]} | set(primary),
+    )

@@ -1,0 +1,298 @@
+"""Statements: which rows of a relation, in which order, with which columns.
+
+Not here: how a family of databases spells an expression (`grammar`), running statements (`connect`). Invariants: the
+order of every paged statement is total over (cursor, key), so that reading on after a row neither loses nor repeats
+one; what a statement leaves out for NULL keys or cursors another part of the plan reads.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.selectable import FromClause
+
+from gristmill.database.grammar import Grammar, Statement, col, named
+from gristmill.database.relation import Layout, Relation
+from gristmill.database.values import Encoded, Value, decode
+
+Condition = ColumnElement[bool]
+_XIDS = (1 << 32) - 1
+
+
+class Part(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A part of a relation, as it stands in a split.
+
+    of: `rows` with a key (and, with bounds, a cursor within them); `odd`, whose cursor is NULL or beyond all bounds; `nokey`,
+    whose key is NULL; `keys`, only the keys. by_cursor: in order of (cursor, key), else of the key. low, high: bounds of
+    the cursor, both within, the high one not if `high_open`. first, until: bounds of the key, half-open. xids: low and
+    high transaction number, half-open; a high of -1 is none. row_bytes: what a row has, about.
+    """
+
+    of: str = "rows"
+    by_cursor: bool = False
+    low: Encoded | None = None
+    high: Encoded | None = None
+    high_open: bool = False
+    first: list[Encoded] | None = None
+    until: list[Encoded] | None = None
+    xids: tuple[int, int] | None = None
+    row_bytes: int = 1024
+
+
+class Composer:
+    """Makes the statements for one relation."""
+
+    def __init__(self, relation: Relation, layout: Layout, grammar: Grammar, max_cell_bytes: int) -> None:
+        self.relation = relation
+        self.layout = layout
+        self.grammar = grammar
+        self._max_cell_bytes = max_cell_bytes
+        self._keys = [col(column) for column in layout.keys]
+        self._cursor = col(layout.cursor) if layout.cursor else None
+
+    def source(self) -> FromClause:
+        """Give what stands after FROM."""
+        return source(self.relation)
+
+    def rows(self, part: Part, after: list[Value] | None, limit: int | None) -> Statement:
+        """Give a page of a part: at most `limit` rows beyond the row whose (cursor,) key is `after`."""
+        order = self._order(part)
+        statement = sa.select(*self.projection(part)).select_from(self.source()).where(*self.conditions(part))
+        if after is not None:
+            statement = statement.where(self._compare(order, after, strict=True))
+        if order:
+            statement = statement.order_by(*order)
+        return statement.limit(limit) if limit is not None else statement
+
+    def _order(self, part: Part) -> list[ColumnElement[Any]]:
+        if part.of == "nokey":
+            return []
+        return [self._cursor, *self._keys] if part.by_cursor and self._cursor is not None else self._keys
+
+    def projection(self, part: Part) -> list[ColumnElement[Any]]:
+        """Give the labelled columns a page is made of: k0.., c, and unless only keys are asked for the rest."""
+        grammar, layout = self.grammar, self.layout
+        found: list[ColumnElement[Any]] = [grammar.key(column).label(f"k{at}") for at, column in enumerate(layout.keys)]
+        if part.by_cursor and layout.cursor:
+            found.append(grammar.key(layout.cursor).label("c"))
+        if part.of == "keys":
+            return found
+        if layout.deleted:
+            gone = grammar.gone(layout.deleted)
+            found.append((sa.case((gone, 1), else_=0) if grammar.on_server else gone).label("gone"))
+        big = self._big()
+        if big is not None:
+            found.append(sa.case((big > self._max_cell_bytes, big)).label("big"))
+
+        def small(expression: ColumnElement[Any]) -> ColumnElement[Any]:
+            return expression if big is None else sa.case((big <= self._max_cell_bytes, expression))
+
+        for role, column in layout.roles.items():
+            value = grammar.time(column) if role == "time" else grammar.text(column)
+            found.append((small(value) if role != "time" else value).label(role))
+        if not grammar.on_server:
+            return found + [col(column).label(f"m{at}") for at, column in enumerate(layout.rest)]
+        if layout.rest:
+            found.append(small(grammar.document(layout.rest)).label("meta"))
+        odd = [flag for column in layout.rest if (flag := grammar.strange(column)) is not None]
+        time = layout.roles.get("time")
+        if time is not None and (flag := grammar.strange(time)) is not None and time.kind in {"time", "timetz", "date"}:
+            odd.append(flag)
+        if odd:
+            counted: ColumnElement[Any] = sa.case((odd[0], 1), else_=0)
+            for flag in odd[1:]:
+                counted += sa.case((flag, 1), else_=0)
+            found.append(counted.label("odd"))
+        return found
+
+    def _big(self) -> ColumnElement[Any] | None:
+        """Give the bytes of all cells that can be large, together; None if the database cannot say."""
+        columns = {column.name: column for column in [*self.layout.roles.values(), *self.layout.rest]}
+        sizes = [size for column in columns.values() if (size := self.grammar.size(column)) is not None]
+        total: ColumnElement[Any] | None = None
+        for size in sizes:
+            known = sa.func.coalesce(size, 0)
+            total = known if total is None else total + known
+        return total
+
+    def conditions(self, part: Part) -> list[Condition]:
+        """Give what the rows of a part have in common."""
+        found: list[Condition] = []
+        if part.of == "nokey":
+            found.append(sa.or_(*(key.is_(None) for key in self._keys)))
+        else:
+            found += [key.is_not(None) for key in self._keys]
+        if part.of == "odd":
+            found.append(self._odd_cursor())
+        elif part.low is not None or part.high is not None:
+            found += self._within(part)
+        if part.first is not None:
+            found.append(self._compare(self._keys, [decode(value) for value in part.first], strict=False))
+        if part.until is not None:
+            found.append(sa.not_(self._compare(self._keys, [decode(value) for value in part.until], strict=False)))
+        if part.xids is not None:
+            found.append(self._since_xid(*part.xids))
+        if part.of == "keys" and self.layout.deleted:
+            gone = self.grammar.gone(self.layout.deleted)
+            found.append(sa.not_(gone) if self.grammar.on_server else sa.true())
+        return found
+
+    def _within(self, part: Part) -> list[Condition]:
+        assert self.layout.cursor is not None
+        assert self._cursor is not None
+        found: list[Condition] = []
+        inside = self.grammar.within(self.layout.cursor)
+        if inside is not None:
+            found.append(inside)
+        if part.low is not None:
+            found.append(self._cursor >= self.grammar.literal(decode(part.low)))
+        if part.high is not None:
+            high = self.grammar.literal(decode(part.high))
+            found.append(self._cursor < high if part.high_open else self._cursor <= high)
+        return found
+
+    def _odd_cursor(self) -> Condition:
+        assert self.layout.cursor is not None
+        assert self._cursor is not None
+        inside = self.grammar.within(self.layout.cursor)
+        none = self._cursor.is_(None)
+        return none if inside is None else sa.or_(none, sa.not_(inside))
+
+    @staticmethod
+    def _since_xid(low: int, high: int) -> Condition:
+        """Give whether a transaction in [low, high) wrote a row.
+
+        A row has 32 of the 64 bits, so one written 2^32 transactions earlier may be taken for such a row, never the other
+        way round. A row's own number stays when it is frozen (since PostgreSQL 9.4).
+        """
+        xid = sa.cast(sa.cast(sa.column(named("xmin")), sa.Text), sa.BigInteger)
+        age = (xid - sa.literal(low, sa.BigInteger)).op("&")(sa.literal(_XIDS, sa.BigInteger))
+        span = (1 << 31) if high < 0 else min(high - low, _XIDS)
+        return age < sa.literal(span, sa.BigInteger)
+
+    def _compare(self, columns: list[ColumnElement[Any]], values: list[Value], *, strict: bool) -> Condition:
+        """Give (a, b, ...) > (x, y, ...), or >= if not strict."""
+        bounds = [self.grammar.literal(value) for value in values]
+        if len(columns) == 1:
+            return columns[0] > bounds[0] if strict else columns[0] >= bounds[0]
+        if self.grammar.row_values:
+            left, right = sa.tuple_(*columns), sa.tuple_(*bounds)
+            return left > right if strict else left >= right
+        condition: Condition = columns[-1] > bounds[-1] if strict else columns[-1] >= bounds[-1]
+        for column, bound in zip(columns[-2::-1], bounds[-2::-1], strict=True):
+            condition = sa.and_(column >= bound, sa.or_(column > bound, condition))
+        return condition
+
+    # What is asked once a plan.
+
+    def head(self) -> Statement:
+        """Give, from one snapshot: the greatest cursor, whether there are odd cursors, whether there are NULL keys, the date."""
+        assert self.layout.cursor is not None
+        assert self._cursor is not None
+        inside = self.grammar.within(self.layout.cursor)
+        top = sa.select(sa.func.max(self._cursor)).select_from(self.source())
+        if inside is not None:
+            top = top.where(inside)
+        return sa.select(
+            self._cast_back(top.scalar_subquery()).label("high"),
+            self._any(self._odd_cursor()).label("odd"),
+            self._any(sa.or_(*(key.is_(None) for key in self._keys))).label("nokey"),
+            self.grammar.today().label("today"),
+        )
+
+    def _cast_back(self, scalar: ColumnElement[Any]) -> ColumnElement[Any]:
+        assert self.layout.cursor is not None
+        return sa.cast(scalar, sa.Text) if self.grammar.on_server and self.layout.cursor.kind == "decimal" else scalar
+
+    def _any(self, condition: Condition) -> ColumnElement[Any]:
+        found = sa.select(sa.literal_column("1")).select_from(self.source()).where(condition).exists()
+        return sa.case((found, 1), else_=0)
+
+    def exists(self, part: Part) -> Statement:
+        """Give 1 if a part has any row, else 0."""
+        return sa.select(self._any(sa.and_(*self.conditions(part))).label("found"))
+
+    def xmin_head(self) -> Statement:
+        """Give, from one snapshot: the horizon, whether there are NULL keys, the date."""
+        return sa.select(
+            self.grammar.horizon().label("high"),
+            self._any(sa.or_(*(key.is_(None) for key in self._keys))).label("nokey"),
+            self.grammar.today().label("today"),
+        )
+
+    def count(self, part: Part) -> Statement:
+        """Count the rows of a part."""
+        return sa.select(sa.func.count()).select_from(self.source()).where(*self.conditions(part))
+
+    def every(self, part: Part, step: int) -> Statement:
+        """Give the first key of a part and every `step`-th after it."""
+        place = sa.func.row_number().over(order_by=self._keys).label("place")
+        keys = [self.grammar.key(column).label(f"k{at}") for at, column in enumerate(self.layout.keys)]
+        inner = sa.select(*keys, place).select_from(self.source()).where(*self.conditions(part)).subquery("numbered")
+        return (
+            sa.select(*(inner.c[f"k{at}"] for at in range(len(keys))))
+            .where((inner.c.place - 1) % step == 0)
+            .order_by(inner.c.place)
+        )
+
+    def still_there(self, keys: list[list[Value]]) -> Statement:
+        """Count how many of these keys there are."""
+        if len(self._keys) == 1:
+            one: Condition = self._keys[0].in_([self.grammar.literal(values[0]) for values in keys])
+        else:
+            one = sa.or_(
+                *(
+                    sa.and_(
+                        *(key == self.grammar.literal(value) for key, value in zip(self._keys, values, strict=True))
+                    )
+                    for values in keys
+                )
+            )
+        return sa.select(sa.func.count()).select_from(self.source()).where(one)
+
+    def repeated(self, part: Part) -> Statement:
+        """Count the keys of a part that more than one row has."""
+        grouped: Statement = sa.select(sa.literal_column("1").label("one")).select_from(self.source())
+        if self._cursor is not None and part.by_cursor:
+            grouped = grouped.group_by(self._cursor, *self._keys)
+        else:
+            grouped = grouped.group_by(*self._keys)
+        grouped = grouped.where(*self.conditions(part)).having(sa.func.count() > 1)
+        return sa.select(sa.func.count()).select_from(grouped.subquery("repeated"))
+
+    def newest(self, n: int) -> Statement:
+        """Give cursor and key of the last `n` rows in order, the last first."""
+        assert self._cursor is not None
+        order = [self._cursor, *self._keys]
+        return (
+            sa.select(*self.projection(Part(of="keys", by_cursor=True)))
+            .select_from(self.source())
+            .where(*self.conditions(Part(of="rows", low=None)), *self._inside())
+            .order_by(*(column.desc() for column in order))
+            .limit(n)
+        )
+
+    def _inside(self) -> list[Condition]:
+        assert self.layout.cursor is not None
+        assert self._cursor is not None
+        inside = self.grammar.within(self.layout.cursor)
+        return [self._cursor.is_not(None), *([inside] if inside is not None else [])]
+
+    def bytes_of_some(self, n: int) -> Statement | None:
+        """Give the mean bytes of a few rows, None if the database cannot say."""
+        big = self._big()
+        if big is None:
+            return None
+        some = sa.select(big.label("size")).select_from(self.source()).limit(n).subquery("some")
+        return sa.select(sa.func.avg(some.c.size))
+
+
+def source(relation: Relation) -> FromClause:
+    """Give a relation as what stands after FROM: the table, or the query as a subquery."""
+    if relation.query:
+        text = sa.text(relation.query.replace(":", "\\:") + "\n")
+        return text.columns(*(col(column) for column in relation.columns)).subquery("source")
+    return sa.table(named(relation.table), schema=named(relation.schema) if relation.schema else None)

@@ -1,0 +1,275 @@
+"""How each family of databases says what we need: values as text, rows as JSON, literals of typed values.
+
+Not here: which rows (`compose`). Invariants: every expression is built from SQLAlchemy elements, none from text of a
+user or of data; an expression never raises in the database whatever the row holds.
+"""
+
+from __future__ import annotations
+
+import functools
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.elements import ColumnElement, quoted_name
+
+from gristmill.core.errors import SourceError
+from gristmill.database.relation import Column
+from gristmill.database.values import Kind, Value
+
+Expression: TypeAlias = ColumnElement[Any]
+Statement: TypeAlias = Any  # a SELECT of SQLAlchemy; its type is written differently for 2.0 and 2.1
+
+_PAIRS = 40  # of names and values in one function call: PostgreSQL takes 100 arguments, older SQLite 127
+_NATIVE_TEXT: set[Kind] = {"text"}
+_PLAIN_JSON: set[Kind] = {"int", "bool", "text", "float", "time", "timetz", "date"}
+_NOT_FINITE = ("NaN", "Infinity", "-Infinity")
+NULL_MARK = "\0n"  # what SQLite sends for NULL, as its driver guesses types from values (`pages` puts NULL back)
+# The times Python and Arrow agree on; PostgreSQL has more, and infinity.
+_FIRST, _LAST = "0001-01-01 00:00:00", "9999-12-31 23:59:59.999999"
+
+
+def named(name: str) -> quoted_name:
+    """Give a name that is quoted whatever it holds."""
+    return quoted_name(name, True)
+
+
+def col(column: Column) -> Expression:
+    """Give a column of the relation."""
+    return sa.column(named(column.name))
+
+
+class Grammar:
+    """What databases have in common. row_values: they compare (a, b) > (c, d) and use an index for it."""
+
+    row_values = False
+    on_server = False  # meta is written by the database
+
+    def text(self, column: Column) -> Expression:
+        """Give a column as text, or as bytes where it holds them."""
+        return col(column)
+
+    def key(self, column: Column) -> Expression:
+        """Give a key or cursor column in a form that can be written down."""
+        return col(column)
+
+    def time(self, column: Column) -> Expression:
+        """Give a mapped time."""
+        return col(column)
+
+    def document(self, columns: list[Column]) -> Expression:
+        """Give an object of these columns as JSON text."""
+        raise NotImplementedError
+
+    def size(self, column: Column) -> Expression | None:
+        """Give the bytes of a cell without sending it, None if that cannot be had."""
+        return sa.func.octet_length(col(column))
+
+    def strange(self, column: Column) -> Expression | None:
+        """Give whether a cell holds what JSON has no word for, None if it never can."""
+        return None
+
+    def gone(self, column: Column) -> Expression:
+        """Give whether a tombstone column says deleted."""
+        return col(column)
+
+    def literal(self, value: Value) -> Expression:
+        """Give a typed value as an operand."""
+        return sa.literal(value)
+
+    def within(self, cursor: Column) -> Expression | None:
+        """Give whether a cursor that is not null is one we can order by, None if all are."""
+        return None
+
+    def today(self) -> Expression:
+        """Give the database's date."""
+        return sa.func.current_timestamp()
+
+    def horizon(self) -> Expression:
+        """Give the transaction number below which all transactions have ended.
+
+        Raises:
+            SourceError: the database has none.
+        """
+        raise SourceError("horizon: xmin needs PostgreSQL")
+
+
+class PostgreSQL(Grammar):
+    """PostgreSQL 13 and later, read as binary COPY."""
+
+    row_values = True
+    on_server = True
+    dialect = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
+
+    def text(self, column: Column) -> Expression:
+        """Text and bytes as they are, all else cast."""
+        return col(column) if column.kind in {"text", "bytes"} else sa.cast(col(column), sa.Text)
+
+    def key(self, column: Column) -> Expression:
+        """Integers, text and times as they are, all else cast to text."""
+        native: set[Kind] = {"int", "text", "time", "timetz", "date"}
+        return col(column) if column.kind in native else sa.cast(col(column), sa.Text)
+
+    def time(self, column: Column) -> Expression:
+        """A time Arrow has; null for infinity and years beyond 9999."""
+        if column.kind not in {"time", "timetz", "date"}:
+            return self.text(column)
+        inside = self.within(column)
+        assert inside is not None
+        return sa.cast(sa.case((inside, col(column))), sa.DateTime(timezone=column.kind == "timetz"))
+
+    def document(self, columns: list[Column]) -> Expression:
+        """JSON text put together from `to_json` of each column; to_json(json) would let any JSON through, so it is cast."""
+        pieces: list[Expression] = []
+        for at, column in enumerate(columns):
+            name = orjson.dumps(column.name).decode()
+            pieces += [_string(f"{',' if at else '{'}{name}:"), self._json(column)]
+        groups = [pieces[at : at + 2 * _PAIRS] for at in range(0, len(pieces), 2 * _PAIRS)]
+        parts: list[Expression] = [sa.func.concat(*group) for group in groups]
+        return sa.func.concat(*parts, _string("}"))
+
+    def _json(self, column: Column) -> Expression:
+        value = col(column)
+        if column.kind == "bytes":
+            value = sa.func.translate(sa.func.encode(value, _string("base64")), _string("\n"), _string(""))
+        elif column.kind not in _PLAIN_JSON:
+            value = sa.cast(value, sa.Text)
+        odd = self.strange(column)
+        if odd is not None:
+            value = sa.case((sa.not_(odd), value))
+        return sa.func.coalesce(sa.cast(sa.func.to_json(value), sa.Text), _string("null"))
+
+    def size(self, column: Column) -> Expression | None:
+        """Bytes of text and binary as stored; of other types that can be long, of their text."""
+        if column.kind in {"text", "bytes"}:
+            return sa.func.octet_length(col(column))
+        return sa.func.octet_length(sa.cast(col(column), sa.Text)) if column.kind in {"json", "other"} else None
+
+    def strange(self, column: Column) -> Expression | None:
+        """Infinity and NaN of numbers and times."""
+        if column.kind in {"time", "timetz", "date"}:
+            inside = self.within(column)
+            assert inside is not None
+            return sa.func.coalesce(sa.not_(inside), sa.false())
+        if column.kind not in {"float", "decimal"}:
+            return None
+        return sa.func.coalesce(sa.cast(col(column), sa.Text).in_([_string(word) for word in _NOT_FINITE]), sa.false())
+
+    def gone(self, column: Column) -> Expression:
+        """True, a number other than 0, anything else that is not null."""
+        if column.kind == "bool":
+            return sa.func.coalesce(col(column), sa.false())
+        if column.kind in {"int", "float", "decimal"}:
+            return sa.func.coalesce(col(column) != 0, sa.false())
+        return col(column).is_not(None)
+
+    def literal(self, value: Value) -> Expression:
+        """A literal: with bound parameters the driver holds the whole result (its COPY takes none)."""
+        if isinstance(value, bytes):
+            return sa.cast(_string(f"\\x{value.hex()}"), postgresql.BYTEA)
+        if isinstance(value, datetime):
+            return sa.cast(_string(value.isoformat(" ")), sa.DateTime(timezone=value.tzinfo is not None))
+        if isinstance(value, date):
+            return sa.cast(_string(value.isoformat()), sa.Date)
+        if isinstance(value, UUID):
+            return sa.cast(_string(str(value)), postgresql.UUID)
+        if isinstance(value, Decimal):
+            return sa.cast(_string(str(value)), sa.Numeric)
+        if isinstance(value, float):
+            return sa.cast(_string(repr(value)), sa.Double)
+        return sa.literal(value)
+
+    def within(self, cursor: Column) -> Expression | None:
+        """Times between year 1 and 9999; numbers that are finite."""
+        if cursor.kind in {"time", "timetz", "date"}:
+            zone = "+00" if cursor.kind == "timetz" else ""
+            of: Any = sa.Date() if cursor.kind == "date" else sa.DateTime(timezone=cursor.kind == "timetz")
+            first, last = (sa.cast(_string(text + zone), of) for text in (_FIRST, _LAST))
+            return sa.and_(col(cursor) >= first, col(cursor) <= last)
+        if cursor.kind == "decimal":
+            return sa.not_(col(cursor).in_([sa.cast(_string(word), sa.Numeric) for word in _NOT_FINITE]))
+        return None
+
+    def today(self) -> Expression:
+        """The date in UTC, as the session is set to it."""
+        return sa.func.current_date()
+
+    def horizon(self) -> Expression:
+        """xid8 as a number: 64 bits, so it does not wrap."""
+        return sa.cast(sa.cast(sa.func.pg_snapshot_xmin(sa.func.pg_current_snapshot()), sa.Text), sa.BigInteger)
+
+
+class SQLite(Grammar):
+    """SQLite: any cell may hold any type, so each is asked for its own."""
+
+    row_values = True
+    on_server = True
+    dialect = sqlite.dialect(paramstyle="named")
+
+    def text(self, column: Column) -> Expression:
+        """Text; NULL as `NULL_MARK`."""
+        return sa.func.coalesce(sa.cast(col(column), sa.Text), sa.func.char(0, 110))
+
+    time = text
+
+    def document(self, columns: list[Column]) -> Expression:
+        """JSON text by `json_object`, which takes no BLOB: those become hexadecimal."""
+        groups = [columns[at : at + _PAIRS] for at in range(0, len(columns), _PAIRS)]
+        made = [
+            sa.func.json_object(*(item for column in group for item in (_string(column.name), self._json(column))))
+            for group in groups
+        ]
+
+        def joined(left: Expression, right: Expression) -> Expression:
+            return sa.func.substr(left, 1, sa.func.length(left) - 1).concat(",").concat(sa.func.substr(right, 2))
+
+        return functools.reduce(joined, made)
+
+    def _json(self, column: Column) -> Expression:
+        value = col(column)
+        kinds: list[tuple[Any, Any]] = [(sa.func.typeof(value) == "blob", sa.func.hex(value))]
+        odd = self.strange(column)
+        if odd is not None:
+            kinds.append((odd, sa.null()))
+        return sa.case(*kinds, else_=value)
+
+    def strange(self, column: Column) -> Expression | None:
+        """Infinity, which only a column that is not declared as text can hold."""
+        if column.kind == "text":
+            return None
+        value = col(column)
+        return sa.and_(
+            sa.func.typeof(value) == "real", sa.func.abs(value) > sa.literal_column("1.7976931348623157e308")
+        )
+
+    def gone(self, column: Column) -> Expression:
+        """A number other than 0, anything else that is not null."""
+        return sa.and_(col(column).is_not(None), sa.not_(col(column).in_([0, "0"])))
+
+    def literal(self, value: Value) -> Expression:
+        """A literal of the value's own storage class."""
+        if isinstance(value, bytes):
+            return sa.literal_column(f"X'{value.hex()}'")
+        if isinstance(value, str) and "\0" in value:  # a statement ends at a NUL
+            return sa.cast(sa.literal_column(f"X'{value.encode().hex()}'"), sa.Text)
+        return sa.literal_column(repr(value)) if isinstance(value, float) else sa.literal(value)
+
+    def today(self) -> Expression:
+        """The date in UTC."""
+        return sa.func.date("now")
+
+
+class Other(Grammar):
+    """Every other dialect of SQLAlchemy: plain columns and bound values; the rest is done after reading."""
+
+    def size(self, column: Column) -> Expression | None:
+        """Not asked for: functions differ between databases."""
+        return None
+
+
+def _string(text: str) -> Expression:
+    return sa.literal(text, sa.Text)

@@ -1,0 +1,356 @@
+"""Arrow batches of a statement become pages: by column where columns are mapped by name, by row where a mapping digs into them.
+
+Not here: the statement (`compose`), reading on (`keyset`). Labels of a batch: k0.. the key, c the cursor, gone, big (bytes
+of a row over the cap), text, url, time, lang, license, meta (JSON text), odd (cells JSON has no word for). Invariants:
+every row of a batch becomes a row, a reject or a deleted key; the same row gives the same key whatever batch it came in.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gristmill.core.batch import TIME, utf8_buffers
+from gristmill.core.mapping import Field, Mapping, Rows, microseconds
+from gristmill.core.source import PAGE_SCHEMA, Page, Reject
+from gristmill.database.relation import ROLES
+
+UNIT = "rows"
+NO_ROWS = PAGE_SCHEMA.empty_table().to_batches(max_chunksize=1)
+_NULL_MARK = "\0n"
+_KEY_FIELD = "\0key"  # no column has such a name
+_EPOCH_DAYS = 719_162  # from year 1 to 1970
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """How batches become pages.
+
+    keys: columns of the key. mapping: of a record, None where columns are mapped by name. trusted: the database vouches
+    for its UTF-8 and holds no NUL. has_meta: there are columns besides the mapped ones.
+    """
+
+    keys: int
+    mapping: Mapping | None
+    trusted: bool
+    max_cell_bytes: int
+
+
+def empty() -> pa.RecordBatch:
+    """Give a batch of no rows."""
+    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in PAGE_SCHEMA], schema=PAGE_SCHEMA)
+
+
+def page(batch: pa.RecordBatch, shape: Shape) -> Page:
+    """Make a page of a batch."""
+    columns = {name: _text_or_self(name, batch.column(at)) for at, name in enumerate(batch.schema.names)}
+    size = batch.nbytes
+    found = _Sorted(columns, shape, len(batch))
+    found.sort_out()
+    columns = found.kept()
+    warnings = found.warnings
+    odd = columns.pop("odd", None)
+    if odd is not None and (n := pc.sum(odd).as_py()):
+        warnings["sql.not_finite"] = n
+    if shape.mapping is None:
+        rows = _by_column(columns, warnings)
+        rejects = found.rejects
+    else:
+        made = _by_row(columns, shape.mapping, warnings)
+        rows, rejects = made.rows, found.rejects + made.rejects
+    return Page(UNIT, rows, rejects, size, warnings, deleted=found.deleted)
+
+
+def keys_only(batch: pa.RecordBatch, shape: Shape) -> Page:
+    """Make a page that tells which keys are there."""
+    columns = {name: batch.column(at) for at, name in enumerate(batch.schema.names)}
+    bad = set() if shape.trusted else {at for k in range(shape.keys) for at in _not_utf8(columns[f"k{k}"])}
+    if bad:
+        keep = pa.array([at not in bad for at in range(len(batch))])
+        columns = {name: column.filter(keep) for name, column in columns.items()}
+    return Page(UNIT, empty(), bytes_in=batch.nbytes, present=key_text(columns, shape.keys).to_pylist())
+
+
+def key_text(columns: dict[str, pa.Array], n: int) -> pa.Array:
+    """Give the key of each row as text: the value, or for a key of several columns the values with a / between.
+
+    A % or / within one of several is written %25 or %2F, so that no two keys have the same text.
+    """
+    parts = [_spelled(columns[f"k{at}"]) for at in range(n)]
+    if n == 1:
+        return parts[0]
+    escaped = [pc.replace_substring(pc.replace_substring(part, "%", "%25"), "/", "%2F") for part in parts]
+    return pc.binary_join_element_wise(*escaped, "/")
+
+
+def _spelled(column: pa.Array) -> pa.Array:
+    """Spell key values: numbers and text as they are, times in ISO 8601, bytes in hexadecimal."""
+    kind = column.type
+    if pa.types.is_timestamp(kind):
+        form = "%Y-%m-%dT%H:%M:%S" + ("Z" if kind.tz else "")
+        return pc.strftime(column, form)
+    if pa.types.is_binary(kind):
+        return pa.array([None if value is None else value.hex() for value in column.to_pylist()], pa.string())
+    return column if pa.types.is_string(kind) else column.cast(pa.string())
+
+
+def _text_or_self(name: str, column: pa.Array) -> pa.Array:
+    """Give mapped columns and meta as text or bytes (a column of nulls comes with any type), others as they are."""
+    kind = column.type
+    if name in ROLES or name == "meta":
+        if pa.types.is_string(kind) or pa.types.is_binary(kind):
+            return column
+        if name != "time" or pa.types.is_null(kind) or column.null_count == len(column):
+            return column.cast(pa.string()) if column.null_count < len(column) else pa.nulls(len(column), pa.string())
+    return column
+
+
+class _Sorted:
+    """The rows of a batch, and what of them becomes no row."""
+
+    def __init__(self, columns: dict[str, pa.Array], shape: Shape, n: int) -> None:
+        self._columns = columns
+        self._shape = shape
+        self._n = n
+        self._bad: dict[int, tuple[str, str, int]] = {}
+        self.rejects: list[Reject] = []
+        self.deleted: list[str] = []
+        self.warnings: dict[str, int] = {}
+
+    def sort_out(self) -> None:
+        """Find rejects and deleted rows; take out NUL characters and marks of NULL."""
+        shape, columns = self._shape, self._columns
+        if not shape.trusted:
+            self._check_text()
+        keys = [columns[f"k{at}"] for at in range(shape.keys)]
+        for key in keys:
+            if key.null_count:
+                self._reject(pc.is_null(key), "id.missing", "the key is NULL")
+            if pa.types.is_string(key.type) and len(keys) == 1 and pc.any(pc.equal(key, "")).as_py():
+                self._reject(pc.equal(key, ""), "id.missing", "the key is empty")
+        big = columns.pop("big", None)
+        if big is not None and big.null_count < self._n:
+            for at, size in enumerate(big.to_pylist()):
+                if size is not None:
+                    why = f"the cells of this row have {size} bytes, over max_cell_bytes"
+                    self._bad.setdefault(at, ("size.cap", why, size))
+        self._check_sizes()
+        self._columns["key"] = key_text(columns, shape.keys)
+        gone = columns.pop("gone", None)
+        self._gone = _truth(gone) if gone is not None else None
+        if "text" in columns and columns["text"].null_count:
+            self._reject(pc.is_null(columns["text"]), "field.missing", "the text is NULL")
+
+    def _check_sizes(self) -> None:
+        """Refuse large cells that the database was not asked about."""
+        for name in (*ROLES, "meta"):
+            column = self._columns.get(name)
+            if column is None or not (pa.types.is_string(column.type) or pa.types.is_binary(column.type)):
+                continue
+            if column.nbytes > self._shape.max_cell_bytes:
+                sizes = pc.binary_length(column).fill_null(0).to_numpy()
+                for at in np.flatnonzero(sizes > self._shape.max_cell_bytes).tolist():
+                    why = f"a cell of {sizes[at]} bytes, over max_cell_bytes"
+                    self._bad.setdefault(at, ("size.cap", why, int(sizes[at])))
+
+    def _check_text(self) -> None:
+        """Refuse what is not UTF-8 and take out NUL."""
+        for name, column in self._columns.items():
+            if not pa.types.is_string(column.type):
+                continue
+            wrong = _not_utf8(column)
+            for at in wrong:
+                code = "id.invalid" if name[0] == "k" else "text.encoding"
+                self._bad.setdefault(at, (code, "a cell is not UTF-8", 0))
+            good = _without(column, wrong) if wrong else column
+            self._columns[name] = self._without_nul(name, good) if _has_nul(good) else good
+
+    def _without_nul(self, name: str, column: pa.Array) -> pa.Array:
+        if name[0] == "k":
+            self._reject(pc.match_substring(column, "\0"), "id.invalid", "the key holds a NUL character")
+            return column
+        column = pc.if_else(pc.equal(column, _NULL_MARK), pa.scalar(None, pa.string()), column)
+        if name == "text" and (n := pc.sum(pc.match_substring(column, "\0")).as_py()):
+            self.warnings["text.nul"] = n
+        return pc.replace_substring(column, "\0", "") if name != "c" else column
+
+    def _reject(self, mask: pa.Array, code: str, why: str) -> None:
+        for at in np.flatnonzero(mask.fill_null(False).to_numpy(zero_copy_only=False)).tolist():
+            self._bad.setdefault(at, (code, why, 0))
+
+    def kept(self) -> dict[str, pa.Array]:
+        """Give the columns of the rows that stay; the others become rejects and deleted keys."""
+        text = self._columns.get("text")
+        if text is not None and pa.types.is_binary(text.type):
+            self._decode(text)
+        keep = None
+        if self._gone is not None and pc.any(self._gone).as_py():
+            deleted = set(np.flatnonzero(self._gone.to_numpy(zero_copy_only=False)).tolist())
+            nameless = {at for at, (code, _, _) in self._bad.items() if code.startswith("id.")}
+            self.deleted = self._columns["key"].take(pa.array(sorted(deleted - nameless), pa.int64())).to_pylist()
+            self._bad = {at: why for at, why in self._bad.items() if at not in deleted - nameless}
+            keep = pc.invert(self._gone)
+        if self._bad:
+            places = sorted(self._bad)
+            names = self._columns["key"].take(pa.array(places, pa.int64())).to_pylist()
+            for at, name in zip(places, names, strict=True):
+                code, why, size = self._bad[at]
+                self.rejects.append(Reject(code, f"{UNIT}#{_printable(name)}", why, size))
+            good = np.ones(self._n, bool)
+            good[places] = False
+            keep = pa.array(good) if keep is None else pc.and_(keep, pa.array(good))
+        if keep is None:
+            return self._columns
+        return {name: column.filter(keep) for name, column in self._columns.items()}
+
+    def _decode(self, text: pa.Array) -> None:
+        """Take binary text for UTF-8."""
+        wrong = _not_utf8(text.view(pa.string()))
+        for at in wrong:
+            self._bad.setdefault(at, ("text.encoding", "the text is not UTF-8", 0))
+        column = _without(text.view(pa.string()), wrong) if wrong else text.view(pa.string())
+        if _has_nul(column):
+            self.warnings["text.nul"] = pc.sum(pc.match_substring(column, "\0")).as_py()
+            column = pc.replace_substring(column, "\0", "")
+        self._columns["text"] = column
+
+
+def _printable(key: str | None) -> str:
+    return "" if key is None else key.replace("\0", "\\0")
+
+
+def _truth(gone: pa.Array) -> pa.Array:
+    """Give what a tombstone column says: a number other than 0 or a value that is none."""
+    if pa.types.is_boolean(gone.type):
+        return gone.fill_null(False)
+    if pa.types.is_integer(gone.type):
+        return pc.not_equal(gone.fill_null(0), 0)
+    return pc.is_valid(gone)
+
+
+def _not_utf8(column: pa.Array) -> list[int]:
+    """Give the places of cells whose bytes are no UTF-8."""
+    if not pa.types.is_string(column.type):
+        return []
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        wrong = []
+        for at, cell in enumerate(column.view(pa.binary()).to_pylist()):
+            try:
+                (cell or b"").decode()
+            except UnicodeDecodeError:
+                wrong.append(at)
+        return wrong
+    return []
+
+
+def _without(column: pa.Array, wrong: list[int]) -> pa.Array:
+    """Empty these cells."""
+    cells = column.view(pa.binary()).to_pylist()
+    for at in wrong:
+        cells[at] = b""
+    return pa.array(cells, pa.binary()).cast(pa.string())
+
+
+def _has_nul(column: pa.Array) -> bool:
+    data, ends = utf8_buffers(column)
+    inside = data[ends[0] : ends[-1]]
+    return int(np.count_nonzero(inside)) < len(inside)
+
+
+def _by_column(columns: dict[str, pa.Array], warnings: dict[str, int]) -> pa.RecordBatch:
+    n = len(columns["key"])
+    made: dict[str, pa.Array] = {"key": columns["key"], "text": columns["text"]}
+    made["origin"] = pc.binary_join_element_wise(f"{UNIT}#", columns["key"], "")
+    meta = columns.get("meta")
+    if meta is not None:
+        made["meta"] = meta
+    for name in ("url", "lang", "license"):
+        if name in columns:
+            column = columns[name]
+            made[name] = column.cast(pa.string(), safe=False) if pa.types.is_binary(column.type) else column
+    if "time" in columns:
+        made["time"], left = times(columns["time"])
+        if left:
+            warnings["time.unparsed"] = len(left)
+            made["meta"] = _with_times(made.get("meta"), left, n)
+    arrays = [made[field.name] if field.name in made else pa.nulls(n, field.type) for field in PAGE_SCHEMA]
+    return pa.RecordBatch.from_arrays(arrays, schema=PAGE_SCHEMA)
+
+
+def times(column: pa.Array) -> tuple[pa.Array, dict[int, str]]:
+    """Give a column as times in UTC, and by place the texts that are none."""
+    kind = column.type
+    if pa.types.is_timestamp(kind):
+        return (column.cast(TIME) if kind.tz else pc.assume_timezone(column.cast(pa.timestamp("us")), "UTC")), {}
+    if pa.types.is_date(kind):
+        return pc.assume_timezone(column.cast(pa.timestamp("us")), "UTC"), {}
+    if pa.types.is_string(kind):
+        for of in (pa.timestamp("us"), TIME):
+            try:
+                parsed = column.cast(of)
+            except pa.ArrowInvalid:
+                continue
+            return (parsed if of.tz else pc.assume_timezone(parsed, "UTC")), {}
+    cells = column.to_pylist()
+    found = [None if cell is None else microseconds(_number_or_text(cell)) for cell in cells]
+    left = {
+        at: str(cell)
+        for at, (cell, value) in enumerate(zip(cells, found, strict=True))
+        if cell is not None and value is None
+    }
+    return pa.array(found, pa.int64()).cast(TIME), left
+
+
+def _number_or_text(cell: Any) -> Any:
+    """Give text that is a number as one: epoch seconds that came as text."""
+    try:
+        return float(cell) if isinstance(cell, str) and not cell.strip().isalpha() else cell
+    except ValueError:
+        return cell
+
+
+def _with_times(meta: pa.Array | None, left: dict[int, str], n: int) -> pa.Array:
+    """Keep times that were not understood under `time` in meta."""
+    cells: list[Any] = meta.to_pylist() if meta is not None else [None] * n
+    for at, text in left.items():
+        record = orjson.loads(cells[at]) if cells[at] else {}
+        cells[at] = orjson.dumps({"time": text} | record).decode()
+    return pa.array(cells, pa.string())
+
+
+def _by_row(columns: dict[str, pa.Array], mapping: Mapping, warnings: dict[str, int]) -> Page:
+    """Map records with paths and templates, each from its JSON."""
+    keys = columns["key"].to_pylist()
+    specs = [spec for name in ROLES if (spec := getattr(mapping, name))]
+    bases = {name.partition(".")[0] for spec in specs for name in Field(spec).names if "." in name}
+    rows = Rows(UNIT, msgspec.structs.replace(mapping, id=_KEY_FIELD), 1 << 62)
+    for at, (key, cell) in enumerate(zip(keys, columns["meta"].to_pylist(), strict=True)):
+        record = orjson.loads(cell)
+        for base in bases:
+            if isinstance(value := record.get(base), str):
+                record[base] = _json_or_text(value)
+        record[_KEY_FIELD] = key
+        rows.add(record, at, len(cell))
+    made = rows.take(0)
+    warnings.update(made.warnings)
+    places = pc.cast(pc.utf8_slice_codeunits(made.rows.column("origin"), len(UNIT) + 1), pa.int64())
+    origin = pc.binary_join_element_wise(f"{UNIT}#", columns["key"].take(places), "")
+    arrays = [origin if field.name == "origin" else made.rows.column(field.name) for field in PAGE_SCHEMA]
+    rejects = [
+        msgspec.structs.replace(each, origin=f"{UNIT}#{keys[int(each.origin.rpartition('#')[2])]}")
+        for each in made.rejects
+    ]
+    return Page(UNIT, pa.RecordBatch.from_arrays(arrays, schema=PAGE_SCHEMA), rejects)
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text

@@ -1,0 +1,319 @@
+"""What a run must read of a relation: parts, bounds fixed before reading, and the state that follows if all goes well.
+
+Not here: reading (`keyset`), splits and the unit table (`sources/sql.py`). The state (`doc`): v, of (what it is a state
+of), cursor or horizon, newest (digests of the last rows), window (digest of the rows that an overlap reads again), sample
+(keys, evenly spaced), scanned (day of the last look at all keys). Invariants: all bounds come from the database, none
+from a clock here; what one run leaves out by its bounds the next one reads; nothing is planned when nothing is new.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import date
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gristmill.core.errors import SourceError
+from gristmill.core.source import Window
+from gristmill.database.compose import Composer, Part
+from gristmill.database.connect import Connection
+from gristmill.database.pages import key_text
+from gristmill.database.values import Encoded, Value, decode, encode, minus, parse, typed
+
+DOC_VERSION = 1
+_SAMPLE = 500  # keys remembered: exact for small tables, else the share gone is known to about 1 %
+_PART_ROWS = 5_000  # a first load is not cut into less
+_NEWEST = 64
+_WINDOW_ROWS = 1_000_000  # a window of more rows is always read again
+_ROW_BYTES = 1024
+_BATCH_BYTES = 1 << 20
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What the config asks for. overlap_s: of time cursors; overlap: of numbers. of: digest of what the state is of."""
+
+    overlap_s: int
+    overlap: float
+    xmin: bool
+    scan_days: int | None
+    max_gone_ratio: float
+    parallel: int
+    unique: bool
+    of: str
+    window: Window
+
+
+class Found(msgspec.Struct):
+    """What is to be done. moves: the state becomes `doc` when all parts have been read."""
+
+    parts: list[tuple[Part, int]]
+    doc: dict[str, Any]
+    moves: bool = True
+    replaces: bool = False
+    warnings: dict[str, int] = {}
+
+
+class Planner:
+    """Plans one run."""
+
+    def __init__(self, connection: Connection, composer: Composer, asked: Asked, doc: dict[str, Any]) -> None:
+        self._connection = connection
+        self._composer = composer
+        self._asked = asked
+        self._doc = doc
+        self._called = composer.relation.called
+        self._row_bytes = _ROW_BYTES
+        if doc and doc.get("v") != DOC_VERSION:
+            raise SourceError(f"the state of {self._called} has version {doc.get('v')}; upgrade gristmill")
+        if doc and doc.get("of") != asked.of:
+            raise SourceError(
+                f"the state is not of {self._called} with this key, cursor and horizon; run with --full-refresh to begin anew"
+            )
+
+    def plan(self) -> Found:
+        """Plan.
+
+        Raises:
+            SourceError: the cursor went back, too many keys are gone, a key is not unique, a bound makes no sense.
+        """
+        self._row_bytes = self._measure()
+        window = self._asked.window
+        if self._composer.layout.cursor is None:
+            if window.since is not None or window.until is not None:
+                raise SourceError("--since and --until need a cursor column; set cursor:")
+            return self._whole()
+        if self._asked.xmin and window.since is None and window.until is None:
+            return self._by_horizon()
+        high, odd, nokey, today = self._one(self._composer.head())
+        top = None if high is None else typed(self._composer.layout.cursor.kind, high)
+        if window.since is not None or window.until is not None:
+            return self._window(window, top, nokey=bool(nokey))
+        return self._by_cursor(top, bool(odd), bool(nokey), _day(today))
+
+    def _one(self, statement: Any) -> tuple[Any, ...]:
+        (row,) = self._connection.rows(statement)
+        return row
+
+    def _measure(self) -> int:
+        statement = self._composer.bytes_of_some(100)
+        mean = None if statement is None else self._one(statement)[0]
+        return _ROW_BYTES if mean is None else max(int(float(mean)), 16)
+
+    def _new_doc(self) -> dict[str, Any]:
+        return {"v": DOC_VERSION, "of": self._asked.of}
+
+    # Without a cursor: all of it, each time.
+
+    def _whole(self) -> Found:
+        self._guard()
+        part = Part(row_bytes=self._row_bytes)
+        parts, sample = self._ranges(part)
+        nokey = self._one(self._composer.exists(Part(of="nokey")))[0]
+        parts += [(Part(of="nokey"), 0)] if nokey else []
+        return Found(parts, self._new_doc() | {"sample": sample}, replaces=True)
+
+    # With a cursor.
+
+    def _by_cursor(self, top: Value | None, odd: bool, nokey: bool, today: int) -> Found:
+        before = decode(self._doc["cursor"]) if "cursor" in self._doc else None
+        if before is not None and (top is None or top < before):  # type: ignore[operator]
+            self._went_back(before, top)
+            top = before
+        if top is None:
+            return self._with_odd(Found([], {}, moves=False), odd, nokey, None)
+        doc = self._new_doc() | {"cursor": encode(top), "newest": self._newest()}
+        if before is None:
+            part = Part(high=encode(top), row_bytes=self._row_bytes)
+            parts, sample = self._ranges(part)
+            doc |= {"window": self._digest(self._low(top), top)}
+            if self._asked.scan_days is not None:
+                doc |= {"sample": sample, "scanned": today}
+            return self._with_odd(Found(parts, doc), odd, nokey, None)
+        doc = self._doc | doc
+        low = self._low(before)
+        part = Part(by_cursor=True, low=encode(low), high=encode(top), row_bytes=self._row_bytes)
+        digest = self._digest(self._low(top), top)
+        doc["window"] = digest
+        if top == before and digest is not None and digest == self._doc.get("window"):
+            found = Found([], doc)
+        else:
+            self._must_be_unique(part)
+            found = Found([(part, int(self._one(self._composer.count(part))[0]))], doc)
+        return self._with_scan(self._with_odd(found, odd, nokey, part), today)
+
+    def _low(self, value: Value) -> Value:
+        return minus(value, self._asked.overlap_s, self._asked.overlap)
+
+    def _with_odd(self, found: Found, odd: bool, nokey: bool, part: Part | None) -> Found:
+        """Add rows whose cursor is NULL or endless, each time; and those without a key among what is read."""
+        if odd:
+            found.parts.append((Part(of="odd", row_bytes=self._row_bytes), 0))
+        if nokey and (part is None or found.parts):
+            low, high = (part.low, part.high) if part else (None, None)
+            found.parts.append((Part(of="nokey", low=low, high=high), 0))
+        return found
+
+    def _with_scan(self, found: Found, today: int) -> Found:
+        """Add a look at all keys when it is time."""
+        days = self._asked.scan_days
+        if days is None or today - self._doc.get("scanned", today - days) < days:
+            return found
+        self._guard()
+        parts, sample = self._ranges(Part(of="keys", row_bytes=32))
+        found.parts += parts or [(Part(of="keys", row_bytes=32), 0)]
+        found.doc = found.doc | {"sample": sample, "scanned": today}
+        found.replaces = True
+        return found
+
+    def _went_back(self, before: Value, top: Value | None) -> None:
+        """Accept a cursor that went back if all that is left was there before: the newest rows were deleted.
+
+        Raises:
+            SourceError: it was not.
+        """
+        newest = self._newest()
+        if newest and newest[0] in self._doc.get("newest", []):
+            return
+        if self._asked.max_gone_ratio >= 1 and not newest:
+            return
+        raise SourceError(
+            f"the cursor of {self._called} went back: its greatest value is below that of the last run, and the row that "
+            "has it was not among the last ones then. If the table was restored or filled anew, run with --full-refresh"
+        )
+
+    def _by_horizon(self) -> Found:
+        high, nokey, today = self._one(self._composer.xmin_head())
+        doc = self._doc | self._new_doc() | {"horizon": int(high)}
+        day = _day(today)
+        before = self._doc.get("horizon")
+        if before is None:
+            parts, sample = self._ranges(Part(row_bytes=self._row_bytes))
+            doc |= {"sample": sample, "scanned": day} if self._asked.scan_days is not None else {}
+            found = Found(parts, doc)
+        elif high < before:
+            raise SourceError(
+                f"the transaction numbers of {self._called} went back: this is another server, or one restored from a "
+                "dump. Run with --full-refresh"
+            )
+        else:
+            part = Part(xids=(before, int(high)), row_bytes=self._row_bytes)
+            new = high > before and self._one(self._composer.exists(part))[0]
+            if new:
+                self._must_be_unique(part)
+            found = Found([(part, int(self._one(self._composer.count(part))[0]))] if new else [], doc)
+        if nokey and (before is None or high > before):
+            xids = None if before is None else (before, int(high))
+            found.parts.append((Part(of="nokey", xids=xids), 0))
+        return found if before is None else self._with_scan(found, day)
+
+    def _window(self, window: Window, top: Value | None, *, nokey: bool) -> Found:
+        """A backfill, or a beginning other than the state's."""
+        cursor = self._composer.layout.cursor
+        assert cursor is not None
+        bounds: list[Encoded | None] = []
+        for name, text in (("--since", window.since), ("--until", window.until)):
+            try:
+                bounds.append(None if text is None else encode(parse(cursor.kind, text)))
+            except ValueError as error:
+                raise SourceError(
+                    f'{name}: "{text}" is no value of the cursor "{cursor.name}" ({cursor.kind})'
+                ) from error
+        low, high = bounds
+        if top is None:
+            return Found([], {}, moves=False)
+        moves = window.until is None and not self._asked.xmin
+        part = Part(
+            by_cursor=True,
+            low=low,
+            high=encode(top) if high is None else high,
+            high_open=high is not None,
+            row_bytes=self._row_bytes,
+        )
+        self._must_be_unique(part)
+        count = int(self._one(self._composer.count(part))[0])
+        doc = self._doc | self._new_doc() | {"cursor": encode(top), "newest": self._newest()} if moves else {}
+        found = Found([(part, count)] if count else [], doc, moves=moves)
+        return self._with_odd(found, False, nokey, part)
+
+    # What is measured.
+
+    def _newest(self) -> list[str]:
+        names = ["c"] + [f"k{at}" for at in range(len(self._composer.layout.keys))]
+        rows = self._connection.rows(self._composer.newest(_NEWEST))
+        by_name = [dict(zip([*names[1:], "c"], row, strict=True)) for row in rows]
+        return [_short(repr([str(row[name]) for name in names])) for row in by_name]
+
+    def _digest(self, low: Value, high: Value) -> str | None:
+        """Give a digest of cursor and key of all rows between two cursors; None if they are too many."""
+        part = Part(of="keys", by_cursor=True, low=encode(low), high=encode(high))
+        statement = self._composer.rows(part, None, _WINDOW_ROWS + 1)
+        digest, rows = hashlib.blake2b(digest_size=16), 0
+        for batch in self._connection.batches(statement, _BATCH_BYTES, 32, whole=False):
+            columns = {name: batch.column(at) for at, name in enumerate(batch.schema.names)}
+            cursor = columns["c"].cast(pa.int64()) if pa.types.is_timestamp(columns["c"].type) else columns["c"]
+            keys = key_text(columns, len(self._composer.layout.keys))
+            lines = pc.binary_join_element_wise(cursor.cast(pa.string()), keys, "\t").cast(pa.binary()).to_pylist()
+            digest.update(b"\n".join(line or b"" for line in lines) + b"\n")
+            rows += len(batch)
+        return None if rows > _WINDOW_ROWS else digest.hexdigest()
+
+    def _ranges(self, part: Part) -> tuple[list[tuple[Part, int]], list[list[Encoded]]]:
+        """Cut a part by key into about equal ranges; give them with their number of rows, and a sample of the keys."""
+        if part.of == "rows":
+            self._must_be_unique(part)
+        count = int(self._one(self._composer.count(part))[0])
+        if not count:
+            return ([(part, 0)] if self._composer.layout.cursor is None else []), []
+        kinds = [column.kind for column in self._composer.layout.keys]
+        step = -(-count // _SAMPLE)
+        sample = [
+            [encode(typed(kind, raw)) for kind, raw in zip(kinds, row, strict=True)]
+            for row in self._connection.rows(self._composer.every(part, step))
+        ]
+        n = max(1, min(self._asked.parallel, count // _PART_ROWS, len(sample)))
+        borders = [sample[len(sample) * at // n] for at in range(1, n)]
+        edges = [None, *borders, None]
+        return [
+            (msgspec.structs.replace(part, first=edges[at], until=edges[at + 1]), count // n) for at in range(n)
+        ], sample
+
+    def _must_be_unique(self, part: Part) -> None:
+        if self._asked.unique:
+            return
+        repeated = int(self._one(self._composer.repeated(part))[0])
+        if repeated:
+            names = ", ".join(column.name for column in self._composer.layout.keys)
+            raise SourceError(
+                f"key: {repeated} keys of {self._called} are of more than one row; ({names}) is no key. Name columns that "
+                "are unique together"
+            )
+
+    def _guard(self) -> None:
+        """Stop before many records are withdrawn.
+
+        Raises:
+            SourceError: more than the allowed share of the keys known is gone.
+        """
+        sample = [[decode(value) for value in key] for key in self._doc.get("sample", [])]
+        if not sample or self._asked.max_gone_ratio >= 1:
+            return
+        there = 0
+        for at in range(0, len(sample), 100):
+            there += int(self._one(self._composer.still_there(sample[at : at + 100]))[0])
+        gone = len(sample) - there
+        if gone > self._asked.max_gone_ratio * len(sample):
+            raise SourceError(
+                f"{gone} of {len(sample)} known keys of {self._called} are gone, more than max_gone_ratio "
+                f"{self._asked.max_gone_ratio:g} allows; if that is right, set max_gone_ratio: 1 for one run"
+            )
+
+
+def _day(today: Any) -> int:
+    return date.fromisoformat(str(today)[:10]).toordinal()
+
+
+def _short(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
