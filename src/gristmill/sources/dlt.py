@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
 from datetime import date, datetime
@@ -46,6 +47,12 @@ EXTRA = "dlt"
 # Where a resource that belongs to no dlt source keeps its state; dlt would take the name of its module.
 STATE_NAME = "gristmill"
 _FORMAT = 1  # of State.doc and Page.note
+# Files that are not the user's own: what fails is placed by the last frame that lies in none of them.
+_NOT_THEIRS = (
+    "<",
+    *{sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")},
+    str(Path(__file__).parents[1]),
+)
 _PASSING_STATUS = {408, 425, 429, 500, 502, 503, 504}
 
 
@@ -137,7 +144,8 @@ class Dlt(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         units = state.units if state is not None else None
         known = units is not None and unit in units["unit"].to_pylist()
         spec: Doc = {"dlt": {} if self.full or asked else doc.get("dlt", {}), "known": known}
-        spec |= {"since": window.since, "until": window.until} if asked else {}
+        if asked:
+            spec |= {"since": window.since, "until": window.until, "last": self._last_value(doc)}
         content = orjson.dumps([self.resource, unit, self.full, spec], option=orjson.OPT_SORT_KEYS)
         digest = hashlib.blake2b(content, digest_size=16).hexdigest()
         return SourcePlan(
@@ -157,6 +165,12 @@ class Dlt(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if window.since is None:
             raise SourceError(f"dlt {self.resource}: until alone is no window; give since too")
 
+    def _last_value(self, doc: Doc) -> Any:
+        """Give the last value of the config's cursor as the state has it: a window is read as its type."""
+        path = self.incremental.cursor_path if self.incremental is not None else ""
+        kept = [each.get("incremental", {}).get(path) for each in doc.get("dlt", {}).get("resources", {}).values()]
+        return next((each["last_value"] for each in kept if each), None)
+
     def read(self, split: Split, context: ReadContext) -> Iterator[Page]:
         """Read what the resource yields.
 
@@ -169,7 +183,7 @@ class Dlt(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         start = context.resume or {"dlt": split.spec["dlt"], "row": 0}
         resource = self._resource(context.folder)
         try:
-            items = Items(self._pointed(resource, split, start["dlt"]), start["dlt"])
+            items = Items(self._pointed(resource, split), start["dlt"])
         except SourceError:
             raise
         except Exception as error:
@@ -247,17 +261,14 @@ class Dlt(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             made.source_name = STATE_NAME
         return made
 
-    def _pointed(self, resource: Any, split: Split, state: Doc) -> Any:
+    def _pointed(self, resource: Any, split: Split) -> Any:
         """Give the resource with the cursor of the config, and the window asked for."""
         if self.incremental is None:
             return resource
         cursor = self.incremental
-        path = ("resources", resource.name, "incremental", cursor.cursor_path, "last_value")
-        like: Any = cursor.initial_value
+        like = cursor.initial_value
         if like is None:
-            like = dlt_items.names().decode(state)
-            for name in path:
-                like = like.get(name) if isinstance(like, dict) else None
+            like = dlt_items.names().decode(split.spec.get("last"))
         since, until = (_as_typed(split.spec.get(name), like, name) for name in ("since", "until"))
         incremental = dlt_items.names().Incremental(
             cursor.cursor_path,
@@ -283,14 +294,7 @@ class Dlt(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         told = f"dlt {self.resource} failed: {' from '.join(type(each).__name__ for each in chain)}"
         told += f", status {status}" if status else ""
         frames = [frame for each in reversed(chain) for frame in reversed(traceback.extract_tb(each.__traceback__))]
-        own = next(
-            (
-                f
-                for f in frames
-                if not f.filename.startswith("<") and "site-packages" not in f.filename and f.filename != __file__
-            ),
-            None,
-        )
+        own = next((frame for frame in frames if not frame.filename.startswith(_NOT_THEIRS)), None)
         told += f", at {Path(own.filename).name}:{own.lineno}" if own else ""
         told += next((f": {each}" for each in chain if isinstance(each, dlt.MissingFields)), "")
         passes = status in _PASSING_STATUS if status else any(isinstance(each, dlt.passing) for each in chain)

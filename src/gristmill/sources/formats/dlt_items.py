@@ -134,7 +134,9 @@ class Items:
         kept = copy.deepcopy(self._state)
         for each in kept.get("resources", {}).values():
             for cursor in each.get("incremental", {}).values():
-                cursor.pop("start_value", None)  # where this run began: nothing reads it, and no two runs would be alike
+                cursor.pop(
+                    "start_value", None
+                )  # where this run began: nothing reads it, and no two runs would be alike
         encoded = self._names.encode(kept)
         if len(encoded) > MAX_STATE_BYTES:
             raise SourceError(
@@ -204,7 +206,7 @@ def _injected(*contexts: Any) -> Iterator[None]:
 
 def records(item: Any) -> Iterator[Any]:
     """Give the records of an item: a list, an Arrow table or batch, a data frame, or one of another kind, to be refused."""
-    if type(item).__module__.startswith("pandas."):
+    if type(item).__module__.partition(".")[0] == "pandas":
         item = pa.Table.from_pandas(item, preserve_index=False)
     if isinstance(item, pa.RecordBatch):
         item = pa.Table.from_batches([item])
