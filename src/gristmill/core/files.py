@@ -63,7 +63,7 @@ class Local(msgspec.Struct, frozen=True):
         now = (self.folder / path).stat()
         return Looked(now.st_size, now.st_mtime_ns)
 
-    def open(self, path: str, etag: str = "") -> BinaryIO:
+    def open(self, path: str, etag: str = "", size: int | None = None) -> BinaryIO:
         """Open a regular file for reading, unbuffered. Raises OSError; never blocks on a pipe."""
         handle = os.open(self.folder / path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         if not stat.S_ISREG(os.fstat(handle).st_mode):

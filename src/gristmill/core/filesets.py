@@ -127,7 +127,7 @@ class FileSet(msgspec.Struct, frozen=True):
         if found.etag:
             return ""
         try:
-            with self.place.open(found.path) as raw:
+            with self.place.open(found.path, size=found.size) as raw:
                 return sample(raw, found.size)
         except OSError as error:
             return error
@@ -164,7 +164,7 @@ class FileSet(msgspec.Struct, frozen=True):
             Transient: its place cannot be reached now.
         """
         try:
-            with self.place.open(piece.path, piece.etag) as raw:
+            with self.place.open(piece.path, piece.etag, piece.size) as raw:
                 self._must_be(piece)
                 try:
                     yield raw

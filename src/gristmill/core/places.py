@@ -16,10 +16,13 @@ import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from gristmill.core.errors import ConfigError, SourceError
+
+# How to reach a place, as written in a config: region, endpoint, keys. Secrets may be in it.
+Options: TypeAlias = dict[str, str | int | bool | list[str]]
 
 
 class Found(NamedTuple):
@@ -81,8 +84,23 @@ class Place(Protocol):
     def look(self, path: str) -> Looked:
         """Say what a file is now. Raises OSError, or Transient."""
 
-    def open(self, path: str, etag: str = "") -> BinaryIO:
-        """Open a file for reading and seeking, unbuffered. Raises OSError, or Transient; so does reading from it."""
+    def open(self, path: str, etag: str = "", size: int | None = None) -> BinaryIO:
+        """Open a file for reading and seeking, unbuffered; etag, size: as they were listed, if they are known.
+
+        Raises OSError, or Transient; so does reading from it.
+        """
+
+
+def number_option(options: Options, name: str, default: int) -> int:
+    """Give an option that must be a whole number.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    value = options.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ConfigError(f"storage: {name}: write a whole number, 0 or more")
+    return value
 
 
 def list_local(folder: Path, globs: list[str]) -> Listing:
@@ -162,6 +180,13 @@ def key_glob(glob: str) -> tuple[str, re.Pattern[str]]:
         segments.append("*")
     parts = ["(?:(?:[^/.][^/]*)?/)*" if part == "**" else _key_part(part) + "/" for part in segments[:-1]]
     return head, re.compile("".join([*parts, _key_part(segments[-1])]))
+
+
+def common_folder(heads: list[str]) -> str:
+    """Give the longest folder ("" or ending in "/") that all of these lie in."""
+    first, last = min(heads), max(heads)
+    same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    return first[: first.rfind("/", 0, same) + 1]
 
 
 def _key_part(part: str) -> str:

@@ -1,19 +1,251 @@
-"""Object stores and exact HTTP addresses, for reading: which place the globs of a source mean.
+"""Object stores, for reading (S3, GCS, Azure, by obstore), and which place the globs of a source mean: `place_for`.
 
-Not here: this machine's files (`core.files.Local`). Invariants: one source reads one place; no message holds a secret.
+Not here: this machine's files (`core.files.Local`), HTTP addresses (`httpfiles`), other schemes (`remote`). Keys are taken as
+they are written, never decoded. The address of a store and its credentials come from the config or from the standard
+environment of the cloud, never from data, so that no guard stands before them. Invariants: one source reads one place; a listing
+is whole or raises; each range that is read is of the version that was listed (ETag, asked for and looked at), or
+`Replaced` is raised; no message, path or plan holds a credential: what a server answers is not quoted, only its status.
 """
 
 from __future__ import annotations
 
+import re
+import time
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, BinaryIO, ClassVar, NoReturn, TypeVar, cast
 
+from gristmill.core.errors import ConfigError, SourceError, Transient
 from gristmill.core.files import Local
-from gristmill.core.places import Place
+from gristmill.core.places import (
+    Found,
+    Listing,
+    Looked,
+    Options,
+    Place,
+    Replaced,
+    common_folder,
+    key_glob,
+    number_option,
+)
+from gristmill.net.ranges import RangeFile
 
-Option: TypeAlias = str | int | bool
+T = TypeVar("T")
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9]*)://")
+_STATUS = re.compile(r"status code: (\d{3})")
+_CODE = re.compile(r"<Code>(\w{1,60})</Code>")
+_KINDS = {
+    **dict.fromkeys(("s3", "s3a"), "s3"),
+    **dict.fromkeys(("gs", "gcs"), "gcs"),
+    **dict.fromkeys(("az", "azure", "abfs", "abfss"), "azure"),
+}
+_PAUSES_S = (0.5, 2.0)  # between our own tries of a range; obstore has tried each request before
 
 
-def place_for(globs: list[str], folder: Path, options: dict[str, Option]) -> Place:
-    """Give the place where `globs` lie, which are seen from `folder`. options: how to reach a store."""
-    return Local(folder)
+def place_for(globs: list[str], folder: Path, options: Options) -> Place:
+    """Give the place where `globs` lie, which are seen from `folder` if they are local. options: how to reach a store.
+
+    Raises:
+        ConfigError: they lie in several places, or the place cannot be used; names the option that is wrong.
+    """
+    schemes = {found[1].lower() if (found := _SCHEME.match(glob)) else "file" for glob in globs}
+    if len(schemes) > 1:
+        raise ConfigError(f"path: {', '.join(sorted(schemes))} in one source; give each place a source of its own")
+    scheme = schemes.pop()
+    if scheme == "file":
+        return Local(folder)
+    if scheme in {"http", "https"}:
+        from gristmill.net.httpfiles import HttpFiles
+
+        return HttpFiles(globs, options)
+    if scheme not in _KINDS:
+        from gristmill.net.remote import Remote
+
+        return Remote(scheme, globs, options)
+    roots = {glob.partition("://")[2].partition("/")[0] for glob in globs}
+    for root in roots:
+        if "@" in root and not scheme.startswith("abfs"):
+            raise ConfigError(
+                f'path "{scheme}://…": it has credentials in it; give them as storage: {{…: "${{env:…}}"}}'
+            )
+    if len(roots) > 1:
+        raise ConfigError(f"path: {', '.join(sorted(roots))} in one source; give each bucket a source of its own")
+    root = roots.pop()
+    if not root or not all(_key(glob) for glob in globs):
+        raise ConfigError(f'path "{globs[0]}": write {scheme}://BUCKET/path/or/glob')
+    return Objects(_store(_KINDS[scheme], root, options), f"{scheme}://{root}/")
+
+
+def _key(url: str) -> str:
+    return url.partition("://")[2].partition("/")[2]
+
+
+class Objects:
+    """The objects of one bucket or container: a `Place`. base_url: `s3://bucket/`; a path is that and the key."""
+
+    pins: ClassVar[bool] = True
+    base: ClassVar[str] = ""
+
+    def __init__(self, store: Any, base_url: str) -> None:
+        self._store, self._base_url = store, base_url
+
+    def list(self, globs: list[str]) -> Listing:
+        """Give the objects whose keys match, as `core.places.list_local` matches names.
+
+        Raises:
+            SourceError: the listing did not come to its end, so nobody can say what is gone.
+            Transient: and it may another time.
+        """
+        import obstore
+
+        cut = [key_glob(_key(glob)) for glob in globs]
+        root = common_folder([head for head, _ in cut])
+        seen: dict[str, Found] = {}
+        for head, pattern in dict.fromkeys(cut):
+            try:
+                for metas in obstore.list(self._store, head.rstrip("/") or None, chunk_size=1000):
+                    for meta in metas:
+                        key = meta["path"]
+                        if key.startswith(head) and pattern.fullmatch(key, len(head)):
+                            looked = _looked(meta)
+                            seen[key] = Found(key[len(root) :], self._base_url + key, *looked)
+            except Exception as error:  # obstore's have no common base: some are builtins
+                self._not_listed(head, error)
+        return Listing(sorted(seen.values()), [])
+
+    def _not_listed(self, head: str, error: Exception) -> NoReturn:
+        where = f"{self._base_url}{head}"
+        if type(error).__name__ == "InvalidPathError":
+            raise SourceError(
+                f"{where} holds a key that cannot be spelled ({_bad_key(error)}), and the listing ends there; rename that "
+                "object, or give a path that leaves its folder out"
+            ) from None
+        why, passing = _why(error)
+        if passing:
+            raise Transient(f"{where} cannot be listed now ({why})") from None
+        raise SourceError(
+            f"{where} cannot be listed ({why}): nobody can say which of its files are gone; check the bucket's name, "
+            "storage: (region, endpoint, keys) and the right to list"
+        ) from None
+
+    def look(self, path: str) -> Looked:
+        """Say what an object is now. Raises OSError or Transient."""
+        import obstore
+
+        return _looked(self._tried(path, lambda key: obstore.head(self._store, key)))
+
+    def open(self, path: str, etag: str = "", size: int | None = None) -> BinaryIO:
+        """Open an object; nothing is fetched before the first read if its size is known."""
+        total = self.look(path).size if size is None else size
+        return cast("BinaryIO", RangeFile(lambda start, end: self._range(path, etag, start, end), total))
+
+    def _range(self, path: str, etag: str, start: int, end: int) -> bytes:
+        import obstore
+
+        def get(key: str) -> bytes:
+            options: dict[str, Any] = {"range": (start, end)}
+            if etag and not etag.startswith("W/"):  # a weak one never matches (RFC 9110, 13.1.1)
+                options["if_match"] = etag
+            answer = obstore.get(self._store, key, options=cast("Any", options))
+            if etag and answer.meta["e_tag"] != etag:
+                raise Replaced(path)
+            data = bytes(answer.bytes())
+            if len(data) != end - start:
+                raise Transient(f"{path}: {len(data)} bytes came for a range of {end - start}")
+            return data
+
+        return self._tried(path, get)
+
+    def _tried(self, path: str, ask: Callable[[str], T]) -> T:
+        """Ask for an object; again after a passing failure."""
+        for pause_s in (*_PAUSES_S, None):
+            try:
+                return ask(path.removeprefix(self._base_url))
+            except (FileNotFoundError, Transient):
+                raise
+            except Exception as error:
+                if type(error).__name__ == "PreconditionError":
+                    raise Replaced(path) from None
+                why, passing = _why(error)
+                if not passing:
+                    raise OSError(why) from None
+                if pause_s is None:
+                    raise Transient(f"{path} cannot be read now ({why})") from None
+                time.sleep(pause_s)
+        raise AssertionError("the last try returns or raises")
+
+
+def _looked(meta: Any) -> Looked:
+    return Looked(meta["size"], int(meta["last_modified"].timestamp() * 1e6) * 1000, meta["e_tag"] or "")
+
+
+def _why(error: Exception) -> tuple[str, bool]:
+    """Say what went wrong, without what a server said of it (it may quote our key), and if it may pass.
+
+    obstore has one class for all that is not a missing object or permission, so its status code is all there is to go by.
+    """
+    text = str(error)
+    status, code = _STATUS.search(text), _CODE.search(text)
+    told = " ".join(found[1] for found in (status, code) if found)
+    name = type(error).__name__.removesuffix("Error")
+    if name in {"PermissionDenied", "Unauthenticated", "NotFound", "FileNotFound", "NotSupported", "InvalidPath"}:
+        return f"{name} {told}".strip(), False
+    if status:
+        return told, status[1][0] == "5" or status[1] in {"408", "425", "429"}
+    if "credential" in text.lower() and name == "Generic":
+        return "no credentials were found", False
+    return "no answer, or one that was cut", name in {"Generic", "Join"}
+
+
+def _bad_key(error: Exception) -> str:
+    found = re.search(r'path: "((?:[^"\\]|\\.){1,200})', str(error))
+    return f'"{found[1]}"' if found else "its name is not known"
+
+
+def _store(kind: str, root: str, options: Options) -> Any:
+    """Make the store.
+
+    Raises:
+        ConfigError: an option is not known or has a value that cannot be.
+    """
+    from obstore import exceptions
+    from obstore.store import AzureStore, GCSStore, S3Store
+
+    config = {name: value for name, value in options.items() if name not in {"timeout_s", "retries"}}
+    endpoint = str(config.get("endpoint", ""))
+    client: dict[str, Any] = {
+        "timeout": timedelta(seconds=number_option(options, "timeout_s", 120)),
+        "connect_timeout": timedelta(seconds=10),
+        "allow_http": endpoint.startswith("http://") or str(config.pop("allow_http", False)).lower() == "true",
+    }
+    retry: dict[str, Any] = {
+        "max_retries": number_option(options, "retries", 6),
+        "retry_timeout": timedelta(seconds=150),
+        "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=15), "base": 2},
+    }
+    if kind == "azure" and "@" in root:
+        root, _, host = root.partition("@")
+        config.setdefault("account_name", host.partition(".")[0])
+    make = {"s3": S3Store, "gcs": GCSStore, "azure": AzureStore}[kind]
+    try:
+        return make(root, config=cast("Any", config), client_options=client, retry_config=retry)
+    except exceptions.UnknownConfigurationKeyError:
+        known = ", ".join(sorted(name for name in config if not _is_known(make, root, name)))
+        raise ConfigError(f"storage: {known}: no such option for {kind}; see docs/sources/stores.md") from None
+    except (exceptions.BaseError, TypeError, ValueError) as error:
+        name = type(error).__name__
+        raise ConfigError(f"storage: the options for {kind} cannot be used together or lack one ({name})") from None
+
+
+def _is_known(make: Any, root: str, name: str) -> bool:
+    from obstore import exceptions
+
+    try:
+        make(root, config={name: ""})
+    except exceptions.UnknownConfigurationKeyError:
+        return False
+    except (exceptions.BaseError, TypeError, ValueError):
+        return True
+    return True

@@ -24,10 +24,11 @@ from gristmill.core.filesets import FileSet, Piece, pieces_of
 from gristmill.core.mapping import microseconds
 from gristmill.core.messages import Response, digest_state, media_type, parse_response
 from gristmill.core.pages import PageMaker
+from gristmill.core.places import Options
 from gristmill.core.source import Page, PlanContext, ReadContext, Reject, Source, SourcePlan, Split, State
 from gristmill.extract import Document, Extracted, ExtractOptions, Extractor, needs
 from gristmill.net.decode import BadEncoding, Oversize
-from gristmill.net.objects import Option, place_for
+from gristmill.net.objects import place_for
 from gristmill.net.stored import decoded
 from gristmill.sources.formats import warc
 
@@ -78,7 +79,7 @@ class Warc(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_ratio: Annotated[int, msgspec.Meta(ge=1)] = 200
     split_bytes: Annotated[int, msgspec.Meta(ge=1)] | None = None
     allow_empty: bool = False
-    storage: dict[str, Option] = msgspec.field(default_factory=dict)
+    storage: Options = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what no run could work with."""
