@@ -45,7 +45,9 @@ class Pages:
         """Take a record up; gives the page before it where that must end."""
         key, size = None, 0
         if isinstance(record, dict):
-            record = copy.deepcopy(record) if self._dotted else dict(record)  # mapping takes fields out of it
+            record = {str(name): value for name, value in record.items()}  # SQLAlchemy's names are no plain strings
+            if self._dotted:
+                record = copy.deepcopy(record)  # mapping takes fields out of it
             size = _size(record)
             key = self._key.get(record)
         named = str(key) if type(key) in {str, int} and key != "" else None
