@@ -6,9 +6,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.web.site import Site
+
 from gristmill.core.source import PAGE_SCHEMA, Page, PlanContext, ReadContext, SourcePlan, State, UnitRead
 from gristmill.sources.web import Web
-from tests.web.site import Site
 
 FAST: dict[str, Any] = {
     "contact": "crawler@example.org",

@@ -49,8 +49,17 @@ def page(text: str = "", *, title: str = "A page", head: str = "", etag: str | N
     """Give an HTML page of some length around `text`; with an etag it answers conditions."""
     body = f"<!doctype html><html lang=en><head><title>{title}</title>{head}</head><body><article><h1>{title}</h1>"
     body += f"<p>{text} {TEXT}</p><p>{TEXT}</p></article></body></html>"
-    said = {"Content-Type": "text/html; charset=utf-8"} | {name.replace("_", "-"): v for name, v in headers.items()}
-    reply = Reply(200, body.encode(), said | ({"ETag": etag} if etag else {}))
+    return _answer(body.encode(), "text/html; charset=utf-8", etag, headers)
+
+
+def plain(text: object, *, etag: str | None = None, **headers: str) -> Answer:
+    """Give a page of plain text, which needs no extraction."""
+    return _answer(str(text).encode(), "text/plain; charset=utf-8", etag, headers)
+
+
+def _answer(body: bytes, kind: str, etag: str | None, headers: dict[str, str]) -> Answer:
+    said = {"Content-Type": kind} | {name.replace("_", "-"): value for name, value in headers.items()}
+    reply = Reply(200, body, said | ({"ETag": etag} if etag else {}))
     if etag is None:
         return reply
     return lambda request: Reply(304, b"", {"ETag": etag}) if request.headers.get("if-none-match") == etag else reply

@@ -97,6 +97,7 @@ class Lanes(Fetcher):
         self._manners, self._retry_after_max_s = manners, retry_after_max_s
         self._hosts = asyncio.Semaphore(manners.max_hosts)
         self._lanes: dict[str, _Lane] = {}
+        self._failed: dict[str, FetchFailed] = {}
 
     async def _follow(self, hop: Any, caps: Limits) -> Response:
         return await self._once(hop, caps)
@@ -147,13 +148,17 @@ class Lanes(Fetcher):
             FetchRefused: also host.deferred: it failed ten times in a row, or asked for a longer rest than allowed.
         """
         async with self._turn(host_of(url)) as lane:
-            if lane.resting:
-                raise FetchRefused("host.deferred", url, lane.resting)
+            if lane.resting:  # what was asked for before keeps the code of its own failure
+                earlier = self._failed.get(url)
+                raise FetchRefused(
+                    *(earlier.code, url, earlier.detail) if earlier else ("host.deferred", url, lane.resting)
+                )
             try:
                 response = await super().fetch(
                     method, url, headers=headers, credentials=credentials, body=body, limits=limits
                 )
-            except FetchFailed:
+            except FetchFailed as error:
+                self._failed[url] = error
                 lane.failures += 1
                 if lane.failures >= FAILURES:
                     lane.resting = f"{FAILURES} requests in a row got no answer"

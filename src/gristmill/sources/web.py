@@ -121,7 +121,8 @@ class Web(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             problems.append(str(error))
         if self.clock is not None:
             try:
-                datetime.fromisoformat(self.clock)
+                if datetime.fromisoformat(self.clock).tzinfo is None:
+                    problems.append(f'clock: "{self.clock}" has no time zone; write 2026-11-25T08:00:00Z')
             except ValueError:
                 problems.append(f'clock: "{self.clock}" is no time; write 2026-11-25T08:00:00Z, or leave it out')
         if problems:

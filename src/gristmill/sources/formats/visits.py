@@ -151,7 +151,7 @@ class Judge:
             return _bad(due, arrived, instead)
         warnings = dict.fromkeys(arrived.notes, 1)
         if not arrived.body.strip():
-            return _page(due, "bad", warnings=warnings | {"web.empty": 1}, bytes_in=len(arrived.body))
+            return _page(due, "bad", warnings=warnings | {"html.empty": 1}, bytes_in=len(arrived.body))
         body_hash = _digest(arrived.body)
         if body_hash == due.body_hash and due.live:
             note = self._note(due, arrived, body_hash, due.text_hash)
@@ -171,10 +171,7 @@ class Judge:
         if extracted.code:
             return _bad(due, arrived, Refused(extracted.code, extracted.detail), warnings)
         if not extracted.text.strip():
-            return _page(due, "bad", warnings=warnings | {"web.empty": 1}, bytes_in=size)
-        instead = webpage.missing(extracted)
-        if instead is not None:
-            return _bad(due, arrived, instead, warnings)
+            return _page(due, "bad", warnings=warnings | {"html.empty": 1}, bytes_in=size)
         if "\0" in extracted.text:
             warnings["text.nul"] = 1
         text_hash = _digest(extracted.text.encode("utf-8", "surrogatepass"))

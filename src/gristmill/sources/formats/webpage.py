@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from gristmill.core.mapping import microseconds
 from gristmill.core.source import PAGE_SCHEMA
-from gristmill.extract import Document, Extracted
+from gristmill.extract import Document, Extracted, sniff
 from gristmill.extract.charset import MAX_REPLACED, decode
 
 Format = Literal["auto", "html", "text", "pdf"]
@@ -28,36 +28,15 @@ Format = Literal["auto", "html", "text", "pdf"]
 _SNIFF_BYTES = 4096
 _PDF_BYTES = 1024  # readers look for %PDF- that far in
 _HTML = re.compile(
-    rb"\s*(?:<!--.{0,2000}?-->\s*)*(?:<\?xml[^>]{0,200}>\s*)?(?:<!--.{0,2000}?-->\s*)*<(?:!doctype\s+html|html|head|body|title|meta|script|link|div|p|h1|article|main|table)\b",
+    rb"\s*+(?:<!--.{0,2000}?-->\s*+|<\?xml[^>]{0,200}>\s*+){0,3}<(?:!doctype\s+html|html|head|body|title|meta)\b",
     re.IGNORECASE | re.DOTALL,
 )
-_TAG = re.compile(rb"<[a-zA-Z!/][^>]{0,1000}>")
-_XML = re.compile(rb"\s*<(?:\?xml|rss|feed|urlset|sitemapindex|svg)\b", re.IGNORECASE)
-_BINARY = (
-    b"\x89PNG",
-    b"\xff\xd8\xff",
-    b"GIF8",
-    b"PK\x03\x04",
-    b"RIFF",
-    b"\x1f\x8b",
-    b"\x7fELF",
-    b"OggS",
-    b"ID3",
-    b"BZh",
-    b"Rar!",
-    b"7z\xbc\xaf",
-)
-_BOMS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+_TYPES = {"text/html": "html", "application/xhtml+xml": "html", "application/pdf": "pdf"}
+_UNTOLD = frozenset({"", "application/octet-stream", "binary/octet-stream"})
 _LOGIN = re.compile(
     r"/(?:log-?in|sign-?in|sso|oauth2?|authenticate|account/login|users/sign_in|wp-login\.php)(?:/|\.|$)", re.IGNORECASE
 )
-_NOT_FOUND = re.compile(
-    r"\s*(?:(?:error\s*)?(?:404|410)\b|(?:(?:oops|sorry)\W+)?(?:the\s+|this\s+)?(?:page|document|file|article|site)\s+(?:was\s+|is\s+|could\s*n.t\s+be\s+|could\s+not\s+be\s+|cannot\s+be\s+|can't\s+be\s+)?(?:not\s+(?:be\s+)?found|found\s+not|no\s+longer\s+(?:available|exists)|does\s*n.t\s+exist|does\s+not\s+exist|missing)"
-    r"|not\s+found\b|page\s+(?:introuvable|non\s+trouv)|seite\s+(?:wurde\s+)?nicht\s+gefunden|p[aá]gina\s+n[oã]o?\s+(?:encontrada|existe)|pagina\s+(?:niet\s+gevonden|non\s+trovata))",
-    re.IGNORECASE,
-)
-_NOT_FOUND_CHARS = 1500  # an article about a missing page is longer than the notice of one
-_HOME = re.compile(r"/(?:index\.\w{2,5}|home|default\.\w{2,5})?/?", re.IGNORECASE)
+_FRONT = re.compile(r"/(?:index\.\w{2,5}|home|default\.\w{2,5})?/?", re.IGNORECASE)
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]{1,40})", re.IGNORECASE)
 
 
@@ -75,52 +54,31 @@ class Body(msgspec.Struct, frozen=True):
     lied: bool = False
 
 
-def body_of(body: bytes, content_type: str, wanted: Format) -> Body | Refused:
-    """Tell what a body is by its bytes, its header deciding only what they leave open."""
+def body_of(data: bytes, content_type: str, wanted: Format) -> Body | Refused:
+    """Tell what a body is: PDF and other binary formats by their first bytes, HTML by its first tag, the rest by the header.
+
+    What only says to be HTML goes to extraction as that: it refuses JSON and feeds, and passes plain text on.
+    """
     declared = content_type.partition(";")[0].strip().lower()
-    found = _found(body[:_SNIFF_BYTES], declared)
-    if found not in {"html", "text", "pdf"} or (wanted not in {"auto", found} and (wanted, found) != ("html", "text")):
-        meant = "text, HTML or PDF" if wanted == "auto" else wanted
-        return Refused(
-            "type.mismatch", f"expected {meant}, found {found}; the header says {declared[:40] or 'nothing'}"
-        )
-    says = {"text/html": "html", "application/xhtml+xml": "html", "application/pdf": "pdf"}.get(declared)
-    if says is None and declared.startswith("text/"):
-        says = "text"
-    kind: Any = "html" if wanted == "html" else found
-    return Body(kind, lied=bool(declared) and declared != "application/octet-stream" and says != kind)
-
-
-def _found(head: bytes, declared: str) -> str:
-    """Name what the first bytes are."""
+    says = _TYPES.get(declared) or ("text" if declared.startswith("text/") and declared != "text/xml" else None)
+    head = data[:_SNIFF_BYTES]
+    kind: Literal["html", "text", "pdf"] | None
     if b"%PDF-" in head[:_PDF_BYTES]:
-        return "pdf"
-    wide = head.startswith(_BOMS[1:]) or head[:2] in {b"<\0", b"\0<"}
-    if head.startswith(_BINARY) or (b"\0" in head and not wide):
-        return "binary data"
-    plain = head.replace(b"\0", b"") if wide else head
-    for bom in _BOMS:
-        plain = plain.removeprefix(bom)
-    if _HTML.match(plain):
-        return "html"
-    if _XML.match(plain):
-        return "html" if b"<html" in plain.lower() else "XML"
-    if plain.lstrip()[:1] in {b"{", b"["} and not _TAG.search(plain) and (declared.endswith("json") or _is_json(plain)):
-        return "JSON"
-    if declared in {"text/html", "application/xhtml+xml", ""} and _TAG.search(plain):
-        return "html"
-    if declared.startswith(("image/", "audio/", "video/", "font/")):
-        return "text where the header says media"
-    return "text"
-
-
-def _is_json(head: bytes) -> bool:
-    """Tell whether a beginning is that of JSON: whole, or a key in quotes."""
-    try:
-        orjson.loads(head)
-    except orjson.JSONDecodeError:
-        return re.match(rb"\s*(?:\[\s*)?\{\s*\"[^\"\n]{1,200}\"\s*:", head) is not None
-    return True
+        kind = "pdf"
+    elif found := sniff.binary(data):
+        return Refused("type.mismatch", f"found {found}; the header says {declared[:40] or 'nothing'}")
+    elif wanted in {"html", "text"}:
+        kind = "html" if wanted == "html" else "text"
+    elif _HTML.match(head.replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe")):
+        kind = "html"
+    elif says == "text":
+        kind = "text"
+    else:
+        kind = "html" if says == "html" or declared in _UNTOLD or declared.endswith("xml") else None
+    if kind is None or wanted not in {"auto", kind}:
+        meant = "text, HTML or PDF" if wanted == "auto" else wanted
+        return Refused("type.mismatch", f"expected {meant}, found {kind or 'neither'}; the header says {declared[:40]}")
+    return Body(kind, lied=declared not in _UNTOLD and says != kind and wanted == "auto")
 
 
 def replaced(asked: str, final: str) -> Refused | None:
@@ -130,24 +88,10 @@ def replaced(asked: str, final: str) -> Refused | None:
     wanted, got = urlsplit(asked), urlsplit(final)
     if _LOGIN.search(got.path) and not _LOGIN.search(wanted.path):
         return Refused("web.login", "led to a log-in page")
-    if (
-        wanted.hostname == got.hostname
-        and _HOME.fullmatch(got.path)
-        and not got.query
-        and not _HOME.fullmatch(wanted.path)
-    ):
+    if wanted.hostname == got.hostname and _FRONT.fullmatch(got.path) and not got.query:
         deep = [part for part in wanted.path.split("/") if part]
         if len(deep) > 1 or wanted.query:
-            return Refused("web.soft_404", "led to the front page")
-    return None
-
-
-def missing(extracted: Extracted) -> Refused | None:
-    """Tell whether a page with status 200 says that there is none."""
-    if len(extracted.text) > _NOT_FOUND_CHARS:
-        return None
-    if _NOT_FOUND.match(extracted.title or "") or _NOT_FOUND.match(extracted.text[:200]):
-        return Refused("web.soft_404", "status 200, but the page says that it was not found")
+            return Refused("web.not_found", "led to the front page")
     return None
 
 
