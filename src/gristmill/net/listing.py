@@ -16,7 +16,7 @@ import orjson
 from yarl import URL
 
 from gristmill.core.errors import SourceError
-from gristmill.net.auth import Credentials
+from gristmill.net.credentials import Credentials
 from gristmill.net.fetch import FetchFailed, Response, shown
 from gristmill.net.pages import Check, Guards, Pagination, Seen, Token, dig, following
 from gristmill.net.retry import Retrier

@@ -14,6 +14,7 @@ import msgspec
 from gristmill.core.mapping import microseconds
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 _LAG_S = 600  # longer than the longest transaction of most services
 
 
@@ -66,7 +67,7 @@ class Since(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Give what is asked for after a run that came to `reach`."""
         if self.format == "number":
             return reach - int(self.lag or 0)
-        return reach - round((_LAG_S if self.lag is None else self.lag) * 1_000_000)
+        return max(reach - round((_LAG_S if self.lag is None else self.lag) * 1_000_000), _FIRST)
 
     def written(self, reach: int) -> str:
         """Give a reach as the parameter takes it; what it cannot express is cut off, so more is asked for, not less."""

@@ -8,6 +8,7 @@ on after it, which is JSON-able, holds no secret, and is good as long as the ser
 from __future__ import annotations
 
 import asyncio
+import copy
 import re
 from collections import deque
 from collections.abc import AsyncIterator
@@ -17,7 +18,8 @@ from urllib.parse import quote
 import msgspec
 
 from gristmill.net.addresses import Guard
-from gristmill.net.auth import Auth, Credentials
+from gristmill.net.auth import Auth
+from gristmill.net.credentials import Credentials
 from gristmill.net.fetch import Fetcher, Limits, origin
 from gristmill.net.listing import Listing, Place, Query
 from gristmill.net.pages import Guards, dig
@@ -140,8 +142,10 @@ class _Family:
                     place_after = {"above": above, "index": here + 1, "values": values[here + 1]}
                 else:
                     place_after = {"above": after} if after is not None else None
+                # each record its own copy: the mapping takes fields out of it
                 records = [
-                    record | {"_parent": values[here]} if isinstance(record, dict) else record for record in got.records
+                    each | {"_parent": copy.deepcopy(values[here])} if isinstance(each, dict) else each
+                    for each in got.records
                 ]
                 yield msgspec.structs.replace(got, records=records, place=place_after)
             above, at = after, {}
