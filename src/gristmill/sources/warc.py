@@ -361,10 +361,11 @@ def _no_warc(raw: BinaryIO, unit: str, early: list[warc.Damage]) -> UnitFailed:
     try:
         head = CODECS[codec].start().decompress(head, 64) if codec else head
     except BROKEN:
-        return UnitFailed(unit, early[0].code, f"no record can be read: {early[0].detail}")
+        head = b"WARC/"  # it may have been one
     if head.startswith(b"filedesc:"):
         return UnitFailed(unit, "file.unsupported", "an ARC file; convert it to WARC, as warcio recompress does")
-    return UnitFailed(unit, "type.mismatch", f"no WARC record in it: {early[0].detail}")
+    code = early[0].code if not head or head.startswith(b"WARC/") else "type.mismatch"
+    return UnitFailed(unit, code, f"no WARC record can be read: {early[0].detail}")
 
 
 def _sniffed(body: bytes) -> str:
@@ -375,7 +376,7 @@ def _sniffed(body: bytes) -> str:
 
 def _time(text: str) -> int | None:
     """Give a WARC-Date as microseconds since 1970; WARC 1.1 allows one that ends after the year or month."""
-    return microseconds(text + "-01-01"[-9 + len(text) :] if len(text) in {4, 7} else text)
+    return microseconds(text + {4: "-01-01", 7: "-01"}.get(len(text), ""))
 
 
 def _suffix_codec(unit: str) -> str:

@@ -229,6 +229,7 @@ class _Members:
         self._raw, self._size, self._codec, self._caps = raw, size, codec, caps
         self._hold_bytes = caps.max_record_bytes + MAX_HEADER_BYTES
         self._dictionary = b""
+        self._header = b""  # of a member that was whole
         self._made = 0  # decompressed bytes of the member at hand
         self._data = b""  # of the file, read and not used
         self._read_to = 0  # where in the file it ends
@@ -249,6 +250,8 @@ class _Members:
         while self._lead():
             if magic.match(self._data):
                 yield from self._member()
+            elif len(self._data) < 4 and _MEMBERS[self._codec].startswith(self._data):
+                yield self._gap(self._at, "file.truncated", f"a {self._codec} member is cut in its first bytes")
             else:
                 yield self._gap(self._at, "file.trailing", f"other bytes than a {self._codec} member")
 
@@ -262,7 +265,7 @@ class _Members:
 
     def _member(self) -> Iterator[Record | Damage]:
         """Give what is in the member that begins here."""
-        start = self._at
+        start, header = self._at, _header(self._codec, self._data)
         blocks = self._blocks(start)
         held: list[bytes] = []
         held_bytes = 0
@@ -276,6 +279,7 @@ class _Members:
             yield self._gap(start, broken.code, broken.detail, held_bytes)
             return
         # Where all was held the member is whole and its checksum is right; `blocks` is at its end.
+        self._header = self._header or header
         cutter = _Cutter(chain([b"".join(held)] if held else [], blocks), self._caps.max_record_bytes)
         place = f"; in the {self._codec} member at byte {start} of the file"
         before = given = 0
@@ -353,7 +357,7 @@ class _Members:
             data = self._read_fully(_SCAN_BYTES + _PROBE_BYTES)
             found = data.find(magic)
             while 0 <= found < _SCAN_BYTES:
-                if self._is_record(data[found : found + _PROBE_BYTES]):
+                if self._is_member(data[found : found + _PROBE_BYTES]):
                     return at + found
                 found = data.find(magic, found + 1)
             if len(data) <= _SCAN_BYTES:
@@ -368,9 +372,21 @@ class _Members:
             n -= len(data)
         return b"".join(parts)
 
-    def _is_record(self, data: bytes) -> bool:
-        """Tell if these compressed bytes begin a member with a record in it."""
+    def _is_member(self, data: bytes) -> bool:
+        """Tell if these compressed bytes begin a member: one with a record in it, or with a header as those before have it.
+
+        The second is for members damaged near their begin; chance gives such a header once in 2**40 bytes.
+        """
+        if self._header and _header(self._codec, data) == self._header:
+            return True
         try:
             return bool(self._decompressor().decompress(data, len(_MAGIC)) == _MAGIC)
         except BROKEN:
             return False
+
+
+def _header(codec: str, data: bytes) -> bytes:
+    """Give what the members of one writer have in common, as a rule: magic number, flags, and what made them."""
+    if codec == "gzip":
+        return data[:4] + data[8:10]  # between them stands a time (RFC 1952)
+    return data[:5] if codec == "zstd" else data[:4]
