@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+RIVALS := .venv-rivals
+
 .PHONY: demo test check bench soak lock clean setup
 
 $(STAMP): requirements.lock pyproject.toml
@@ -37,7 +39,19 @@ check: $(STAMP)
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q tests/test_house.py tests/test_docs.py
 
-bench: $(STAMP)
+# What the benchmarks are measured beside lives apart: its dependencies are not ours.
+$(RIVALS)/.installed: bench/rivals.lock
+	@rm -rf $(RIVALS)
+	@if command -v uv >/dev/null 2>&1; then \
+		uv venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(RIVALS) && \
+		VIRTUAL_ENV=$(RIVALS) uv pip install --quiet --require-hashes -r bench/rivals.lock ; \
+	else \
+		$(PYTHON) -m venv $(RIVALS) && \
+		$(RIVALS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r bench/rivals.lock ; \
+	fi
+	@touch $@
+
+bench: $(STAMP) $(RIVALS)/.installed
 	@$(BIN)/python -m bench
 
 soak: $(STAMP)
@@ -46,6 +60,7 @@ soak: $(STAMP)
 # The lock is made with uv and committed; no index host may stand in it.
 lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --all-extras pyproject.toml -o requirements.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header bench/rivals.in -o bench/rivals.lock
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
+	rm -rf $(VENV) $(RIVALS) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
