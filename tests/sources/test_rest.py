@@ -1,8 +1,8 @@
 """The `rest` source on APIs that work: every style of pagination, increments, deletions, parents, and what a config may say."""
 
 import json
+import re
 import threading
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from tests.faults.server import Fault, FaultServer, Reply, Request
 
 from gristmill.core.errors import ConfigError, SourceError
 from gristmill.core.source import PlanContext, ReadContext, State, Window
+from gristmill.dataset import Dataset
+from gristmill.pipeline import Pipeline
 
 STYLES_OF_LISTS = sorted(set(STYLES) - {"plain"})
 
@@ -731,9 +733,65 @@ def test_every_key_is_described():
         assert field.name in (Rest.__doc__ or "")
 
 
-def _pages(source: Any) -> Iterator[Any]:
-    (split,) = source.plan(None, PlanContext(Path())).splits
-    return source.read(split, ReadContext(Path()))
+DOCS = Path(__file__).resolve().parents[2]
+
+
+def yaml_blocks() -> list[str]:
+    page = (DOCS / "docs" / "sources" / "rest.md").read_text("utf-8")
+    return re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("block", yaml_blocks())
+def test_the_configs_of_the_how_to_load(block, tmp_path, monkeypatch):
+    monkeypatch.setenv("ARTICLES_TOKEN", CANARY)
+    (tmp_path / "gristmill.yml").write_text(block)
+    assert Pipeline.from_file(tmp_path / "gristmill.yml")
+
+
+def test_the_example_reads_what_changed_as_a_pipeline_does(tmp_path, monkeypatch):
+    """Three days of an API: articles arrive, change and go; on the second day a page fails."""
+    monkeypatch.setenv("ARTICLES_TOKEN", CANARY)
+    day = "2026-01-0{}T00:00:00Z".format
+    said = "A mill by the river grinds {} sacks of corn, and the miller is content with number {}."
+
+    def article(n: int, at: int, word: str = "") -> dict[str, Any]:
+        return {"id": n, "title": f"No. {n}{word}", "body": said.format(n * 7, n), "updated": day(at)}
+
+    days = [
+        [article(n, 1) for n in range(10)],
+        [article(n, 2) for n in range(10, 15)] + [article(3, 2, ", revised")],
+        [{"id": 4, "deleted": True, "updated": day(3)}, article(20, 3)],
+    ]
+    api = Api([])
+
+    def since(request: Request) -> Reply:
+        assert request.headers["authorization"] == f"Bearer {CANARY}"
+        begin = request.query.get("updated_since", "")
+        listing = Api([each for each in api.records if each["updated"] >= begin])
+        return listing(request._replace(target=re.sub(r"updated_since=[^&]*&?", "", request.target)))
+
+    with FaultServer(
+        lambda request: since(request._replace(target=request.target.replace("/v1/articles", "/cursor")))
+    ) as server:
+        config = (DOCS / "examples" / "sources" / "rest" / "gristmill.yml").read_text("utf-8")
+        config = config.replace("https://api.example.org", server.url).replace(
+            "rate: 50", "allow_hosts: [127.0.0.1]\n      wait_s: 0.01"
+        )
+        (tmp_path / "gristmill.yml").write_text(config)
+        for at, arrivals in enumerate(days):
+            changed = {each["id"] for each in arrivals}
+            api.records = [each for each in api.records if each["id"] not in changed] + arrivals
+            server.spoil(Fault("cut_body", times=at))
+            report = Pipeline.from_file(tmp_path / "gristmill.yml").run()
+            assert report.status == "published"
+        rows = Dataset(tmp_path / "corpus").read(columns=["id", "text"]).to_pylist()
+        assert Pipeline.from_file(tmp_path / "gristmill.yml").run().status == "nothing_new"
+    live = [each for each in api.records if "deleted" not in each]
+    assert {row["id"]: row["text"] for row in rows} == {
+        f"articles/{each['id']}": f"{each['title']}\n\n{each['body']}" for each in live
+    }
+    for file in tmp_path.rglob("*"):
+        assert file.is_dir() or CANARY.encode() not in file.read_bytes(), file
 
 
 def test_a_unit_that_is_to_be_skipped_is_not_asked_for():
