@@ -19,8 +19,9 @@ _PER_FILE = 8
 class FilesWorld:
     """A folder of JSON lines files, a few records each; a changed record's file is written anew."""
 
-    can = Can(update=True, delete="whole", spoil=True, wipe=True)
+    can = Can(delete="whole", spoil=True, wipe=True)
     secret = ""
+    suffix = "jsonl"
 
     def start(self, folder: Path) -> None:
         """Begin with an empty folder."""
@@ -35,7 +36,7 @@ class FilesWorld:
 
     def config(self) -> dict[str, Any]:
         """Give the source's item."""
-        return {"files": {"path": "data/*.jsonl", "id": "id", "text": "text"}}
+        return {"files": {"path": f"data/*.{self.suffix}", "id": "id", "text": "text"}}
 
     def rows(self) -> dict[str, str]:
         """Give id -> text."""
@@ -83,10 +84,14 @@ class FilesWorld:
         return next(at for at, file in enumerate(self.files) if key in file)
 
     def _path(self, at: int) -> Path:
-        return self.folder / f"part-{at:03d}.jsonl"
+        return self.folder / f"part-{at:03d}.{self.suffix}"
+
+    def content(self, at: int) -> bytes:
+        """Give the bytes of a file."""
+        lines = [json.dumps({"id": key, "text": text}) for key, text in self.files[at].items()]
+        return "".join(f"{line}\n" for line in [*lines, *(self.bad if at == 0 else [])]).encode()
 
     def _write(self, at: int) -> None:
-        lines = [json.dumps({"id": key, "text": text}) for key, text in self.files[at].items()]
-        self._path(at).write_text("".join(f"{line}\n" for line in [*lines, *(self.bad if at == 0 else [])]))
+        self._path(at).write_bytes(self.content(at))
         self.clock_ns += 1_000_000_000  # two writes within one tick of the file system's clock differ all the same
         os.utime(self._path(at), ns=(self.clock_ns, self.clock_ns))
