@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import lzma
 import random
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -127,6 +128,14 @@ def read(folder: Path, batch_bytes: int = 8 << 20, **parameters: Any) -> Everyth
     return out._replace(bytes_in=bytes_in)
 
 
+def same_after_all(member: bytes, data: bytes) -> bool:
+    """Tell if flipped bits were of those that mean nothing."""
+    try:
+        return (gzip.decompress if member.startswith(b"\x1f\x8b") else zstd.decompress)(member) == data
+    except (OSError, EOFError, zlib.error, zstd.ZstdError):
+        return False
+
+
 def damage_trial(folder: Path, seed: int) -> None:
     """Damage K members of a WARC of one member a record, and see that the other records come out and K are reported."""
     rng = random.Random(seed)
@@ -139,9 +148,10 @@ def damage_trial(folder: Path, seed: int) -> None:
         member = members[at]
         for _ in range(rng.choice([1, 1, 1, 5, 50])):
             member[rng.randrange(12, len(member) - (4 if seed % 3 else 0))] ^= 1 << rng.randrange(8)
+    bad = [at for at in bad if not same_after_all(bytes(members[at]), wet(at, texts[at]))]
     data = b"".join(members)
     (folder / "a.warc").write_bytes(data)
-    out = read(folder, records=["conversion"])
+    out = read(folder, records=["conversion"], incomplete="keep")
     assert [row["text"] for row in out.rows] == [text for i, text in enumerate(texts) if i not in bad], (
         seed,
         bad,

@@ -229,7 +229,7 @@ class _Members:
         self._raw, self._size, self._codec, self._caps = raw, size, codec, caps
         self._hold_bytes = caps.max_record_bytes + MAX_HEADER_BYTES
         self._dictionary = b""
-        self._header = b""  # of a member that was whole
+        self._header = b""  # of the last whole member, or the first one
         self._made = 0  # decompressed bytes of the member at hand
         self._data = b""  # of the file, read and not used
         self._read_to = 0  # where in the file it ends
@@ -266,6 +266,7 @@ class _Members:
     def _member(self) -> Iterator[Record | Damage]:
         """Give what is in the member that begins here."""
         start, header = self._at, _header(self._codec, self._data)
+        self._header = self._header or header
         blocks = self._blocks(start)
         held: list[bytes] = []
         held_bytes = 0
@@ -279,7 +280,7 @@ class _Members:
             yield self._gap(start, broken.code, broken.detail, held_bytes)
             return
         # Where all was held the member is whole and its checksum is right; `blocks` is at its end.
-        self._header = self._header or header
+        self._header = header
         cutter = _Cutter(chain([b"".join(held)] if held else [], blocks), self._caps.max_record_bytes)
         place = f"; in the {self._codec} member at byte {start} of the file"
         before = given = 0
@@ -389,4 +390,8 @@ def _header(codec: str, data: bytes) -> bytes:
     """Give what the members of one writer have in common, as a rule: magic number, flags, and what made them."""
     if codec == "gzip":
         return data[:4] + data[8:10]  # between them stands a time (RFC 1952)
-    return data[:5] if codec == "zstd" else data[:4]
+    if (
+        codec == "zstd" and len(data) > 4
+    ):  # without the two bits that tell how the size is written (RFC 8878, 3.1.1.1.1)
+        return data[:4] + bytes([data[4] & 0x3F])
+    return data[:4]
