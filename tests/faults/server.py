@@ -372,12 +372,12 @@ def bomb(encoding: str, size: int = 1 << 30) -> bytes:
     piece = bytes(1 << 20)
     count = size >> 20
     if encoding == "br":
-        coder = brotli.Compressor(quality=4)
+        coder = brotli.Compressor(quality=1)
         return b"".join([*(coder.process(piece) for _ in range(count)), coder.finish()])
     if encoding == "zstd":
         packer = zstd.ZstdCompressor()
         return b"".join([*(packer.compress(piece) for _ in range(count)), packer.flush()])
-    deflater = zlib.compressobj(9, zlib.DEFLATED, 31 if encoding == "gzip" else 15)
+    deflater = zlib.compressobj(1, zlib.DEFLATED, 31 if encoding == "gzip" else 15)
     return b"".join([*(deflater.compress(piece) for _ in range(count)), deflater.flush()])
 
 

@@ -36,7 +36,7 @@ def code_of(url: str, limits: Limits | None = None, **request: Any) -> str:
 
 BOMB_BYTES = 1 << 29
 CHILD = """
-import asyncio, json, resource, sys
+import asyncio, json, sys
 from gristmill.net.addresses import Guard
 from gristmill.net.fetch import Fetcher, FetchRefused, Limits
 
@@ -48,7 +48,8 @@ async def go(url, ratio):
             return error.code
 
 codes = [asyncio.run(go(sys.argv[1], ratio)) for ratio in (200, 10**9)]
-print(json.dumps([codes, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]))
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(json.dumps([codes, int(peak.split()[1])]))
 """
 
 
@@ -61,7 +62,7 @@ def test_a_bomb_is_contained(encoding):
         )
     codes, peak_kb = json.loads(done.stdout)
     assert codes == ["size.cap", "size.cap"]
-    assert peak_kb < 400 << 10
+    assert peak_kb < 400 << 10  # of this process alone: ru_maxrss would be that of the process it was forked from
 
 
 @pytest.mark.parametrize("kind", ["endless_body", "header_endless"])

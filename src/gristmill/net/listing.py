@@ -78,8 +78,7 @@ class Listing:
         at = at or Place(self._query.pagination.first())
         while at is not None:
             guards.asking(at.token)
-            response = await self._response(at.token)
-            data = self._data(response, at.token)
+            response, data = await self._answer(at.token)
             records = self._records(data, response) if response.status != 204 else []
             after = self._after(at, response, data, records)
             guards.came(records, more=after is not None)
@@ -142,7 +141,7 @@ class Listing:
     def _json(body: dict[str, Any] | None) -> bytes | None:
         return None if body is None else orjson.dumps(body)
 
-    async def _response(self, token: Token) -> Response:
+    async def _answer(self, token: Token) -> tuple[Response, Any]:
         """Ask for a page, with a new token once if the answer is 401."""
         query = self._query
         url, body = self._request(token)
@@ -151,7 +150,7 @@ class Listing:
         headers = {"Accept": "application/json"} | ({"Content-Type": "application/json"} if body is not None else {})
         for renewed in (False, True):
             credentials = await self._credentials.headers(url)
-            response = await self._fetch(
+            response, data = await self._fetch(
                 sent, headers, (query.headers | credentials) if own else {}, body if own else None
             )
             if response.status != 401 or renewed or not await self._credentials.renewed(credentials):
@@ -166,33 +165,35 @@ class Listing:
             raise SourceError(
                 f"{shown(url)}: http.{status}: HTTP {status} for a page of the listing; check the endpoint"
             )
-        return response
+        how = query.pagination
+        if status == 204 and token != how.first() and how.kind not in {"page", "offset"}:
+            raise SourceError(f"{shown(url)}: http.204: no content for a page that another one led to")
+        return response, data
 
     async def _fetch(
         self, url: str, headers: dict[str, str], credentials: dict[str, str], body: bytes | None
-    ) -> Response:
+    ) -> tuple[Response, Any]:
+        """Give a response and what it says; None: nothing, or its status is no success."""
+        data: Any = None
+
+        def accept(response: Response) -> None:
+            nonlocal data
+            data = self._judged(response)
+
         try:
-            return await self._retrier.fetch(
-                self._query.method, url, headers=headers, credentials=credentials, body=body, accept=self._accept
+            response = await self._retrier.fetch(
+                self._query.method, url, headers=headers, credentials=credentials, body=body, accept=accept
             )
+            return response, data  # noqa: TRY300  reads as one
         except FetchFailed as error:
             if error.code.startswith("api."):  # it answers, and keeps answering this
                 raise SourceError(str(error)) from None
             raise
 
-    def _data(self, response: Response, token: Token) -> Any:
-        """Decode an answer. Nothing at all (204) is an empty page where an empty page ends a listing."""
-        how = self._query.pagination
-        if response.status != 204:
-            return parsed(response)
-        if token != how.first() and how.kind not in {"page", "offset"}:
-            raise SourceError(f"{shown(response.url)}: http.204: no content for a page that another one led to")
-        return None
-
-    def _accept(self, response: Response) -> None:
-        """Look whether an answer is what was asked for; a failure is worth another attempt."""
+    def _judged(self, response: Response) -> Any:
+        """Decode an answer if it is what was asked for; that it is not is worth another attempt."""
         if not 200 <= response.status < 300 or response.status == 204:
-            return
+            return None
         data = parsed(response)
         query = self._query
         found = dig(data, query.error) if query.error else None
@@ -202,6 +203,7 @@ class Listing:
             )
         if query.success is not None and not query.success.holds(data):
             raise FetchFailed("api.error", response.url, f"the answer's {query.success.path} does not say success")
+        return data
 
     def _records(self, data: Any, response: Response) -> list[Any]:
         path = self._query.records

@@ -210,7 +210,7 @@ def digest(value: Any) -> str:
         data = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     except TypeError:  # nested deeper than orjson writes
         data = repr(value).encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(data, digest_size=6).hexdigest()
+    return hashlib.sha256(data).hexdigest()[:12]  # twice as fast as blake2b where processors have it built in
 
 
 class Guards:
