@@ -32,7 +32,7 @@ from gristmill.extract.wire import EXIT_MEMORY, HEADER_BYTES, Document, Extracte
 _AHEAD_DOCUMENTS = 32
 _AHEAD_BYTES = 4 << 20
 _READ_BYTES = 1 << 20
-_GRACE_S = 5.0  # how much longer than the child's own clock ours waits
+_GRACE_S = 30.0  # how much longer than the child's own clock ours waits: it loads libraries off its clock
 _START_S = 60.0
 _ROOT = str(Path(__file__).resolve().parents[2])
 _MAIN = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from gristmill.extract.worker import main; sys.exit(main())"

@@ -35,6 +35,7 @@ _SKIP = ("nav", "footer", "aside", "button", "form", "[role=navigation]", "[role
 _MIN_CONTAINER_CHARS, _MIN_CONTAINER_SHARE = 200, 0.3  # less than that of the whole is a teaser, not the text
 _SHORT_CHARS = 500
 _MAX_FLUFF, _MIN_KEPT = 0.1, 0.8
+_MAX_ASKED_CHARS = 1_000_000  # trafilatura takes over a second for a larger page
 _MIN_AGREED = 0.3  # of the first text; trafilatura's that is shorter has lost it
 
 
@@ -43,6 +44,15 @@ class Main(NamedTuple):
 
     text: str
     extractors: tuple[str, ...]
+
+
+def load(extractor: str) -> None:
+    """Import what this extractor needs (0.2 s for trafilatura)."""
+    import resiliparse.extract.html2text
+    import resiliparse.parse.html  # noqa: F401
+
+    if extractor != "resiliparse":
+        import trafilatura  # noqa: F401
 
 
 def main_text(source: str, extractor: str, url: str | None) -> Main:
@@ -56,7 +66,7 @@ def main_text(source: str, extractor: str, url: str | None) -> Main:
     looks_good = (
         len(text) >= _SHORT_CHARS and len(text) >= _MIN_KEPT * whole_chars and blocks.fluff(found.kept) <= _MAX_FLUFF
     )
-    if looks_good:
+    if looks_good or len(source) > _MAX_ASKED_CHARS:
         return Main(text, ("resiliparse",))
     other = by_trafilatura(source, url)
     if len(other) > _MIN_AGREED * len(text):

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import html
 import re
+from itertools import islice
 from typing import Any, NamedTuple
 
-_HEAD_CHARS = 512 << 10
+_HEAD_CHARS = 256 << 10
 _VALUE_CHARS = 2000
 SHORT_CHARS = 500  # a text below this may be what stands around a form or an excuse
-_COMMENT = re.compile(r"<!--(?:(?!-->).){0,100000}+-->", re.DOTALL)
-_META = re.compile(r"""<(meta|link)\b((?:[^>"']++|"[^"]{0,4000}+"|'[^']{0,4000}+')*+)>""", re.IGNORECASE)
+_META = re.compile(r"<(meta|link)\b", re.IGNORECASE)
+_INNER = re.compile(r"""(?:[^>"']++|"[^"]*+"|'[^']*+')*+(?=>)""")
+_MAX_META, _MAX_META_CHARS = 500, 5000
 _ATTRIBUTE = re.compile(r"""([\w:.-]{1,60})\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s"'>]++))""")
 _HTML = re.compile(r"<html\b([^>]{0,2000})>", re.IGNORECASE)
 _TITLE = re.compile(r"<title\b[^>]{0,200}>([^<]{0,2000})", re.IGNORECASE)
@@ -80,13 +82,14 @@ class Says(NamedTuple):
 def says(text: str) -> Says:
     """Read what a page says of itself off its head, and the licence off its links."""
     end = text.find("<body", 0, _HEAD_CHARS)
-    head = _COMMENT.sub("", text[: end if end >= 0 else _HEAD_CHARS])
+    head = _without_comments(text[: end if end >= 0 else _HEAD_CHARS])
     meta: dict[str, Any] = {}
     times: dict[str, str] = {}
     titles: dict[str, str] = {}
-    for tag, inner in _META.findall(head):
-        attributes = _attributes(inner)
-        if tag.lower() == "link":
+    for tag in islice(_META.finditer(head), _MAX_META):
+        inner = _INNER.match(head, tag.end(), tag.end() + _MAX_META_CHARS)
+        attributes = _attributes(inner[0]) if inner else {}
+        if tag[1].lower() == "link":
             relations = attributes.get("rel", "").lower().split()
             for relation in {"canonical", "license"}.intersection(relations):
                 _keep(meta, relation, attributes.get("href"))
@@ -137,7 +140,7 @@ def why_empty(source: str, seen: str) -> tuple[str, str] | None:
     seen: all that a reader without scripts sees.
     """
     found = _BODY.search(source)
-    body = _COMMENT.sub("", found[1] if found else source)
+    body = _without_comments(found[1] if found else source)
     if _SCRIPT.search(source) and (
         _EMPTY_ROOT.search(body) or not re.search(r"<(?!/?(?:script|noscript|style|link|div)\b)\w", body)
     ):
@@ -145,6 +148,18 @@ def why_empty(source: str, seen: str) -> tuple[str, str] | None:
     if body.strip():
         return "html.no_text", f"no text in {len(body)} characters of body"
     return None
+
+
+def _without_comments(text: str) -> str:
+    pieces = []
+    at = 0
+    while (start := text.find("<!--", at)) >= 0:
+        pieces.append(text[at:start])
+        end = text.find("-->", start + 4)
+        if end < 0:
+            return "".join(pieces)
+        at = end + 3
+    return "".join([*pieces, text[at:]])
 
 
 def _attributes(inner: str) -> dict[str, str]:

@@ -47,8 +47,9 @@ def extract(document: Document, options: ExtractOptions) -> Extracted:
         pages: list[str] = []
         pictures = 0
         for number in range(count):
-            page = pdf[number]
+            page = None
             try:
+                page = pdf[number]
                 textpage = page.get_textpage()
                 pages.append(_tidy(textpage.get_text_bounded()))
                 textpage.close()
@@ -57,7 +58,8 @@ def extract(document: Document, options: ExtractOptions) -> Extracted:
             except pypdfium2.PdfiumError:
                 return refused("pdf.corrupt", f"page {number + 1} of {count} cannot be read")
             finally:
-                page.close()
+                if page is not None:
+                    page.close()
         return _judged(pages, pictures, pdf)
     finally:
         pdf.close()

@@ -12,6 +12,7 @@ import contextlib
 import os
 import resource
 import signal
+from collections.abc import Callable
 from typing import BinaryIO
 
 import msgspec
@@ -23,6 +24,7 @@ from gristmill.extract.wire import (
     Document,
     Extracted,
     ExtractOptions,
+    Kind,
     frame,
     refused,
 )
@@ -54,7 +56,8 @@ def main() -> int:
                 document = msgspec.msgpack.decode(body, type=Document)
                 del body
                 try:
-                    answer = _timed(document, options)
+                    extract = _ready(document.kind, options)
+                    answer = _timed(extract, document, options)
                 except MemoryError:
                     return EXIT_MEMORY
                 except Exception as error:  # of a library: anything
@@ -66,24 +69,30 @@ def main() -> int:
     return 0
 
 
-def _timed(document: Document, options: ExtractOptions) -> Extracted:
+def _timed(
+    extract: Callable[[Document, ExtractOptions], Extracted], document: Document, options: ExtractOptions
+) -> Extracted:
     signal.setitimer(signal.ITIMER_PROF, options.cpu_s)
     signal.setitimer(signal.ITIMER_REAL, options.wall_s)
     try:
-        return _extract(document, options)
+        return extract(document, options)
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _extract(document: Document, options: ExtractOptions) -> Extracted:
-    if document.kind == "pdf":
+def _ready(kind: Kind, options: ExtractOptions) -> Callable[[Document, ExtractOptions], Extracted]:
+    """Load what this kind needs, once; a document does not pay for it."""
+    if kind == "pdf":
+        import pypdfium2  # type: ignore[import-untyped]  # noqa: F401 - loads pdfium
+
         from gristmill.extract import pdf
 
-        return pdf.extract(document, options)
-    from gristmill.extract import html
+        return pdf.extract
+    from gristmill.extract import html, main_text
 
-    return html.extract(document, options)
+    main_text.load(options.extractor)
+    return html.extract
 
 
 def _read(requests: BinaryIO) -> bytes | None:
