@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, NoReturn, TypeVar, cast
@@ -30,6 +30,7 @@ from gristmill.core.places import (
     number_option,
 )
 from gristmill.net.ranges import RangeFile
+from gristmill.net.s3keys import S3Keys, spellable
 
 T = TypeVar("T")
 
@@ -75,7 +76,8 @@ def place_for(globs: list[str], folder: Path, options: Options) -> Place:
     root = roots.pop()
     if not root or not all(_key(glob) for glob in globs):
         raise ConfigError(f'path "{globs[0]}": write {scheme}://BUCKET/path/or/glob')
-    return Objects(_store(_KINDS[scheme], root, options), f"{scheme}://{root}/")
+    odd = S3Keys(root, options) if _KINDS[scheme] == "s3" else None
+    return Objects(_store(_KINDS[scheme], root, options), f"{scheme}://{root}/", odd)
 
 
 def _key(url: str) -> str:
@@ -83,13 +85,16 @@ def _key(url: str) -> str:
 
 
 class Objects:
-    """The objects of one bucket or container: a `Place`. base_url: `s3://bucket/`; a path is that and the key."""
+    """The objects of one bucket or container: a `Place`. base_url: `s3://bucket/`; a path is that and the key.
+
+    odd: reads keys that obstore cannot spell, where that can be done.
+    """
 
     pins: ClassVar[bool] = True
     base: ClassVar[str] = ""
 
-    def __init__(self, store: Any, base_url: str) -> None:
-        self._store, self._base_url = store, base_url
+    def __init__(self, store: Any, base_url: str, odd: S3Keys | None = None) -> None:
+        self._store, self._base_url, self._odd = store, base_url, odd
 
     def list(self, globs: list[str]) -> Listing:
         """Give the objects whose keys match, as `core.places.list_local` matches names.
@@ -98,22 +103,35 @@ class Objects:
             SourceError: the listing did not come to its end, so nobody can say what is gone.
             Transient: and it may another time.
         """
-        import obstore
-
         cut = [key_glob(_key(glob)) for glob in globs]
         root = common_folder([head for head, _ in cut])
         seen: dict[str, Found] = {}
         for head, pattern in dict.fromkeys(cut):
             try:
-                for metas in obstore.list(self._store, head.rstrip("/") or None, chunk_size=1000):
-                    for meta in metas:
-                        key = meta["path"]
-                        if key.startswith(head) and pattern.fullmatch(key, len(head)):
-                            looked = _looked(meta)
-                            seen[key] = Found(key[len(root) :], self._base_url + key, *looked)
+                for key, looked in self._below(head):
+                    if key.startswith(head) and pattern.fullmatch(key, len(head)):
+                        seen[key] = Found(key[len(root) :], self._base_url + key, *looked)
+            except SourceError:
+                raise
             except Exception as error:  # obstore's have no common base: some are builtins
                 self._not_listed(head, error)
         return Listing(sorted(seen.values()), [])
+
+    def _below(self, head: str) -> Iterator[tuple[str, Looked]]:
+        """Give all keys of a folder, and what they are."""
+        import obstore
+
+        if spellable(head.rstrip("/") or "any"):
+            try:
+                for metas in obstore.list(self._store, head.rstrip("/") or None, chunk_size=1000):
+                    for meta in metas:
+                        yield meta["path"], _looked(meta)
+                return  # noqa: TRY300 - an else would be far from its try
+            except Exception as error:
+                if type(error).__name__ != "InvalidPathError" or self._odd is None:
+                    raise
+        if self._odd is not None:
+            yield from self._odd.list(head)
 
     def _not_listed(self, head: str, error: Exception) -> NoReturn:
         where = f"{self._base_url}{head}"
@@ -134,6 +152,9 @@ class Objects:
         """Say what an object is now. Raises OSError or Transient."""
         import obstore
 
+        odd = self._odd
+        if odd is not None and not spellable(path.removeprefix(self._base_url)):
+            return self._tried(path, odd.look)
         return _looked(self._tried(path, lambda key: obstore.head(self._store, key)))
 
     def open(self, path: str, etag: str = "", size: int | None = None) -> BinaryIO:
@@ -144,26 +165,30 @@ class Objects:
     def _range(self, path: str, etag: str, start: int, end: int) -> bytes:
         import obstore
 
+        odd = self._odd
+
         def get(key: str) -> bytes:
+            if odd is not None and not spellable(key):
+                return odd.get(key, start, end, etag)
             options: dict[str, Any] = {"range": (start, end)}
             if etag and not etag.startswith("W/"):  # a weak one never matches (RFC 9110, 13.1.1)
                 options["if_match"] = etag
             answer = obstore.get(self._store, key, options=cast("Any", options))
             if etag and answer.meta["e_tag"] != etag:
                 raise Replaced(path)
-            data = bytes(answer.bytes())
-            if len(data) != end - start:
-                raise Transient(f"{path}: {len(data)} bytes came for a range of {end - start}")
-            return data
+            return bytes(answer.bytes())
 
-        return self._tried(path, get)
+        data = self._tried(path, get)
+        if len(data) != end - start:
+            raise Transient(f"{path}: {len(data)} bytes came for a range of {end - start}")
+        return data
 
     def _tried(self, path: str, ask: Callable[[str], T]) -> T:
         """Ask for an object; again after a passing failure."""
         for pause_s in (*_PAUSES_S, None):
             try:
                 return ask(path.removeprefix(self._base_url))
-            except (FileNotFoundError, Transient):
+            except (FileNotFoundError, SourceError):
                 raise
             except Exception as error:
                 if type(error).__name__ == "PreconditionError":
@@ -192,6 +217,8 @@ def _why(error: Exception) -> tuple[str, bool]:
     name = type(error).__name__.removesuffix("Error")
     if name in {"PermissionDenied", "Unauthenticated", "NotFound", "FileNotFound", "NotSupported", "InvalidPath"}:
         return f"{name} {told}".strip(), False
+    if isinstance(error, OSError):  # of our own client: no connection, or one that was cut
+        return f"no answer, or one that was cut ({name})", True
     if status:
         return told, status[1][0] == "5" or status[1] in {"408", "425", "429"}
     if "credential" in text.lower() and name == "Generic":
