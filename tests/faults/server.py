@@ -308,6 +308,51 @@ async def endless_body(out: Out) -> None:
         await out.send(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
 
 
+async def for_ever(out: Out, begin: bytes, again: bytes) -> None:
+    await out.send(begin)
+    while True:
+        await out.send(again)
+
+
+@kind
+async def chunk_extension_endless(out: Out) -> None:
+    await for_ever(out, out.head(Content_Length=None, Transfer_Encoding="chunked") + b"5;", b"a" * 0x10000)
+
+
+@kind
+async def trailers_endless(out: Out) -> None:
+    head = out.head(Content_Length=None, Transfer_Encoding="chunked")
+    await for_ever(out, head + b"0\r\n", b"X-Trailer: " + b"a" * 4000 + b"\r\n")
+
+
+@kind
+async def hints_endless(out: Out) -> None:
+    await for_ever(out, b"", b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" * 100)
+
+
+@kind
+async def reason_endless(out: Out) -> None:
+    await for_ever(out, b"HTTP/1.1 200 ", b"a" * 0x10000)
+
+
+@kind
+async def tiny_chunks_endless(out: Out) -> None:
+    await for_ever(out, out.head(Content_Length=None, Transfer_Encoding="chunked"), b"1\r\na\r\n" * 10000)
+
+
+@kind
+async def empty_members_endless(out: Out) -> None:
+    """Gzip members that hold nothing, one after the other."""
+    head = out.head(Content_Length=None, Transfer_Encoding="chunked", Content_Encoding="gzip")
+    await for_ever(out, head, chunked(gzip.compress(b"", mtime=0) * 1000, 0x10000))
+
+
+@kind
+async def zstd_window(out: Out) -> None:
+    """A frame that asks for a window of 2 GiB."""
+    await out.answer(b"\x28\xb5\x2f\xfd\x00" + bytes([(31 - 10) << 3]) + b"\x01\x00\x00", Content_Encoding="zstd")
+
+
 # --- encodings ---------------------------------------------------------------------------------------------------
 
 ENCODERS: dict[str, Callable[[bytes], bytes]] = {
