@@ -108,7 +108,7 @@ def _blocks(minimal_html: str) -> Iterator[Block]:
             share = min(linked / len(bare), 1.0)
             yield Block(mark + bare, width, share, bool(_HEADING.search(line)), bool(mark), is_code, gap)
             gap, mark = False, ""
-        else:
+        elif not line.strip():
             gap = True
         if "</pre" in line:
             is_code, gap = False, True

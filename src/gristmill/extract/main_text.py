@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from resiliparse.parse.html import HTMLTree
 
 _DOCUMENT = re.compile(r"<(?:html|body)\b", re.IGNORECASE)
+_BODY = re.compile(r"<body\b[^>]{0,4000}>", re.IGNORECASE)
+_HEAD_END = re.compile(r"</head\s*>", re.IGNORECASE)
+_HEAD = re.compile(r"<(?:html|head|title|meta|link|!doctype)\b", re.IGNORECASE)
+_DEEPER = "<div><div><div>"  # resiliparse 2.0 takes every list less deep than that for navigation
 _PROLOG = re.compile(r"\s*<\?xml[^>]{0,400}\?>")
 # Where pages keep their article: schema.org, HTML5, and what the common publishing systems call it.
 _ARTICLE_NAMES = (
@@ -78,7 +82,8 @@ def by_resiliparse(source: str) -> str:
     """Extract by resiliparse's rules, about 2 ms a page."""
     from resiliparse.extract.html2text import extract_plain_text
 
-    return extract_plain_text(source, main_content=True, comments=False, post_meta=False, alt_texts=False).strip()
+    page = _deepened(source)
+    return extract_plain_text(page, main_content=True, comments=False, post_meta=False, alt_texts=False).strip()
 
 
 def by_trafilatura(source: str, url: str | None) -> str:
@@ -98,11 +103,20 @@ def all_text(source: str) -> str:
     return extract_plain_text(source, noscript=True).strip()
 
 
+def _deepened(source: str) -> str:
+    """Give the page with its body three elements deeper, so that the lists of a plain page are kept."""
+    start = _BODY.search(source) or _HEAD_END.search(source)
+    if start is None and _HEAD.search(source):
+        return source
+    at = start.end() if start else 0
+    return f"{source[:at]}{_DEEPER}{source[at:]}"
+
+
 def _article(source: str) -> tuple[blocks.Found, int]:
     """Give the blocks of the page's article, and how many characters resiliparse takes for main content of the page."""
     from resiliparse.parse.html import HTMLTree
 
-    tree = HTMLTree.parse(source)
+    tree = HTMLTree.parse(_deepened(source))
     whole = blocks.read(_minimal(tree))
     whole_chars = blocks.chars(whole.all)
     if tree.document is None:
@@ -111,7 +125,7 @@ def _article(source: str) -> tuple[blocks.Found, int]:
         containers = list(tree.document.query_selector_all(selector))
         if selector == "article" and len(containers) > 1:  # a listing, or teasers of others
             continue
-        found = [blocks.read(_minimal(container.html)) for container in containers[:_MAX_CONTAINERS]]
+        found = [blocks.read(_minimal(_DEEPER + container.html)) for container in containers[:_MAX_CONTAINERS]]
         best = max(found, key=lambda one: blocks.chars(one.all), default=None)
         if best and blocks.chars(best.all) > max(_MIN_CONTAINER_CHARS, _MIN_CONTAINER_SHARE * whole_chars):
             return best, whole_chars
