@@ -1,11 +1,18 @@
-"""What the worlds need that takes long to start: a PostgreSQL server for the session."""
+"""What the worlds need that takes long to start: database servers, once for the session."""
 
 import pytest
-from tests.database.servers import PostgreSQL
+from tests.database.servers import MariaDB, PostgreSQL
 
 
 @pytest.fixture(scope="session")
 def postgres():
     server = PostgreSQL()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def mariadb():
+    server = MariaDB()
     yield server
     server.stop()

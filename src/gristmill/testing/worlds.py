@@ -13,8 +13,6 @@ from typing import Any
 
 from gristmill.testing.world import Can, Part
 
-_PER_FILE = 8
-
 
 class FilesWorld:
     """A folder of JSON lines files, a few records each; a changed record's file is written anew."""
@@ -22,6 +20,7 @@ class FilesWorld:
     can = Can(delete="whole", spoil=True, wipe=True)
     secret = ""
     suffix = "jsonl"
+    per_file = 8
 
     def start(self, folder: Path) -> None:
         """Begin with an empty folder."""
@@ -44,7 +43,7 @@ class FilesWorld:
 
     def insert(self, key: str, text: str) -> None:
         """Add a record to the last file, or begin a new one."""
-        if not self.files or len(self.files[-1]) >= _PER_FILE:
+        if not self.files or len(self.files[-1]) >= self.per_file:
             self.files.append({})
         self.files[-1][key] = text
         self._write(len(self.files) - 1)
