@@ -25,7 +25,7 @@ class Reply(NamedTuple):
 
     status: int = 200
     body: bytes = b""
-    headers: dict[str, str] = {}
+    headers: dict[str, str] = {}  # noqa: RUF012  never changed
     delay_s: float = 0.0
     raw: bytes | None = None
 

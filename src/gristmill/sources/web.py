@@ -15,7 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -41,9 +41,8 @@ from gristmill.net.lists import Gathered, Root, gather, name_of
 from gristmill.net.polite import Answer, Ask, Manners, answers, unreachable
 from gristmill.net.retry import Patience
 from gristmill.net.urls import host_of, normal
-from gristmill.sources.formats.urltable import LISTING, STATE, Row, is_due, moved_on, splits_of
-from gristmill.sources.formats.visits import DURATION, Arrived, Due, Judge, Keeping
-from gristmill.sources.formats.webpage import Format
+from gristmill.net.urltable import LISTING, STATE, Row, is_due, moved_on, splits_of
+from gristmill.sources.formats.webpage import DURATION, Arrived, Due, Format, Judge, Keeping
 
 EXTRA = "web"
 
@@ -58,7 +57,7 @@ class Web(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     robots: obey, or ignore for the hosts in allow_hosts. on_disallow: keep or withdraw the record of a page that robots.txt now forbids.
     max_bytes: of a page. timeout_s: for a page, from look-up to last byte. attempts: for one page. retry_wait_s: before the second.
     retry_after_max_s: the longest rest a host may ask for. recheck: ask a known page again after so long (30m, 12h, 7d); by default every run.
-    max_urls_per_host: more out of sitemaps and feeds are left out and counted. extractor: of main text. keep_raw: keep each page as it came, in meta.
+    max_urls_per_host: more out of sitemaps and feeds are left out and counted. extractor: of main text. keep_raw: keep the body in `meta.raw`, as base64.
     allow_hosts: names, addresses or networks that may be talked to although they are not public. format: told by the content if auto.
     allow_empty: it is fine if no URL is there (any more). clock: the time to plan with, ISO 8601, for replays; by default now.
     """
@@ -328,12 +327,15 @@ def _arrived(answer: Answer) -> Arrived:
     said = answer.response
     if said is None:
         return Arrived(answer.url, skipped=answer.skipped, code=answer.code, detail=answer.detail)
-    return Arrived(answer.url, said.status, said.headers, said.body, said.notes)
+    notes = (*said.notes, "web.moved") if answer.moved else said.notes
+    return Arrived(answer.url, said.status, said.headers, said.body, notes)
 
 
 def _missing() -> str | None:
     """Give the sentence for what is not installed."""
-    for package in ("aiohttp", "protego", "lxml", "feedparser", "stamina"):
-        if find_spec(package) is None:
-            return f'the web source needs {package}, which is not installed; pip install "gristmill[web]"'
+    for package in ("aiohttp", "feedparser", "lxml", "protego", "stamina"):
+        try:
+            version(package)
+        except PackageNotFoundError:
+            return f'web needs {package}, which is not installed; pip install "gristmill[web]"'
     return needs("html")

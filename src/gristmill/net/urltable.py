@@ -1,6 +1,6 @@
 """The table of URLs a web source knows: what is due, the pieces of work made of it, and its next state.
 
-Not here: where URLs come from (`sources/web.py`), what became of a visit (`visits.py`). Invariants: the pieces follow from the rows alone, a host
+Not here: where URLs come from (`sources/web.py`), what became of a visit (`sources/formats/webpage.py`). Invariants: the pieces follow from the rows alone, a host
 lies in one piece or in a lane of its own; a row is there for every URL, read or not, for a sitemap may not name it twice; all functions are pure.
 """
 
@@ -10,14 +10,12 @@ import hashlib
 from datetime import datetime
 from itertools import zip_longest
 from typing import Any
-from urllib.parse import urlsplit
 
-import msgspec
 import orjson
 import pyarrow as pa
 
 from gristmill.core.source import UNIT_FIELDS, Split, UnitRead
-from gristmill.sources.formats.visits import Due
+from gristmill.net.urls import host_of
 
 SPLIT_URLS = 1000
 _PAGE_BYTES = 32 << 10  # what a page is taken to weigh before it is read
@@ -35,6 +33,8 @@ _FIELDS: list[tuple[str, pa.DataType]] = [
     ("next_due", pa.string()),
 ]
 _UNIT = ("seq", "ords", "status", "code")
+_KNOWN = ("etag", "last_modified", "body_hash", "text_hash", "misses", "last_miss_day")
+_TIMES = ("last_miss_day", "hint")
 LISTING = pa.schema([pa.field("unit", pa.string()), *(pa.field(name, kind) for name, kind in _FIELDS)])
 
 Row = dict[str, Any]
@@ -52,7 +52,7 @@ def splits_of(due: list[Row], known: dict[str, Row], now: str) -> list[Split]:
     """Pack the URLs by host: all of a host in one split, its hosts in turn; a large host alone, in a lane."""
     hosts: dict[str, list[Row]] = {}
     for row in due:
-        hosts.setdefault(urlsplit(row["unit"]).hostname or "", []).append(row)
+        hosts.setdefault(host_of(row["unit"]), []).append(row)
     splits: list[Split] = []
     packed: list[list[Row]] = []
     for host, rows in sorted(hosts.items()):
@@ -75,23 +75,26 @@ def _in_turn(hosts: list[list[Row]]) -> list[Row]:
 
 
 def _split(rows: list[Row], known: dict[str, Row], now: str, lane: str = "") -> Split:
-    """Make a split; its id holds what is asked for and what was known of it, and no times."""
-    dues = [_due(row, known.get(row["unit"])) for row in rows]
-    content = [(due.url, due.etag, due.last_modified, due.body_hash, due.text_hash, due.misses) for due in dues]
+    """Make a split; its id holds what is asked for and what was known of it, and no times.
+
+    `spec["urls"]`: for each, url and what is known of it: the columns of `_KNOWN`, hint (its lastmod) and gone, where they are set.
+    """
+    urls = [_due(row, known.get(row["unit"])) for row in rows]
+    content = [{name: value for name, value in url.items() if name not in _TIMES} for url in urls]
     return Split(
         id=hashlib.blake2b(orjson.dumps(content), digest_size=16).hexdigest(),
-        spec={"urls": msgspec.to_builtins(dues), "now": now},
-        units=[due.url for due in dues],
-        bytes=len(dues) * _PAGE_BYTES,
-        fresh=not any(due.url in known for due in dues),
+        spec={"urls": urls, "now": now},
+        units=[row["unit"] for row in rows],
+        bytes=len(rows) * _PAGE_BYTES,
+        fresh=not any(row["unit"] in known for row in rows),
         lane=lane,
     )
 
 
-def _due(row: Row, old: Row | None) -> Due:
-    fields = ("etag", "last_modified", "body_hash", "text_hash", "misses", "last_miss_day")
-    kept = {name: row[name] for name in fields if row[name] is not None}
-    return Due(row["unit"], gone=old is not None and old["status"] == "gone", hint=row["lastmod"], **kept)
+def _due(row: Row, old: Row | None) -> dict[str, Any]:
+    told = {"url": row["unit"]} | {name: row[name] for name in _KNOWN} | {"hint": row["lastmod"]}
+    told["gone"] = (old is not None and old["status"] == "gone") or None
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def moved_on(row: Row, old: Row | None, read: UnitRead | None, seq: int) -> Row:
