@@ -281,6 +281,28 @@ def test_cursors_are_compared_as_moments_and_what_is_none_is_counted():
     assert got.state.doc["since"] == "2026-01-01T08:00:00Z"
 
 
+def test_a_record_of_a_wrong_year_does_not_hide_what_comes_after_it():
+    """The first answer's Date is the server's clock; later pages' dates do not count, as they change what was read before."""
+    api = Api([*records(10), {"id": 77, "text": "mistyped", "updated": "9999-01-01T00:00:00Z"}])
+    clock = ["Thu, 01 Jan 2026 00:08:00 GMT", "Thu, 01 Jan 2026 00:20:00 GMT"]
+
+    def app(request: Request) -> Reply:
+        reply = api(request)
+        return reply._replace(headers={"Date": clock[reply.label != "0"]})
+
+    with FaultServer(app) as server:
+        source = rest(f"{server.url}/next", since=SINCE, **STYLES["next"])
+        got = run(source, batch_bytes=1)
+        assert len(got.rows) == 11
+        assert (
+            got.state.doc["since"] == "2026-01-01T00:08:00Z"
+        )  # 00:09 changed while it was read: it is asked for again
+        assert got.warnings == {"cursor.future": 1}
+        (split,) = source.plan(None, PlanContext(HERE)).splits
+        kept = [page.resume["reach"] for page in source.read(split, ReadContext(HERE, batch_bytes=1)) if page.resume]
+        assert {each["ceiling"] for each in kept} == {1767226080000000}
+
+
 def test_the_cursor_of_a_counter_is_a_number():
     api = Api([{"id": n, "text": "t", "seq": n, "updated": ""} for n in range(12)])
     with FaultServer(api) as server:
@@ -494,6 +516,22 @@ def test_a_parent_that_cannot_stand_in_a_url_is_a_reject():
         assert [row["text"] for row in got.rows] == ["/topics/ok/posts", "/topics/7/posts"]
         assert [code for code, _ in got.rejects] == ["field.missing"] * 8
         assert all("/../" not in request.target for request in server.requests)
+
+
+@pytest.mark.parametrize("label", ["bread0", "wine1", "tea0"])
+@pytest.mark.parametrize("status", [404, 410])
+def test_a_child_that_went_away_fails_the_source_or_is_passed_over(label, status):
+    with FaultServer(Forum(TOPICS), [Fault("status", label, 9, status)]) as server:
+        with pytest.raises(SourceError, match=f"http.{status}"):
+            run(family(server))
+        parents = FAMILY["parents"] | {"endpoint": f"{server.url}/topics", "missing": "skip"}
+        got = run(family(server, parents=parents))
+    begun = {"bread0": 0, "wine1": 3, "tea0": 0}[label]
+    name = label[:-1]
+    assert texts(got) == {
+        k: v for k, v in POSTS.items() if not k.startswith(f"{name}/") or int(k.split("/")[1]) < begun
+    }
+    assert got.warnings == {"parent.missing": 1}
 
 
 def test_parents_and_since_go_together():

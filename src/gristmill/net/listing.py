@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -19,7 +20,7 @@ from gristmill.core.errors import SourceError
 from gristmill.net.credentials import Credentials
 from gristmill.net.fetch import FetchFailed, Response, shown
 from gristmill.net.pages import Check, Guards, Pagination, Seen, Token, dig, following
-from gristmill.net.retry import Retrier
+from gristmill.net.retry import Retrier, http_date
 
 _SHOWN_CHARS = 40  # of an API's own error word or code
 _SWEEPS = 2  # passes more over a listing that shrank while it was read
@@ -54,12 +55,20 @@ class Place(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A page that came. size: bytes of its body. following: the next one's place, None after the last. warnings: codes."""
+    """A page that came. size: bytes of its body. following: the next one's place, None after the last. warnings: codes.
+
+    date: of the answer, by the server's clock.
+    """
 
     records: list[Any]
     size: int
     following: Place | None
     warnings: list[str] = []
+    date: datetime | None = None
+
+
+class PageMissing(SourceError):
+    """A page is not there: 404 or 410."""
 
 
 class Listing:
@@ -87,7 +96,7 @@ class Listing:
                 warnings.append("listing.shrank")
             if after is not None and after.sweep != at.sweep:
                 guards.forget()
-            yield Answer(records, len(response.body), after, warnings)
+            yield Answer(records, len(response.body), after, warnings, http_date(response.headers.get("date", "")))
             at = after
 
     def _after(self, at: Place, response: Response, data: Any, records: list[Any]) -> Place | None:
@@ -162,9 +171,8 @@ class Listing:
                 + ("" if own else "; the page is on another host, which is not given the credentials")
             )
         if not 200 <= status < 300:
-            raise SourceError(
-                f"{shown(url)}: http.{status}: HTTP {status} for a page of the listing; check the endpoint"
-            )
+            kind = PageMissing if status in {404, 410} else SourceError
+            raise kind(f"{shown(url)}: http.{status}: HTTP {status} for a page of the listing; check the endpoint")
         how = query.pagination
         if status == 204 and token != how.first() and how.kind not in {"page", "offset"}:
             raise SourceError(f"{shown(url)}: http.204: no content for a page that another one led to")

@@ -80,6 +80,21 @@ class Pagination(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return {} if start is None else {"value": start}
 
 
+class Parents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A listing whose records say which children to ask for; `{field}` in the source's endpoint and params are its fields.
+
+    endpoint, params, records, pagination: of the listing. fields: further ones that children get in `_parent`. missing:
+    what a child's 404 or 410 means: fail, or skip (it went away since it was listed).
+    """
+
+    endpoint: str
+    params: dict[str, str | int | float | bool] = {}
+    records: str = ""
+    pagination: Pagination = Pagination()
+    fields: list[str] = []
+    missing: Literal["fail", "skip"] = "fail"
+
+
 class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A test of an object.
 

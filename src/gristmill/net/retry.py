@@ -151,12 +151,13 @@ def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
     try:
         seconds = float(text)
     except ValueError:
-        until, sent = _date(text), _date(headers.get("date", ""))
+        until, sent = http_date(text), http_date(headers.get("date", ""))
         return None if until is None else max(0.0, (until - (sent or now)).total_seconds())
     return seconds if math.isfinite(seconds) and seconds >= 0 else None
 
 
-def _date(text: str) -> datetime | None:
+def http_date(text: str) -> datetime | None:
+    """Give the moment of an HTTP date; None: it is none."""
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, OverflowError):

@@ -1,11 +1,13 @@
 """Asking an API only for what is new: the parameter it takes, and how far the records that came reach.
 
-Not here: when the reach is kept (`sources/rest.py`, `fold`). Invariants: the reach comes from the records alone, never
-from a clock; it is compared as a moment or number, never as text; what cannot be understood does not move it.
+Not here: when the reach is kept (`sources/rest.py`, `fold`). Invariants: the reach comes from the records, never from our
+clock; it is compared as a moment or number, never as text; what cannot be understood does not move it, nor does a
+record that is later than the server's own clock: one wrong year would hide all that comes after.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -15,6 +17,9 @@ from gristmill.core.mapping import microseconds
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+_IN_FLIGHT_US = (
+    300_000_000  # so much after the first answer's Date a record may well have changed while others were read
+)
 _LAG_S = 600  # longer than the longest transaction of most services
 
 
@@ -76,3 +81,36 @@ class Since(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.format == "milliseconds":
             return str(reach // 1_000)
         return self.text(reach)[:10] if self.format == "date" else self.text(reach)
+
+
+class Reach:
+    """How far the records of a read have come. at: the newest of them; None: none yet."""
+
+    def __init__(self, since: Since, kept: Mapping[str, Any] | None = None) -> None:
+        kept = kept or {}
+        self._since = since
+        self.at: int | None = kept.get("at")
+        self._ceiling: int | None = kept.get("ceiling")
+
+    def began(self, date: datetime | None) -> None:
+        """Take the Date of an answer; the first one is the time by the server's clock when reading began."""
+        if self._ceiling is None and date is not None and self._since.format != "number":
+            self._ceiling = microseconds(date)
+
+    def see(self, value: Any) -> str | None:
+        """Take the cursor of a record; give the code of what is odd about it."""
+        at = self._since.parse(value)
+        if at is None:
+            return "cursor.missing" if value is None else "cursor.unparsed"
+        if self._ceiling is not None and at > self._ceiling:
+            return "cursor.future" if at > self._ceiling + _IN_FLIGHT_US else None
+        self.at = at if self.at is None else max(at, self.at)
+        return None
+
+    def kept(self) -> dict[str, int | None]:
+        """Give what to go on with after a break, JSON-able."""
+        return {"at": self.at, "ceiling": self._ceiling}
+
+    def note(self) -> dict[str, str]:
+        """Give what the state is to know of it; nothing if there is nothing."""
+        return {} if self.at is None else {"since": self._since.text(self.at)}

@@ -12,6 +12,7 @@ import copy
 import re
 from collections import deque
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -21,7 +22,7 @@ from gristmill.net.addresses import Guard
 from gristmill.net.auth import Auth
 from gristmill.net.credentials import Credentials
 from gristmill.net.fetch import Fetcher, Limits, origin
-from gristmill.net.listing import Listing, Place, Query
+from gristmill.net.listing import Listing, PageMissing, Place, Query
 from gristmill.net.pages import Guards, dig
 from gristmill.net.retry import Patience, Retrier
 
@@ -37,11 +38,15 @@ class Pace(msgspec.Struct, frozen=True):
 
 
 class Trip(msgspec.Struct, frozen=True):
-    """All that is to be asked. handed_down: fields of a parent that its children's query takes, or their records get."""
+    """All that is to be asked. handed_down: fields of a parent that its children's query takes, or their records get.
+
+    skip_missing: a child that is not there is passed over.
+    """
 
     query: Query
     parents: Query | None
     handed_down: list[str]
+    skip_missing: bool
     auth: Auth | None
     guard: Guard
     limits: Limits
@@ -51,13 +56,17 @@ class Trip(msgspec.Struct, frozen=True):
 
 
 class Got(msgspec.Struct, frozen=True):
-    """An answer. place: to go on from after it; None: it is the last, or that place is none. refused: (code, detail)."""
+    """An answer. place: to go on from after it; None: it is the last, or that place is none. refused: (code, detail).
+
+    date: of the answer, by the server's clock.
+    """
 
     records: list[Any]
     size: int
     place: dict[str, Any] | None
     warnings: list[str] = []
     refused: list[tuple[str, str]] = []
+    date: datetime | None = None
 
 
 async def walk(trip: Trip, at: dict[str, Any] | None) -> AsyncIterator[Got]:
@@ -76,7 +85,7 @@ async def walk(trip: Trip, at: dict[str, Any] | None) -> AsyncIterator[Got]:
             return
         place, guards = _going_on(trip, at)
         async for answer in Listing(trip.query, retrier, credentials).pages(place, guards):
-            yield Got(answer.records, answer.size, _kept(answer.following, guards), answer.warnings)
+            yield Got(answer.records, answer.size, _kept(answer.following, guards), answer.warnings, date=answer.date)
 
 
 async def first_record(trip: Trip) -> Any:
@@ -128,7 +137,7 @@ class _Family:
             refused = [("field.missing", why) for why in families if isinstance(why, str)]
             values = [each for each in families if not isinstance(each, str)]
             after = _kept(answer.following, guards)
-            yield Got([], answer.size, None, answer.warnings, refused)
+            yield Got([], answer.size, None, answer.warnings, refused, answer.date)
             start, child = 0, None
             index = at.get("index", 0)
             if index < len(values) and at.get("values") == values[index]:  # else the page has changed: all of it again
@@ -187,8 +196,15 @@ class _Family:
             },
         )
         place, guards = _going_on(self._trip, at)
-        async for answer in Listing(filled, self._retrier, self._credentials).pages(place, guards):
-            yield Got(answer.records, answer.size, _kept(answer.following, guards), answer.warnings)
+        try:
+            async for answer in Listing(filled, self._retrier, self._credentials).pages(place, guards):
+                yield Got(
+                    answer.records, answer.size, _kept(answer.following, guards), answer.warnings, date=answer.date
+                )
+        except PageMissing:
+            if not self._trip.skip_missing:
+                raise
+            yield Got([], 0, None, ["parent.missing"])
 
     def _values(self, record: Any) -> dict[str, Any] | str:
         """Give what a parent hands down, or why it cannot."""

@@ -37,8 +37,8 @@ from gristmill.core.source import (
 )
 from gristmill.net.addresses import WEB_PORTS, Guard
 from gristmill.net.auth import Auth
-from gristmill.net.pages import Check, Pagination
-from gristmill.net.since import Since
+from gristmill.net.pages import Check, Pagination, Parents
+from gristmill.net.since import Reach, Since
 
 if TYPE_CHECKING:
     from gristmill.net.walk import Got, Trip
@@ -47,19 +47,6 @@ EXTRA = "web"
 _PAGE_BYTES = 1 << 20  # of answers, gathered into one page
 _PAGE_ANSWERS = 20
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
-
-
-class _Parents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A listing whose records say which children to ask for; `{field}` in the source's endpoint and params are its fields.
-
-    endpoint, params, records, pagination: of the listing. fields: further ones that children get in `_parent`.
-    """
-
-    endpoint: str
-    params: dict[str, str | int | float | bool] = {}
-    records: str = ""
-    pagination: Pagination = Pagination()
-    fields: list[str] = []
 
 
 class Rest(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -97,7 +84,7 @@ class Rest(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     lang: str | None = None
     license: str | None = None
     format: Literal["text", "html"] = "text"
-    parents: _Parents | None = None
+    parents: Parents | None = None
     since: Since | None = None
     deleted: str | Check | None = None
     full: bool | None = None
@@ -290,6 +277,7 @@ class Rest(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             query=query,
             parents=parents,
             handed_down=sorted({*self._handed_down, *above.fields}) if above is not None else [],
+            skip_missing=above is not None and above.missing == "skip",
             auth=self.auth,
             guard=self._guard(),
             limits=Limits(max_bytes=self.max_bytes, timeout_s=self.timeout_s),
@@ -314,39 +302,35 @@ class Rest(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def _pages(self, answers: Iterator[Got], records: Any, resume: dict[str, Any], split: Split) -> Iterator[Page]:
         """Gather answers into pages; the last one has the note for `fold`."""
-        reach: int | None = resume.get("reach")
+        reach = Reach(self.since, resume.get("reach")) if self.since is not None else None
         held_bytes = held = 0
         for got in answers:
             for code in got.warnings:
                 records.rows.warn(code)
             for code, detail in got.refused:
                 records.refuse(code, detail)
-            reach = self._reach(got.records, reach, records.rows)
+            if reach is not None:
+                reach.began(got.date)
+                self._see(got.records, reach, records.rows)
             yield from records.answer(got.records, got.size)
             held_bytes, held = held_bytes + got.size, held + 1
             if got.place is not None and (held_bytes >= _PAGE_BYTES or held >= _PAGE_ANSWERS or records.rows.full):
-                yield records.take({"at": got.place, "count": records.count, "reach": reach})
+                yield records.take({"at": got.place, "count": records.count, "reach": reach and reach.kept()})
                 held_bytes = held = 0
         if split.spec.get("known") and not records.count and not self.allow_empty:
             raise SourceError(
                 f"{self._unit}: the listing had records and now has none; if that is so, set allow_empty: true to "
                 "withdraw all of them"
             )
-        yield records.take(note={} if reach is None else {"since": self.since and self.since.text(reach)})
+        yield records.take(note=reach.note() if reach is not None else {})
 
-    def _reach(self, records: list[Any], reach: int | None, rows: Rows) -> int | None:
-        """Give how far the cursor has come with these records."""
-        if self.since is None:
-            return None
-        field = Field(self.since.cursor)
+    def _see(self, records: list[Any], reach: Reach, rows: Rows) -> None:
+        """Take up the cursors of some records."""
+        field = Field(self.since.cursor if self.since is not None else "")
         for record in records:
-            value = field.get(record) if isinstance(record, dict) else None
-            at = self.since.parse(value)
-            if at is None:
-                rows.warn("cursor.missing" if value is None else "cursor.unparsed")
-            elif reach is None or at > reach:
-                reach = at
-        return reach
+            odd = reach.see(field.get(record) if isinstance(record, dict) else None)
+            if odd is not None:
+                rows.warn(odd)
 
     def fold(self, state: State | None, plan: SourcePlan, reads: list[UnitRead], seq: int) -> State:
         """Move the cursor to the newest record that was read, if the split ended and was no backfill. Pure."""
