@@ -107,15 +107,27 @@ class Objects:
         root = common_folder([head for head, _ in cut])
         seen: dict[str, Found] = {}
         for head, pattern in dict.fromkeys(cut):
+            matching = {
+                key: Found(key[len(root) :], self._base_url + key, *looked)
+                for key, looked in self._whole(head)
+                if key.startswith(head) and pattern.fullmatch(key, len(head))
+            }
+            seen |= matching
+        return Listing(sorted(seen.values()), [])
+
+    def _whole(self, head: str) -> Iterator[tuple[str, Looked]]:
+        """Give all keys of a folder; from the start again after a passing failure, so that some come twice."""
+        for pause_s in (*_PAUSES_S, None):
             try:
-                for key, looked in self._below(head):
-                    if key.startswith(head) and pattern.fullmatch(key, len(head)):
-                        seen[key] = Found(key[len(root) :], self._base_url + key, *looked)
+                yield from self._below(head)
             except SourceError:
                 raise
             except Exception as error:  # obstore's have no common base: some are builtins
-                self._not_listed(head, error)
-        return Listing(sorted(seen.values()), [])
+                if pause_s is None or not _why(error)[1]:
+                    self._not_listed(head, error)
+                time.sleep(pause_s)
+            else:
+                return
 
     def _below(self, head: str) -> Iterator[tuple[str, Looked]]:
         """Give all keys of a folder, and what they are."""
