@@ -3,8 +3,7 @@
     python -m bench.web                 10,000 pages of 8 KB, one host, both settings; prints a table, exit 1 if a promise is broken
     python -m bench.web --pages 1000    a quick look
 
-The site is a process of its own, which counts: how many requests were conditional, how many were in flight, how close two starts
-were. CPU time is that of the crawling process and its extracting child. Not here: the network; loopback has no latency.
+The site is a process of its own, which counts: how many requests were conditional, how many connections were open. CPU time is that of the crawling process and its extracting child. Not here: the network; loopback has no latency.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ def page(number: int, count: int) -> bytes:
 
 
 class Site(asyncio.Protocol):
-    """One connection; `seen` is shared by all: times of requests, conditional ones, the most in flight."""
+    """One connection; `seen` is shared by all: requests, conditional ones, the most connections open."""
 
     def __init__(self, pages: list[bytes], seen: dict[str, Any]) -> None:
         self._pages, self._seen, self._held = pages, seen, b""
@@ -82,8 +81,8 @@ class Site(asyncio.Protocol):
         path = head.split(b" ", 2)[1].decode()
         seen = self._seen
         if path == "/stats":
-            body = json.dumps({key: value for key, value in seen.items() if key != "last"}).encode()
-            seen.update(pages=0, conditional=0, not_modified=0, gap_s=None, last=None, most_open=0, lists=0)
+            body = json.dumps(seen).encode()
+            seen.update(pages=0, conditional=0, not_modified=0, most_open=0, lists=0)
             return _http(200, body)
         if path == "/robots.txt":
             return _http(200, b"User-agent: *\nDisallow: /private\n")
@@ -91,10 +90,6 @@ class Site(asyncio.Protocol):
             seen["lists"] += 1
             locs = "".join(f"<url><loc>{seen['origin']}/page/{n}</loc></url>" for n in range(len(self._pages)))
             return _http(200, f"<urlset>{locs}</urlset>".encode())
-        now = time.monotonic()
-        if seen["last"] is not None:
-            seen["gap_s"] = min(seen["gap_s"] or 1e9, now - seen["last"])
-        seen["last"] = now
         seen["pages"] += 1
         number = path.rpartition("/")[2]
         tag = f'"{number}-1"'
@@ -114,7 +109,6 @@ async def serve(count: int) -> None:
     """Serve until the input ends; the first line of output is the port."""
     pages = [page(number, count) for number in range(count)]
     seen: dict[str, Any] = dict.fromkeys(("pages", "conditional", "not_modified", "lists", "open", "most_open"), 0)
-    seen |= {"gap_s": None, "last": None}
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Site(pages, seen), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]

@@ -13,6 +13,7 @@ from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 MAX_CHARS = 8 << 10
 _PORTS = {"http": 80, "https": 443}
 _KEPT = "%/:?#[]@!$&'()*+,;=~-._"  # RFC 3986: reserved, unreserved and the escape sign; all else is escaped as UTF-8
+_ITS_HOST = re.compile(r"https?://(?:\[([^\]/]+)\]|([^/:?#\[]+))")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _HOST = re.compile(r"(?=.{1,253}$)[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
 # What is in normal form already, as most URLs are: told without taking it apart (a sitemap has 50,000).
@@ -90,8 +91,9 @@ def _host(name: str, *, ipv6: bool) -> str:
 
 
 def host_of(url: str) -> str:
-    """Give the host of a normal URL, without port: what politeness is counted by."""
-    return urlsplit(url).hostname or ""
+    """Give the host of a normal URL, without port and brackets: what politeness is counted by; "" of what is none."""
+    found = _ITS_HOST.match(url)
+    return (found[1] or found[2]) if found else ""
 
 
 def origin_of(url: str) -> str:

@@ -247,19 +247,19 @@ class Web(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Give a row for each URL there is now, sorted, what is known of it carried along; and the URLs that have left the config."""
         rows, gone = [], []
         for url in sorted({*known, *listed, *lists.urls}):
-            old = known.get(url, {})
-            via, lastmod = lists.urls.get(url, (old.get("via"), old.get("lastmod")))
-            if (
-                url not in lists.urls
-                and via is not None
-                and ((via not in roots and not lists.failed) or not self.wants(url))
-            ):
+            old = known.get(url)
+            before = (old["listed"], old["via"], old["lastmod"]) if old is not None else (False, None, None)
+            via, lastmod = lists.urls.get(url, before[1:])
+            left = (via not in roots and not lists.failed) or not self.wants(url)
+            if url not in lists.urls and via is not None and left:
                 via = None
             if url not in listed and via is None:
                 gone.append(url)
-                continue
-            row = dict.fromkeys(LISTING.names) | {name: old[name] for name in LISTING.names if name in old}
-            rows.append(row | {"unit": url, "listed": url in listed, "via": via, "lastmod": lastmod})
+            elif old is not None and before == (url in listed, via, lastmod):
+                rows.append(old)
+            else:
+                told = {"unit": url, "listed": url in listed, "via": via, "lastmod": lastmod}
+                rows.append((old or dict.fromkeys(LISTING.names)) | told)
         return rows, gone
 
     def wants(self, url: str) -> bool:

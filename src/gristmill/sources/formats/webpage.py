@@ -177,7 +177,7 @@ def _license_link(link: str) -> str | None:
     return found[1] if found else None
 
 
-DURATION = r"^[1-9]\d{0,5}[smhdw]$"
+DURATION = r"^[1-9]\d{0,4}[smhdw]$"
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _NOT_FOUND = frozenset({404, 410})
 _NO_ROWS = pa.RecordBatch.from_pylist([], schema=PAGE_SCHEMA)
