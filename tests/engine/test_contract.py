@@ -154,6 +154,14 @@ def test_a_run_that_finds_nothing_new_by_reading_publishes_nothing(world):
     assert world.texts() == {"a": "1"}
 
 
+def test_a_unit_read_whole_again_with_nothing_changed_publishes_nothing(world):
+    world.tell([world.page({"a": "1"}, unit="rows")], units=["rows"]).run()
+    again = world.tell([world.page({"a": "1"}, unit="rows")], units=["rows"], replaced=["rows"]).run()
+    assert (again.status, again.counts.unchanged) == ("nothing_new", 1)
+    world.tell([world.page({"b": "2"}, unit="rows")], units=["rows"], replaced=["rows"]).run()
+    assert world.texts() == {"b": "2"}
+
+
 # --- landing -----------------------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,9 @@
         MissingExtra                exit 2: a part needs an extra; carries the install command
       SourceError                   a source cannot be listed or read
         Transient                   worth another try (the only type that is retried on another attempt)
+          FetchFailed               a request failed in passing (`net.fetch`)
+        FetchRefused                a request that is not to be made, or an answer that will not change (`net.fetch`)
+        PageMissing                 a page of a listing is not there (`net.listing`)
         UnitFailed                  one file of a source is bad: the task is redone without it, it is quarantined
       StepError                     a step failed outside a record
       TooManyErrors                 the quarantine budget is used up (over 1 % of the records)

@@ -57,8 +57,8 @@ class Candidate(msgspec.Struct, frozen=True):
     def idle(self, parent: Manifest) -> bool:
         """Whether publishing would change nothing: all that was read is as it was, and no source has moved on."""
         counts = self.manifest.counts
-        digests = [{name: state["sha256"] for name, state in each.states.items()} for each in (self.manifest, parent)]
-        return counts.read == counts.unchanged and not counts.withdrawn and digests[0] == digests[1]
+        known = [{name: state["knows"] for name, state in each.states.items()} for each in (self.manifest, parent)]
+        return counts.read == counts.unchanged and not counts.withdrawn and known[0] == known[1]
 
     def quality_json(self) -> dict[str, Any]:
         """Give `quality` as the report shows it."""

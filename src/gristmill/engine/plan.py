@@ -209,7 +209,16 @@ def write_state(work: Work, planned: Plan, source: str, reads: list[UnitRead]) -
     digest = disk.sha256_of(scratch)
     path = work.layout.state(source, work.seq)
     disk.adopt_file(scratch, path)
-    return {"path": work.layout.relative(path), "sha256": digest}
+    return {"path": work.layout.relative(path), "sha256": digest, "knows": _knows(doc, units)}
+
+
+def _knows(doc: bytes, units: pa.Table) -> str:
+    """Give a digest of what a state knows of the world: all but which run read it."""
+    digest = hashlib.blake2b(doc, digest_size=16)
+    for name in units.column_names:
+        if name not in ("seq", "ords"):
+            digest.update(msgspec.json.encode([name, units[name].to_pylist()]))
+    return digest.hexdigest()
 
 
 def retired(work: Work, plan: Plan, reads: dict[str, list[UnitRead]], left_out: set[str]) -> merge.Retired:
