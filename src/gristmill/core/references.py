@@ -117,7 +117,8 @@ def resolve_tree(tree: Any, folder: Path) -> tuple[Any, dict[Keys, str], dict[st
 # A user and a literal password in a URL; the password may be a reference.
 _USERINFO = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/\s:@?#]*:(?!\$\{)[^/\s@]+@")
 _SECRET_KEYS = re.compile(
-    r"(?:.*_)?(?:password|passwd|passphrase|secret|secret_key|secret_access_key|api_key|apikey|account_key|private_key|token|bearer)"
+    r"(?:.*_)?(?:password|passwd|passphrase|secret|secret_key|secret_access_key|api_key|apikey|account_key|private_key)"
+    r"|(?:.*_)?(?:access|auth|api|sas|session|security|refresh)_token|token|bearer"
 )
 
 
