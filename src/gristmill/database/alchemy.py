@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 from datetime import date, datetime
 from typing import Any
 
@@ -91,7 +91,7 @@ class Alchemy:
 
     def batches(
         self, statement: Statement, batch_bytes: int, row_bytes: int, *, whole: bool
-    ) -> Iterator[pa.RecordBatch]:
+    ) -> Generator[pa.RecordBatch, None, None]:
         """Give a result in batches. The columns m0, m1, ... become `meta`, in the order and by the names of `Other`."""
         names = statement.selected_columns.keys()
         rests = {

@@ -75,7 +75,7 @@ def described(connection: Connection, relation: Relation) -> Relation:
         columns = [Column(name, kind) for name, kind in zip(names, kinds, strict=True)]
     elif isinstance(grammar, SQLite):
         declared = _sqlite_declared(connection, relation) if relation.table else {}
-        columns = [Column(name, "text" if _has_text_affinity(declared.get(name, "")) else "other") for name in names]
+        columns = [Column(name, _affinity(declared.get(name, ""))) for name in names]
     else:
         return bare
     return msgspec.structs.replace(relation, columns=columns)
@@ -177,10 +177,14 @@ def _sqlite_declared(connection: Connection, relation: Relation) -> dict[str, st
     return {str(name): str(of) for name, of in found}
 
 
-def _has_text_affinity(declared: str) -> bool:
-    """As SQLite determines it (datatype3.html, section 3.1): no INT, but CHAR, CLOB or TEXT."""
+def _affinity(declared: str) -> Kind:
+    """Give what SQLite prefers a column to hold, which is no promise (its datatype3.html, section 3.1)."""
     upper = declared.upper()
-    return "INT" not in upper and any(word in upper for word in ("CHAR", "CLOB", "TEXT"))
+    if "INT" in upper:
+        return "int"
+    if any(word in upper for word in ("CHAR", "CLOB", "TEXT")):
+        return "text"
+    return "float" if any(word in upper for word in ("REAL", "FLOA", "DOUB")) else "other"
 
 
 def _pragma(connection: Connection, function: str, name: str, schema: str | None, *columns: str) -> list[Any]:
@@ -281,11 +285,11 @@ def _other_facts(connection: Connection, relation: Relation) -> Facts:
         indexes = inspector.get_indexes(name, schema)
     except (sa.exc.SQLAlchemyError, NotImplementedError):
         return Facts()
-    lists = [(tuple(index["column_names"]), bool(index["unique"])) for index in indexes]
+    lists = [(tuple(str(name or "") for name in index["column_names"]), bool(index["unique"])) for index in indexes]
     return Facts(
         known=bool(primary or lists),
         primary=primary,
-        unique=[names for names, unique in lists if unique and None not in names],
+        unique=[names for names, unique in lists if unique and all(names)],
         leading={str(names[0]) for names, _ in lists if names and names[0]} | set(primary[:1]),
         not_null={str(column["name"]) for column in columns if not column["nullable"]} | set(primary),
     )

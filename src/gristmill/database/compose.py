@@ -15,7 +15,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.selectable import FromClause
 
 from gristmill.database.grammar import Grammar, Statement, col, named
-from gristmill.database.relation import Layout, Relation
+from gristmill.database.relation import Column, Layout, Relation
 from gristmill.database.values import Encoded, Value, decode
 
 Condition = ColumnElement[bool]
@@ -85,18 +85,15 @@ class Composer:
             found.append((sa.case((gone, 1), else_=0) if grammar.on_server else gone).label("gone"))
         big = self._big()
         if big is not None:
-            found.append(sa.case((big > self._max_cell_bytes, big)).label("big"))
-
-        def small(expression: ColumnElement[Any]) -> ColumnElement[Any]:
-            return expression if big is None else sa.case((big <= self._max_cell_bytes, expression))
-
+            found.append(big.label("big"))
         for role, column in layout.roles.items():
             value = grammar.time(column) if role == "time" else grammar.text(column)
-            found.append((small(value) if role != "time" else value).label(role))
+            asked = role == "text" or (role != "time" and not grammar.marks_big)
+            found.append((self._if_small(value, [column]) if asked else value).label(role))
         if not grammar.on_server:
             return found + [col(column).label(f"m{at}") for at, column in enumerate(layout.rest)]
         if layout.rest:
-            found.append(small(grammar.document(layout.rest)).label("meta"))
+            found.append(self._if_small(grammar.document(layout.rest), layout.rest).label("meta"))
         odd = [flag for column in layout.rest if (flag := grammar.strange(column)) is not None]
         time = layout.roles.get("time")
         if time is not None and (flag := grammar.strange(time)) is not None and time.kind in {"time", "timetz", "date"}:
@@ -108,15 +105,21 @@ class Composer:
             found.append(counted.label("odd"))
         return found
 
+    def _sizes(self, columns: list[Column]) -> list[ColumnElement[Any]]:
+        """Give the bytes of the cells that can be large, as far as the database can say."""
+        return [size for column in columns if (size := self.grammar.size(column)) is not None]
+
+    def _if_small(self, expression: ColumnElement[Any], columns: list[Column]) -> ColumnElement[Any]:
+        """Give an expression, or in place of a cell over the cap what says so."""
+        sizes = self._sizes(columns)
+        over = [size > self._max_cell_bytes for size in sizes]
+        return sa.case((sa.or_(*over), self.grammar.too_big(_sum(sizes))), else_=expression) if over else expression
+
     def _big(self) -> ColumnElement[Any] | None:
-        """Give the bytes of all cells that can be large, together; None if the database cannot say."""
-        columns = {column.name: column for column in [*self.layout.roles.values(), *self.layout.rest]}
-        sizes = [size for column in columns.values() if (size := self.grammar.size(column)) is not None]
-        total: ColumnElement[Any] | None = None
-        for size in sizes:
-            known = sa.func.coalesce(size, 0)
-            total = known if total is None else total + known
-        return total
+        """Give the bytes of the large cells of a row that has one over the cap, else null; None if that cannot be asked."""
+        sizes = self._sizes([*self.layout.roles.values(), *self.layout.rest])
+        over = [size > self._max_cell_bytes for size in sizes]
+        return sa.case((sa.or_(*over), _sum(sizes))) if sizes and not self.grammar.marks_big else None
 
     def conditions(self, part: Part) -> list[Condition]:
         """Give what the rows of a part have in common."""
@@ -124,7 +127,7 @@ class Composer:
         if part.of == "nokey":
             found.append(sa.or_(*(key.is_(None) for key in self._keys)))
         else:
-            found += [key.is_not(None) for key in self._keys]
+            found += [col(column).is_not(None) for column in self.layout.keys if column.nullable]
         if part.of == "odd":
             found.append(self._odd_cursor())
         elif part.low is not None or part.high is not None:
@@ -188,6 +191,16 @@ class Composer:
 
     # What is asked once a plan.
 
+    @property
+    def may_lack_keys(self) -> bool:
+        """Whether there can be rows whose key is NULL."""
+        return any(column.nullable for column in self.layout.keys)
+
+    def _lacks_keys(self) -> ColumnElement[Any]:
+        return (
+            self._any(sa.or_(*(key.is_(None) for key in self._keys))) if self.may_lack_keys else sa.literal_column("0")
+        )
+
     def head(self) -> Statement:
         """Give, from one snapshot: the greatest cursor, whether there are odd cursors, whether there are NULL keys, the date."""
         assert self.layout.cursor is not None
@@ -199,7 +212,7 @@ class Composer:
         return sa.select(
             self._cast_back(top.scalar_subquery()).label("high"),
             self._any(self._odd_cursor()).label("odd"),
-            self._any(sa.or_(*(key.is_(None) for key in self._keys))).label("nokey"),
+            self._lacks_keys().label("nokey"),
             self.grammar.today().label("today"),
         )
 
@@ -219,7 +232,7 @@ class Composer:
         """Give, from one snapshot: the horizon, whether there are NULL keys, the date."""
         return sa.select(
             self.grammar.horizon().label("high"),
-            self._any(sa.or_(*(key.is_(None) for key in self._keys))).label("nokey"),
+            self._lacks_keys().label("nokey"),
             self.grammar.today().label("today"),
         )
 
@@ -283,11 +296,28 @@ class Composer:
 
     def bytes_of_some(self, n: int) -> Statement | None:
         """Give the mean bytes of a few rows, None if the database cannot say."""
-        big = self._big()
-        if big is None:
+        sizes = self._sizes([*self.layout.roles.values(), *self.layout.rest])
+        if not sizes:
             return None
-        some = sa.select(big.label("size")).select_from(self.source()).limit(n).subquery("some")
+        some = sa.select(_sum(sizes).label("size")).select_from(self.source()).limit(n).subquery("some")
         return sa.select(sa.func.avg(some.c.size))
+
+    def ends(self) -> Statement:
+        """Give least and greatest of the first key column."""
+        tops = [sa.select(end(self._keys[0])).select_from(self.source()) for end in (sa.func.min, sa.func.max)]
+        return sa.select(*(top.scalar_subquery().label(f"end{at}") for at, top in enumerate(tops)))
+
+    def next_to(self, values: list[int]) -> Statement:
+        """Give for each number the least key that is not below it, as one row."""
+        key = self._keys[0]
+        found = [sa.select(sa.func.min(key)).select_from(self.source()).where(key >= value) for value in values]
+        return sa.select(*(each.scalar_subquery().label(f"v{at}") for at, each in enumerate(found)))
+
+    def at(self, part: Part, place: int) -> Statement:
+        """Give the key that stands at a place of a part, counted from 0."""
+        keys = [self.grammar.key(column).label(f"k{at}") for at, column in enumerate(self.layout.keys)]
+        rows = sa.select(*keys).select_from(self.source()).where(*self.conditions(part))
+        return rows.order_by(*self._keys).offset(place).limit(1)
 
 
 def source(relation: Relation) -> FromClause:
@@ -296,3 +326,10 @@ def source(relation: Relation) -> FromClause:
         text = sa.text(relation.query.replace(":", "\\:") + "\n")
         return text.columns(*(col(column) for column in relation.columns)).subquery("source")
     return sa.table(named(relation.table), schema=named(relation.schema) if relation.schema else None)
+
+
+def _sum(sizes: list[ColumnElement[Any]]) -> ColumnElement[Any]:
+    total: ColumnElement[Any] = sa.literal_column("0")
+    for size in sizes:
+        total = total + sa.func.coalesce(size, 0)
+    return total

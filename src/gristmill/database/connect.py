@@ -8,7 +8,7 @@ read-only sessions; times come in UTC and texts of values in one spelling whatev
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any, Protocol
 
 import adbc_driver_manager
@@ -22,7 +22,10 @@ from gristmill.database.grammar import Grammar, PostgreSQL, SQLite, Statement
 
 _CONNECT_S = 10
 _WAIT_MS = 10_000  # for a lock on an SQLite file
-_SQLITE_HINT_BYTES = 1024
+_ROW_BYTES = 128  # what a row costs besides its cells
+_SQLITE_CACHE_KIB = (
+    256  # rows are read once: a tenth faster than with the default of 2 MB, which falls out of the CPU's cache
+)
 _QUOTED = re.compile(r'"[^"]*"|\'[^\']*\'')
 # Classes of SQLSTATE another try can help with: connection, transaction rollback, resources, operator, system.
 _PASSING = ("08", "40", "53", "57", "58", "55P03", "XX000")
@@ -47,7 +50,7 @@ class Connection(Protocol):
 
     def batches(
         self, statement: Statement, batch_bytes: int, row_bytes: int, *, whole: bool
-    ) -> Iterator[pa.RecordBatch]:
+    ) -> Generator[pa.RecordBatch, None, None]:
         """Give a result in batches of about `batch_bytes`, if rows have about `row_bytes`.
 
         whole: the result is small and may be held; errors can then be told apart.
@@ -96,8 +99,8 @@ class Adbc:
 
     def _set_up(self, timeout_s: int) -> None:
         if self._dsn.family == "sqlite":
-            for pragma in ("PRAGMA query_only = 1", f"PRAGMA busy_timeout = {_WAIT_MS}"):
-                self._execute(pragma)
+            for pragma in ("query_only = 1", f"busy_timeout = {_WAIT_MS}", f"cache_size = -{_SQLITE_CACHE_KIB}"):
+                self._execute(f"PRAGMA {pragma}")
             return
         settings = {
             "default_transaction_read_only": "on",
@@ -143,11 +146,11 @@ class Adbc:
 
     def batches(
         self, statement: Statement, batch_bytes: int, row_bytes: int, *, whole: bool
-    ) -> Iterator[pa.RecordBatch]:
+    ) -> Generator[pa.RecordBatch, None, None]:
         """Give a result in batches; PostgreSQL streams it by COPY unless it is to be `whole`."""
         with self._connection.cursor() as cursor:
             if self._dsn.family == "sqlite":
-                rows = min(max(batch_bytes // (row_bytes + _SQLITE_HINT_BYTES // 8), 16), 1 << 14)
+                rows = min(max(batch_bytes // (row_bytes + _ROW_BYTES), 16), 1 << 14)
                 options = {"adbc.sqlite.query.batch_rows": str(rows)}
             else:
                 options = {"adbc.postgresql.batch_size_hint_bytes": str(batch_bytes)}

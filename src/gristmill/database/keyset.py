@@ -7,6 +7,7 @@ given out is not asked for again; trying has an end, after which the engine is t
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -51,29 +52,35 @@ class Reader:
             return
         after = [decode(value) for value in resume["after"]] if resume else None
         limit, failures, given, done = batch_rows, 0, False, False
-        while not done:
-            rows, cut = 0, False
-            connection = None
-            try:
-                connection = self._open()
-                statement = self._composer.rows(self._part, after, limit)
-                for batch in connection.batches(statement, batch_bytes, self._row_bytes, whole=failures > 0):
-                    made, after = self._page(batch, after)
-                    rows += len(batch)
-                    failures, given = 0, True
-                    yield made
-                    cut = self._too_large(batch, batch_bytes)
-                    if cut:
-                        break
-            except Transient as error:
-                limit = self._smaller(limit, failures, error)
-                failures += 1
-                continue
-            finally:
-                if connection is not None:
-                    connection.close()
-            done = not cut and rows < limit
-            limit = min(limit * 2, batch_rows)
+        connection: Connection | None = None
+        try:
+            while not done:
+                rows, cut = 0, False
+                try:
+                    connection = connection or self._open()
+                    statement = self._composer.rows(self._part, after, limit)
+                    batches = connection.batches(statement, batch_bytes, self._row_bytes, whole=failures > 0)
+                    with contextlib.closing(batches):
+                        for batch in batches:
+                            made, after = self._page(batch, after)
+                            rows += len(batch)
+                            failures, given = 0, True
+                            yield made
+                            cut = self._too_large(batch, batch_bytes)
+                            if cut:
+                                break
+                except Transient as error:
+                    if connection is not None:
+                        connection.close()
+                        connection = None
+                    limit = self._smaller(limit, failures, error)
+                    failures += 1
+                    continue
+                done = not cut and rows < limit
+                limit = min(limit * 2, batch_rows)
+        finally:
+            if connection is not None:
+                connection.close()
         if not given:
             yield Page(UNIT, empty(), resume=resume)
 

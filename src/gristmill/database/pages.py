@@ -7,6 +7,8 @@ every row of a batch becomes a row, a reject or a deleted key; the same row give
 
 from __future__ import annotations
 
+import json
+import math
 from typing import Any
 
 import msgspec
@@ -22,9 +24,9 @@ from gristmill.database.relation import ROLES
 
 UNIT = "rows"
 NO_ROWS = PAGE_SCHEMA.empty_table().to_batches(max_chunksize=1)
-_NULL_MARK = "\0n"
+_BIG_MARK = "\0o"  # SQLite sends it and the bytes in place of a cell over the cap
+_INFINITE = b"e+999"  # SQLite writes infinity as 9.0e+999
 _KEY_FIELD = "\0key"  # no column has such a name
-_EPOCH_DAYS = 719_162  # from year 1 to 1970
 
 
 class Shape(msgspec.Struct, frozen=True):
@@ -130,7 +132,7 @@ class _Sorted:
         for key in keys:
             if key.null_count:
                 self._reject(pc.is_null(key), "id.missing", "the key is NULL")
-            if pa.types.is_string(key.type) and len(keys) == 1 and pc.any(pc.equal(key, "")).as_py():
+            if pa.types.is_string(key.type) and len(keys) == 1:
                 self._reject(pc.equal(key, ""), "id.missing", "the key is empty")
         big = columns.pop("big", None)
         if big is not None and big.null_count < self._n:
@@ -160,7 +162,7 @@ class _Sorted:
     def _check_text(self) -> None:
         """Refuse what is not UTF-8 and take out NUL."""
         for name, column in self._columns.items():
-            if not pa.types.is_string(column.type):
+            if not pa.types.is_string(column.type) or _is_plain(column):
                 continue
             wrong = _not_utf8(column)
             for at in wrong:
@@ -168,12 +170,31 @@ class _Sorted:
                 self._bad.setdefault(at, (code, "a cell is not UTF-8", 0))
             good = _without(column, wrong) if wrong else column
             self._columns[name] = self._without_nul(name, good) if _has_nul(good) else good
+        meta = self._columns.get("meta")
+        if meta is not None and _INFINITE in _bytes_of(meta):
+            self._columns["meta"] = self._finite(meta)
+
+    def _finite(self, meta: pa.Array) -> pa.Array:
+        """Give JSON text with null for numbers that are infinite, and count them."""
+        cells = meta.to_pylist()
+        for at, cell in enumerate(cells):
+            if cell is not None and _INFINITE.decode() in cell:
+                record = json.loads(cell)
+                endless = [name for name, value in record.items() if isinstance(value, float) and math.isinf(value)]
+                if endless:
+                    cells[at] = orjson.dumps(record | dict.fromkeys(endless)).decode()
+                    self.warnings["sql.not_finite"] = self.warnings.get("sql.not_finite", 0) + len(endless)
+        return pa.array(cells, pa.string())
 
     def _without_nul(self, name: str, column: pa.Array) -> pa.Array:
         if name[0] == "k":
             self._reject(pc.match_substring(column, "\0"), "id.invalid", "the key holds a NUL character")
             return column
-        column = pc.if_else(pc.equal(column, _NULL_MARK), pa.scalar(None, pa.string()), column)
+        for at in np.flatnonzero(
+            pc.starts_with(column, _BIG_MARK).fill_null(False).to_numpy(zero_copy_only=False)
+        ).tolist():
+            size = int(column[at].as_py()[2:])
+            self._bad.setdefault(at, ("size.cap", f"cells of {size} bytes, over max_cell_bytes", size))
         if name == "text" and (n := pc.sum(pc.match_substring(column, "\0")).as_py()):
             self.warnings["text.nul"] = n
         return pc.replace_substring(column, "\0", "") if name != "c" else column
@@ -257,10 +278,22 @@ def _without(column: pa.Array, wrong: list[int]) -> pa.Array:
     return pa.array(cells, pa.binary()).cast(pa.string())
 
 
+def _is_plain(column: pa.Array) -> bool:
+    """Tell whether all bytes are ASCII and none is NUL, in one pass: then nothing needs a closer look."""
+    data, ends = utf8_buffers(column)
+    inside = data[ends[0] : ends[-1]].view(np.int8)
+    return not len(inside) or int(inside.min()) > 0
+
+
+def _bytes_of(column: pa.Array) -> bytes:
+    data, ends = utf8_buffers(column)
+    return data[ends[0] : ends[-1]].tobytes()
+
+
 def _has_nul(column: pa.Array) -> bool:
     data, ends = utf8_buffers(column)
     inside = data[ends[0] : ends[-1]]
-    return int(np.count_nonzero(inside)) < len(inside)
+    return len(inside) > 0 and int(inside.min()) == 0
 
 
 def _by_column(columns: dict[str, pa.Array], warnings: dict[str, int]) -> pa.RecordBatch:

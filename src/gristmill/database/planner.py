@@ -25,6 +25,7 @@ from gristmill.database.values import Encoded, Value, decode, encode, minus, par
 
 DOC_VERSION = 1
 _SAMPLE = 500  # keys remembered: exact for small tables, else the share gone is known to about 1 %
+_EVERY_ROWS = 20_000  # a sample of fewer keys is taken by counting
 _PART_ROWS = 5_000  # a first load is not cut into less
 _NEWEST = 64
 _WINDOW_ROWS = 1_000_000  # a window of more rows is always read again
@@ -111,7 +112,7 @@ class Planner:
         self._guard()
         part = Part(row_bytes=self._row_bytes)
         parts, sample = self._ranges(part)
-        nokey = self._one(self._composer.exists(Part(of="nokey")))[0]
+        nokey = self._composer.may_lack_keys and self._one(self._composer.exists(Part(of="nokey")))[0]
         parts += [(Part(of="nokey"), 0)] if nokey else []
         return Found(parts, self._new_doc() | {"sample": sample}, replaces=True)
 
@@ -127,10 +128,9 @@ class Planner:
         doc = self._new_doc() | {"cursor": encode(top), "newest": self._newest()}
         if before is None:
             part = Part(high=encode(top), row_bytes=self._row_bytes)
-            parts, sample = self._ranges(part)
+            parts, sample = self._ranges(part, sampled=self._asked.scan_days is not None)
             doc |= {"window": self._digest(self._low(top), top)}
-            if self._asked.scan_days is not None:
-                doc |= {"sample": sample, "scanned": today}
+            doc |= {"sample": sample, "scanned": today} if sample else {}
             return self._with_odd(Found(parts, doc), odd, nokey, None)
         doc = self._doc | doc
         low = self._low(before)
@@ -190,8 +190,8 @@ class Planner:
         day = _day(today)
         before = self._doc.get("horizon")
         if before is None:
-            parts, sample = self._ranges(Part(row_bytes=self._row_bytes))
-            doc |= {"sample": sample, "scanned": day} if self._asked.scan_days is not None else {}
+            parts, sample = self._ranges(Part(row_bytes=self._row_bytes), sampled=self._asked.scan_days is not None)
+            doc |= {"sample": sample, "scanned": day} if sample else {}
             found = Found(parts, doc)
         elif high < before:
             raise SourceError(
@@ -260,25 +260,44 @@ class Planner:
             rows += len(batch)
         return None if rows > _WINDOW_ROWS else digest.hexdigest()
 
-    def _ranges(self, part: Part) -> tuple[list[tuple[Part, int]], list[list[Encoded]]]:
-        """Cut a part by key into about equal ranges; give them with their number of rows, and a sample of the keys."""
+    def _ranges(self, part: Part, *, sampled: bool = True) -> tuple[list[tuple[Part, int]], list[list[Encoded]]]:
+        """Cut a part by key into about equal ranges; give them with their number of rows, and if asked a sample of the keys."""
         if part.of == "rows":
             self._must_be_unique(part)
         count = int(self._one(self._composer.count(part))[0])
         if not count:
             return ([(part, 0)] if self._composer.layout.cursor is None else []), []
-        kinds = [column.kind for column in self._composer.layout.keys]
-        step = -(-count // _SAMPLE)
-        sample = [
-            [encode(typed(kind, raw)) for kind, raw in zip(kinds, row, strict=True)]
-            for row in self._connection.rows(self._composer.every(part, step))
-        ]
-        n = max(1, min(self._asked.parallel, count // _PART_ROWS, len(sample)))
-        borders = [sample[len(sample) * at // n] for at in range(1, n)]
+        n = max(1, min(self._asked.parallel, count // _PART_ROWS))
+        numbered = [column.kind for column in self._composer.layout.keys] == ["int"] and count > _EVERY_ROWS
+        borders, sample = self._by_value(n, sampled) if numbered else self._by_place(n, count, sampled)
         edges = [None, *borders, None]
-        return [
-            (msgspec.structs.replace(part, first=edges[at], until=edges[at + 1]), count // n) for at in range(n)
-        ], sample
+        ranges = [msgspec.structs.replace(part, first=edges[at], until=edges[at + 1]) for at in range(n)]
+        return [(each, count // n) for each in ranges], sample
+
+    def _by_value(self, n: int, sampled: bool) -> tuple[list[list[Encoded]], list[list[Encoded]]]:
+        """Cut numbers evenly: by seeks in an index, where counting would read the table."""
+        low, high = (int(end) for end in self._one(self._composer.ends()))
+        borders = [low + (high + 1 - low) * at // n for at in range(1, n)]
+        sample: set[int] = set()
+        if sampled:
+            marks = sorted({low + (high + 1 - low) * at // _SAMPLE for at in range(_SAMPLE)})
+            for at in range(0, len(marks), 100):
+                found = self._one(self._composer.next_to(marks[at : at + 100]))
+                sample |= {int(key) for key in found if key is not None}
+        return [[encode(key)] for key in borders], [[encode(key)] for key in sorted(sample)]
+
+    def _by_place(self, n: int, count: int, sampled: bool) -> tuple[list[list[Encoded]], list[list[Encoded]]]:
+        """Cut keys into ranges of as many rows."""
+        keys = Part()
+        if not sampled:
+            return [self._key(self._one(self._composer.at(keys, count * at // n))) for at in range(1, n)], []
+        rows = self._connection.rows(self._composer.every(keys, -(-count // _SAMPLE)))
+        sample = [self._key(row) for row in rows]
+        return [sample[len(sample) * at // n] for at in range(1, n)], sample
+
+    def _key(self, row: tuple[Any, ...]) -> list[Encoded]:
+        kinds = [column.kind for column in self._composer.layout.keys]
+        return [encode(typed(kind, raw)) for kind, raw in zip(kinds, row, strict=True)]
 
     def _must_be_unique(self, part: Part) -> None:
         if self._asked.unique:

@@ -27,11 +27,11 @@ _BEGINS = {"select", "with", "values", "table"}
 
 
 class Column(msgspec.Struct, frozen=True):
-    """A column as the database has it. strange: may hold a value JSON has no word for (infinity, NaN)."""
+    """A column as the database has it."""
 
     name: str
     kind: Kind
-    strange: bool = False
+    nullable: bool = True
 
 
 class Relation(msgspec.Struct, frozen=True):

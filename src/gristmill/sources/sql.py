@@ -202,6 +202,8 @@ class Sql(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 f"{relation.called} has no primary key; name the columns that are unique in it with key:, "
                 "or make a query that has such columns"
             )
+        columns = [msgspec.structs.replace(c, nullable=c.name not in facts.not_null) for c in relation.columns]
+        relation = msgspec.structs.replace(relation, columns=columns)
         relation, trusted = catalog.with_kinds(connection, relation, [*keys, *([self.cursor] if self.cursor else [])])
         layout = lay_out(relation, self._mapping, keys, self.cursor, self.deleted)
         if layout.cursor is not None and layout.cursor.kind not in _CURSOR_KINDS:
@@ -246,7 +248,7 @@ class Sql(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         doc = state.doc if state is not None else {}
         composer = Composer(relation, layout, opened.connection.grammar, self.max_cell_bytes)
         found = Planner(opened.connection, composer, asked, doc).plan()
-        columns = [[column.name, column.kind] for column in relation.columns]
+        columns = [[column.name, column.kind, column.nullable] for column in relation.columns]
         shown = _digest(columns)
         if found.doc:
             found.doc["columns"] = shown
@@ -310,7 +312,7 @@ class Sql(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         from gristmill.database.pages import Shape
 
         dsn = parse_dsn(self.dsn, context.folder)
-        columns = [Column(name, kind) for name, kind in split.spec["columns"]]
+        columns = [Column(name, kind, nullable) for name, kind, nullable in split.spec["columns"]]
         relation = self._relation(columns)
         layout = lay_out(relation, self._mapping, split.spec["keys"], self.cursor, self.deleted)
         part = msgspec.convert(split.spec["part"], Part)
