@@ -43,7 +43,9 @@ class _Files(paramiko.SFTPServerInterface):
         if path.endswith("forbidden"):
             return paramiko.SFTP_PERMISSION_DENIED
         try:
-            return [paramiko.SFTPAttributes.from_stat(one.stat(), one.name) for one in Path(self._real(path)).iterdir()]
+            return [
+                paramiko.SFTPAttributes.from_stat(one.lstat(), one.name) for one in Path(self._real(path)).iterdir()
+            ]
         except OSError as error:
             return paramiko.SFTPServer.convert_errno(error.errno)
 

@@ -9,9 +9,11 @@ hold a secret; its connections are closed with the place.
 
 from __future__ import annotations
 
+import errno
 import io
+import socket
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -26,6 +28,7 @@ T = TypeVar("T")
 _ETAGS = ("ETag", "etag", "e_tag", "blob_id", "md5")
 _TIMES = ("mtime", "LastModified", "last_modified", "created")
 _SSH = {"sftp", "ssh"}
+_AWAY = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN}
 
 
 class Remote:
@@ -75,24 +78,41 @@ class Remote:
         cut = [key_glob(glob.removeprefix(self._prefix)) for glob in globs]
         root = common_folder([head for head, _ in cut])
         seen: dict[str, Found] = {}
+        failed = set()
         for head, pattern in dict.fromkeys(cut):
-            for name, info in self._told(head, partial(self._below, head), listing=True).items():
-                tail = name.removeprefix("/") if not head.startswith("/") else name
-                if tail.startswith(head) and pattern.fullmatch(tail, len(head)):
+            for name, info in self._told(head, partial(self._below, head), listing=True):
+                tail = name if head.startswith("/") else name.removeprefix("/")
+                if not tail.startswith(head) or not pattern.fullmatch(tail, len(head)):
+                    continue
+                if info.get("type") == "link":
+                    detail = "a link to a folder or to nothing; such links are not followed here"
+                    failed.add((tail[len(root) :], "file.unreadable", detail))
+                else:
                     seen[tail] = Found(tail[len(root) :], self._prefix + tail, *_looked(info))
-        return Listing(sorted(seen.values()), [])
+        return Listing(sorted(seen.values()), sorted(failed))
 
-    def _below(self, head: str) -> dict[str, Any]:
+    def _below(self, head: str) -> Iterable[tuple[str, dict[str, Any]]]:
         """Give all files below a folder, with what is known of each; none if there is no such folder."""
         from fsspec import AbstractFileSystem
 
         fs = self._system()
         fs.invalidate_cache()
-        strict = {"on_error": "raise"} if type(fs).find is AbstractFileSystem.find else {}
+        folder = head.rstrip("/") or "/"
         try:
-            return cast("dict[str, Any]", fs.find(head.rstrip("/") or "/", detail=True, **strict))
+            if type(fs).find is not AbstractFileSystem.find:
+                return cast("dict[str, Any]", fs.find(folder, detail=True)).items()
+            todo = [fs.ls(folder, detail=True)]
         except FileNotFoundError:
-            return {}
+            return []
+        files = []
+        while todo:  # fsspec's own walk leaves out, without a word, what it cannot list (2026.9, tried)
+            for entry in todo.pop():
+                name = entry["name"].rstrip("/")
+                if entry["type"] == "directory":
+                    todo.append(fs.ls(name, detail=True))
+                    continue
+                files.append((name, entry | _target(fs, name) if entry["type"] == "link" else entry))
+        return files
 
     def look(self, path: str) -> Looked:
         """Say what a file is now. Raises OSError, SourceError or Transient."""
@@ -126,10 +146,12 @@ class Remote:
             return ask()
         except (SourceError, ConfigError):
             raise
-        except (ConnectionError, TimeoutError, EOFError) as error:
+        except (ConnectionError, TimeoutError, EOFError, socket.gaierror) as error:
             self._fs = None  # the next try connects anew
             raise Transient(f"{place} cannot be reached now ({type(error).__name__})") from None
         except OSError as error:
+            if type(error).__name__ == "NoValidConnectionsError" or error.errno in _AWAY:
+                raise Transient(f"{place} cannot be reached now ({type(error).__name__})") from None
             if not listing:
                 raise
             raise SourceError(
@@ -142,7 +164,7 @@ class Remote:
             ) from error
         except Exception as error:
             self._fs = None
-            passing = type(error).__name__ in {"SSHException", "ChannelException", "NoValidConnectionsError"}
+            passing = type(error).__name__ in {"SSHException", "ChannelException"}
             why = f"{place} cannot be {'listed' if listing else 'read'} ({type(error).__name__})"
             raise (Transient(why) if passing else SourceError(why)) from None
 
@@ -201,6 +223,15 @@ def _ssh_options(url: str, options: Options) -> dict[str, Any]:
     told = {"host": split.hostname, "port": split.port, "username": split.username}
     timeouts = {"timeout": 30, "banner_timeout": 30, "auth_timeout": 30}
     return timeouts | {k: v for k, v in told.items() if v} | asked | {"host_key_policy": KnownHosts()}
+
+
+def _target(fs: Any, name: str) -> dict[str, Any]:
+    """Give what a link to a file leads to; nothing for one to a folder or to nowhere."""
+    try:
+        info = cast("dict[str, Any]", fs.info(name))
+    except FileNotFoundError:
+        return {}
+    return info if info["type"] == "file" else {}
 
 
 def _close(fs: Any) -> None:
