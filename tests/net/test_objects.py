@@ -10,6 +10,8 @@ from pathlib import Path
 from urllib.parse import quote, quote_plus
 from xml.sax.saxutils import escape
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,9 +21,11 @@ from tests.net.stores import KEY_ID, SECRET, moto
 
 from gristmill.core.errors import ConfigError, MissingExtra, SourceError, Transient
 from gristmill.core.places import Replaced, common_folder, key_glob
+from gristmill.core.source import PlanContext, ReadContext
 from gristmill.net.objects import place_for
 from gristmill.net.ranges import RangeFile
 from gristmill.net.s3keys import spellable
+from gristmill.sources.files import Files
 
 HERE = Path()
 
@@ -503,3 +507,20 @@ def test_wildcards_are_quoted_as_they_are_sent():
     with FaultServer(FakeWeb(DATA)) as server:
         there, url = web(server, "/data.bin?x=" + quote("*"))
         assert len(there.list([url]).found) == 1
+
+
+def test_a_store_that_goes_away_is_no_damage_of_the_file_being_read(tmp_path):
+    buffer = io.BytesIO()
+    pq.write_table(
+        pa.table({"text": [random.Random(i).randbytes(200).hex() for i in range(20_000)]}), buffer, row_group_size=1000
+    )
+    data = buffer.getvalue()
+    with FaultServer(FakeS3({"a.parquet": data})) as server:
+        options = KEYS | {"endpoint": server.url, "retries": 0}
+        source = Files(path="s3://bucket/*", storage=options)
+        [split] = source.plan(None, PlanContext(tmp_path)).splits
+        pages = source.read(split, ReadContext(folder=tmp_path, batch_bytes=1000))
+        next(pages)
+        server.spoil(Fault("status", "a.parquet", 1000, 503))
+        with pytest.raises(Transient, match=r"s3://bucket/a\.parquet cannot be read now"):
+            list(pages)
