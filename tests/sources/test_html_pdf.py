@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from tests.extract import pdfs
 
+import gristmill
 from gristmill.config import load
 from gristmill.core.errors import MissingExtra
 from gristmill.core.source import PlanContext
 from gristmill.sources import files as files_module
 from gristmill.sources.files import Files
 from gristmill.sources.formats.detect import detect
+from gristmill.testing import laws
 
 ROOT = Path(__file__).resolve().parents[2]
 LONG = "A paragraph of the article, with enough words in it to be taken for text and nothing else by anybody. " * 6
@@ -161,3 +163,24 @@ def test_example_and_page_hold_the_same_source_and_load(name, tmp_path):
     (tmp_path / "gristmill.yml").write_text(shown)
     (from_page,), (from_example,) = (load.load(path).sources for path in (tmp_path / "gristmill.yml", example))
     assert from_page == from_example
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_pipeline_over_pages_and_papers_balances(tmp_path, workers):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for n in range(6):
+        (folder / f"{n}.html").write_bytes(PAGE.replace("Grüße".encode(), b"Page %d" % n))
+        (folder / f"{n}.pdf").write_bytes(pdfs.plain((f"Paper number {n}",)))
+    for name in ("deep.html", "shell.html", "locked.pdf", "scan.pdf"):
+        (folder / name).write_bytes(BAD[name][0])
+    (tmp_path / "gristmill.yml").write_text(
+        "version: 1\ndataset: ./corpus\nsources:\n  - name: mixed\n    files: {path: 'in/*', split_bytes: 4000}\n"
+        f"gate: {{max_quarantined_ratio: 0.5}}\nrun: {{workers: {workers}}}\n"
+    )
+    pipeline = gristmill.Pipeline.from_file(tmp_path / "gristmill.yml")
+    counts = pipeline.run().counts
+    assert (counts.read, counts.published) == (16, 12)
+    assert counts.quarantined == {"html.too_deep": 1, "web.shell": 1, "pdf.locked": 1, "pdf.scan": 1}
+    laws.assert_laws(tmp_path / "corpus", [])
+    assert pipeline.run().status == "nothing_new"

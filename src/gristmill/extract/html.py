@@ -29,7 +29,7 @@ def extract(document: Document, options: ExtractOptions) -> Extracted:
     if decoded.replaced > charset.MAX_REPLACED:
         detail = f"{decoded.replaced:.1%} of the characters cannot be decoded, read as {decoded.charset}"
         return refused("text.encoding", detail)
-    source = _well_formed(decoded.text)
+    source = decoded.text.replace("\0", "")
     if found := sniff.other(source):
         return refused("type.mismatch", f"expected HTML, found {found}")
     told = page.says(source)

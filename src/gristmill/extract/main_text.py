@@ -105,7 +105,7 @@ def all_text(source: str) -> str:
 
 def _deepened(source: str) -> str:
     """Give the page with its body three elements deeper, so that the lists of a plain page are kept."""
-    start = _BODY.search(source) or _HEAD_END.search(source)
+    start = _BODY.search(source, max(source.find("<body"), 0)) or _HEAD_END.search(source)
     if start is None and _HEAD.search(source):
         return source
     at = start.end() if start else 0

@@ -111,10 +111,11 @@ def has_tags(text: str) -> bool:
 
 def hostile(text: str, max_depth: int, max_attributes: int) -> tuple[str, str] | None:
     """Give code and detail if tags are nested deeper, or one has more attributes, than a page for people has."""
-    for piece in text.split(">"):
-        if len(piece) > _SHORTEST_ATTRIBUTE * max_attributes and _attributes(piece, max_attributes):
-            return "html.attributes", f"a tag with more than {max_attributes} attributes"
-    if text.count("<") - text.count("</") > max_depth and _too_deep(text, max_depth):
+    room = _SHORTEST_ATTRIBUTE * max_attributes
+    if any(_attributes(piece, max_attributes) for piece in [piece for piece in text.split(">") if len(piece) > room]):
+        return "html.attributes", f"a tag with more than {max_attributes} attributes"
+    starts = text.count("<")
+    if starts > max_depth and starts - text.count("</") > max_depth and _too_deep(text, max_depth):
         return "html.too_deep", f"tags nested more than {max_depth} deep"
     return None
 
