@@ -3,15 +3,14 @@
 Not here: what the child does (`worker`). The child limits itself by the kernel's timers and a memory limit, so that it dies
 of a bad document even when this process is gone; the watch kept here is for a child that is stopped or lost. Documents are
 sent ahead (`_AHEAD_DOCUMENTS`, `_AHEAD_BYTES`), the child answers in order and one by one: the first unanswered document is
-the one it died of. Invariants: one answer for each document, in order; a document that killed a child which had worked
-before is tried once more in a fresh one, so that what is refused does not depend on its neighbours; the child gets no
+the one it died of. Invariants: one answer for each document, in order; a child that dies (but not of its
+time) has its document tried once more in a fresh one, so that what is refused depends on no neighbour and no accident; the child gets no
 environment of ours but paths and locale, so no secret is in reach of hostile bytes.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import json
 import os
 import select
@@ -34,6 +33,7 @@ _AHEAD_BYTES = 4 << 20
 _READ_BYTES = 1 << 20
 _GRACE_S = 30.0  # how much longer than the child's own clock ours waits: it loads libraries off its clock
 _START_S = 60.0
+_TRIES = 2  # the second in a fresh process, with nothing done before and the machine's mood perhaps another
 _ROOT = str(Path(__file__).resolve().parents[2])
 _MAIN = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from gristmill.extract.worker import main; sys.exit(main())"
 _KEPT_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
@@ -42,10 +42,12 @@ _PACKAGES = {"html": ("resiliparse", "trafilatura", "charset-normalizer"), "pdf"
 
 def needs(kind: Kind) -> str | None:
     """Give the sentence for what is not installed for this kind, with the install command; None when all is there."""
+    from importlib.metadata import PackageNotFoundError, version
+
     for package in _PACKAGES[kind]:
         try:
-            importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
+            version(package)
+        except PackageNotFoundError:
             return f'text out of {kind.upper()} needs {package}, which is not installed; pip install "gristmill[web]"'
     return None
 
@@ -128,13 +130,14 @@ class Extractor:
 
     def _answer(self, queue: deque[Document | Extracted]) -> Extracted:
         """Give the answer for the first document of the queue, all of which were sent."""
+        tries = 0
         while True:
-            child = self._started()
-            answer = child.receive()
+            answer = self._started().receive()
             if isinstance(answer, Extracted):
                 return answer
             self.close()
-            final = answer.code == "extract.timeout" or child.answered == 0
+            tries += 1
+            final = answer.code == "extract.timeout" or tries == _TRIES
             for item in list(queue)[1 if final else 0 :]:
                 if isinstance(item, Document):
                     self._started().send(item)
@@ -156,7 +159,6 @@ class _Child:
         self._options = options
         self._out = bytearray()
         self._in = bytearray()
-        self.answered = 0
         environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
         paths = [path for path in sys.path if path] + [_ROOT]
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
@@ -191,7 +193,6 @@ class _Child:
         body = self._frame(self._options.wall_s + _GRACE_S)
         if isinstance(body, _Died):
             return body
-        self.answered += 1
         return msgspec.msgpack.decode(body, type=Extracted)
 
     def kill(self) -> None:
@@ -253,5 +254,5 @@ class _Child:
         if status == EXIT_MEMORY:
             return _Died("extract.memory", f"took more than {self._options.max_memory_mb} MB (max_memory_mb)")
         if status < 0:
-            return _Died("extract.crash", f"the extracting process died of {signal.Signals(-status).name}")
+            return _Died("extract.crash", f"the extracting process died of signal {-status}")
         return _Died("extract.crash", f"the extracting process ended with exit code {status}")

@@ -51,7 +51,7 @@ def main() -> int:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         with contextlib.suppress(BrokenPipeError):
             _write(answers, frame("ready"))
-            answered = 0
+            is_fresh = True
             while (body := _read(requests)) is not None:
                 document = msgspec.msgpack.decode(body, type=Document)
                 del body
@@ -61,11 +61,11 @@ def main() -> int:
                 except MemoryError:
                     return EXIT_MEMORY
                 except Exception as error:  # of a library: anything
-                    if answered:
+                    if not is_fresh:
                         return EXIT_ERROR  # what went before may have caused it: another process tries
                     answer = refused("extract.crash", f"the extractor raised {type(error).__name__}")
                 _write(answers, frame(answer))
-                answered += 1
+                is_fresh = False
     return 0
 
 
