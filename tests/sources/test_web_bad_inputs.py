@@ -6,7 +6,6 @@ The rows are those of the project's table of bad inputs (web, text and HTML, PDF
 import resource
 import ssl
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
 import pytest
 from tests.faults.server import Fault, FaultServer
@@ -316,11 +315,10 @@ def test_a_format_that_is_asked_for_is_insisted_on(wanted, reply, outcome, tmp_p
     assert [*run.codes.values(), *run.outcomes.values()][0] == outcome
 
 
-def test_an_extraction_that_does_not_end_costs_its_page_only(tmp_path, monkeypatch):
-    monkeypatch.setattr("gristmill.sources.web.ExtractOptions", partial(ExtractOptions, cpu_s=2))
+def test_an_extraction_that_does_not_end_costs_its_page_only(tmp_path):
     slow = served(html("<article>" + f"<p>{TEXT}</p>" * 40_000 + "</article>"))
     with Site({"/a": page("before"), "/b": slow, "/c": page("after")}) as site:
         urls = [site.url(path) for path in ("/a", "/b", "/c")]
-        run = Crawl(tmp_path, urls=urls, extractor="trafilatura").run()
+        run = Crawl(tmp_path, urls=urls, extract=ExtractOptions(extractor="trafilatura", cpu_s=2)).run()
     assert run.codes == {urls[1]: "extract.timeout"}
     assert len(run.texts) == 2

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,7 +29,8 @@ from gristmill.store import claim, disk
 from gristmill.store.layout import Layout
 
 PART_BYTES = 16 << 20  # of rows; a part ends with the first page after this that reading can go on from
-PART_PAGES = 1000  # or after so many pages: a slow source loses little
+PART_PAGES = 1000  # or after so many pages,
+PART_S = 30.0  # or after so long: a slow source loses little when it is killed
 _META = b"gristmill.pages"
 
 
@@ -78,14 +80,15 @@ class Landing:
                 return
             resume, part = pages[-1].resume if pages else resume, part + 1
         held: list[Page] = []
-        size = 0
+        size, began = 0, time.monotonic()
         for page in self.source.read(self.job.split, msgspec.structs.replace(context, resume=resume)):
             held.append(page)
             size += page.rows.nbytes
-            if page.resume is not None and (size >= PART_BYTES or len(held) >= PART_PAGES):
+            full = size >= PART_BYTES or len(held) >= PART_PAGES or time.monotonic() - began >= PART_S
+            if page.resume is not None and full:
                 self._write(part, held, last=False)
                 yield from held
-                held, size, part = [], 0, part + 1
+                held, size, part, began = [], 0, part + 1, time.monotonic()
         self._write(part, held, last=True)
         yield from held
 

@@ -114,7 +114,7 @@ class Fetcher:
     """One per read: `async with Fetcher(...) as fetcher: await fetcher.fetch("GET", url)`. Keeps connections alive.
 
     guard: which addresses may be connected to. user_agent: as `user_agent()` gives it. max_connections: at a time, and
-    to one host. resolver: looks names up, by default the system's.
+    to one host. resolver: looks names up, by default the system's. follow: redirects; else they are given as they come.
     """
 
     def __init__(
@@ -125,11 +125,12 @@ class Fetcher:
         agent: str | None = None,
         max_connections: int = 8,
         resolver: AbstractResolver | None = None,
+        follow: bool = True,
     ) -> None:
         self._guard, self._limits = guard or Guard(), limits or Limits()
         self._agent = agent or user_agent()
         self._max_connections = max_connections
-        self._resolver = resolver
+        self._resolver, self._follows = resolver, follow
         self._sessions: dict[bool, aiohttp.ClientSession] = {}  # by: is the host trusted by its name
 
     async def __aenter__(self) -> Self:
@@ -180,7 +181,7 @@ class Fetcher:
         while True:
             response = await self._once(hop, caps)
             location = response.headers.get("location")
-            if response.status not in _REDIRECTS or not location:
+            if not self._follows or response.status not in _REDIRECTS or not location:
                 return msgspec.structs.replace(response, redirects=tuple(seen))
             if len(seen) >= caps.max_redirects:
                 raise FetchRefused("net.redirects", hop.url, f"more than {caps.max_redirects} redirects")

@@ -93,14 +93,11 @@ class Lanes(Fetcher):
 
     def __init__(self, manners: Manners, guard: Guard, limits: Limits, *, retry_after_max_s: float) -> None:
         connections = manners.max_hosts * manners.max_connections
-        super().__init__(guard, limits, agent=manners.user_agent, max_connections=connections)
+        super().__init__(guard, limits, agent=manners.user_agent, max_connections=connections, follow=False)
         self._manners, self._retry_after_max_s = manners, retry_after_max_s
         self._hosts = asyncio.Semaphore(manners.max_hosts)
         self._lanes: dict[str, _Lane] = {}
         self._failed: dict[str, FetchFailed] = {}
-
-    async def _follow(self, hop: Any, caps: Limits) -> Response:
-        return await self._once(hop, caps)
 
     def lane(self, host: str) -> _Lane:
         """Give a host's lane."""

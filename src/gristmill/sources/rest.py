@@ -35,6 +35,7 @@ from gristmill.core.source import (
     State,
     UnitRead,
 )
+from gristmill.extract import ExtractOptions
 from gristmill.net.addresses import WEB_PORTS, Guard
 from gristmill.net.auth import Auth
 from gristmill.net.pages import Check, Pagination, Parents
@@ -55,7 +56,8 @@ class Rest(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     endpoint: the URL of the listing. method, params, headers, body: of the request; body is sent as JSON. auth: one of
     bearer, key, basic, oauth2. pagination: how the listing goes on. records: path of the list in an answer; "": the
     answer itself. text, id, url, time, lang, license: the field for each column: a name, a dotted path, or a template
-    like "{title}: {body}"; all other fields go to `meta`. format: html takes the main text out of the text field.
+    like "{title}: {body}"; all other fields go to `meta`. format: html takes the main text out of the text
+    field; extract: how (docs/sources/html.md).
     parents: a listing whose records give the values for `{field}` in endpoint and params; a child has them in `_parent`.
     since: the parameter that asks for what is new. deleted: field (or path and equals) by which a record says that it is
     gone. full: each run's listing is all there is, so what is not in it is withdrawn; by default so without `since`.
@@ -84,6 +86,7 @@ class Rest(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     lang: str | None = None
     license: str | None = None
     format: Literal["text", "html"] = "text"
+    extract: ExtractOptions = ExtractOptions()
     parents: Parents | None = None
     since: Since | None = None
     deleted: str | Check | None = None
@@ -295,7 +298,7 @@ class Rest(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         from gristmill.extract import Extractor
         from gristmill.sources.formats.api_records import Records
 
-        extractor = stack.enter_context(Extractor()) if self.format == "html" else None
+        extractor = stack.enter_context(Extractor(self.extract)) if self.format == "html" else None
         check = Check(self.deleted) if isinstance(self.deleted, str) else self.deleted
         rows = Rows(self._unit, self._mapping, batch_bytes)
         return Records(rows, self._mapping, check.holds if check is not None else None, extractor, count)

@@ -57,7 +57,8 @@ class Web(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     robots: obey, or ignore for the hosts in allow_hosts. on_disallow: keep or withdraw the record of a page that robots.txt now forbids.
     max_bytes: of a page. timeout_s: for a page, from look-up to last byte. attempts: for one page. retry_wait_s: before the second.
     retry_after_max_s: the longest rest a host may ask for. recheck: ask a known page again after so long (30m, 12h, 7d); by default every run.
-    max_urls_per_host: more out of sitemaps and feeds are left out and counted. extractor: of main text. keep_raw: keep the body in `meta.raw`, as base64.
+    max_urls_per_host: more out of sitemaps and feeds are left out and counted. extract: how main text is
+    taken out of HTML and PDF, and what one may cost (docs/sources/html.md). keep_raw: keep the body in `meta.raw`, as base64.
     allow_hosts: names, addresses or networks that may be talked to although they are not public. format: told by the content if auto.
     allow_empty: it is fine if no URL is there (any more). clock: the time to plan with, ISO 8601, for replays; by default now.
     """
@@ -84,7 +85,7 @@ class Web(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     retry_after_max_s: Annotated[float, msgspec.Meta(ge=0, le=86400)] = 900.0
     recheck: Annotated[str, msgspec.Meta(pattern=DURATION)] | None = None
     max_urls_per_host: Annotated[int, msgspec.Meta(ge=1)] = 50_000
-    extractor: Literal["default", "resiliparse", "trafilatura"] = "default"
+    extract: ExtractOptions = ExtractOptions()
     keep_raw: bool = False
     allow_hosts: list[str] = msgspec.field(default_factory=list)
     format: Format = "auto"
@@ -280,7 +281,7 @@ class Web(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         keeping = Keeping(self.format, planned, self.recheck, self.keep_raw, self.on_disallow == "withdraw")
         rested = [split.lane] if split.lane else []
         at = 0
-        with Judge(ExtractOptions(extractor=self.extractor, max_bytes=self.max_bytes), keeping) as judge:
+        with Judge(self.extract, keeping) as judge:
             for batch in answers(asks, *self._visitor_of([due.url for _, due in todo]), rested=rested):
                 group = todo[at : at + len(batch)]
                 at += len(batch)
