@@ -186,7 +186,7 @@ class Objects:
             if etag and not etag.startswith("W/"):  # a weak one never matches (RFC 9110, 13.1.1)
                 options["if_match"] = etag
             answer = obstore.get(self._store, key, options=cast("Any", options))
-            if etag and answer.meta["e_tag"] != etag:
+            if etag and _quoted(answer.meta["e_tag"] or "") != etag:
                 raise Replaced(path)
             return bytes(answer.bytes())
 
@@ -215,7 +215,12 @@ class Objects:
 
 
 def _looked(meta: Any) -> Looked:
-    return Looked(meta["size"], int(meta["last_modified"].timestamp() * 1e6) * 1000, meta["e_tag"] or "")
+    return Looked(meta["size"], int(meta["last_modified"].timestamp() * 1e6) * 1000, _quoted(meta["e_tag"] or ""))
+
+
+def _quoted(etag: str) -> str:
+    """Give an ETag as headers have it; Azure's listing leaves the quotes away (Azurite 3.37, tried)."""
+    return etag if not etag or etag.endswith('"') else f'"{etag}"'
 
 
 def _why(error: Exception) -> tuple[str, bool]:
