@@ -18,7 +18,6 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, TypeVar, cast
-from urllib.parse import urlsplit
 
 from gristmill.core.errors import ConfigError, MissingExtra, SourceError, Transient
 from gristmill.core.places import Found, Listing, Looked, Options, common_folder, key_glob
@@ -28,6 +27,7 @@ T = TypeVar("T")
 _ETAGS = ("ETag", "etag", "e_tag", "blob_id", "md5")
 _TIMES = ("mtime", "LastModified", "last_modified", "created")
 _SSH = {"sftp", "ssh"}
+_QUESTION, _HASH = "\ue000", "\ue001"
 _AWAY = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN}
 
 
@@ -55,17 +55,16 @@ class Remote:
             raise ConfigError(f'path "{scheme}://…": no such scheme; known: {known}') from None
         except ImportError as error:
             raise MissingExtra(f'path "{scheme}://…" needs what is not installed: {error}') from None
-        hosts = {urlsplit(glob).netloc if scheme in _SSH else "" for glob in globs}
-        if len(hosts) > 1:
-            raise ConfigError(f"path: {len(hosts)} hosts in one source; give each a source of its own")
-        host = hosts.pop()
-        if ":" in host.rpartition("@")[0]:
+        told = [_parts(kind, scheme, glob) for glob in globs]
+        if any(one[1].get("password") for one in told):
             raise ConfigError(
                 f'path "{scheme}://…": it has a password in it; give it as storage: {{password: "${{env:…}}"}}'
             )
+        if any(one[1:] != told[0][1:] for one in told):
+            raise ConfigError(f"path: several hosts of {scheme} in one source; give each a source of its own")
         self._kind, self._options, self._scheme = kind, options, scheme
-        self._prefix = f"{scheme}://{host}"
-        self._first = globs[0]
+        self._inner = {glob: one[0] for glob, one in zip(globs, told, strict=True)}
+        self._address, self._prefix = told[0][1], told[0][2]
         self._fs: Any = None
 
     def list(self, globs: list[str]) -> Listing:
@@ -75,7 +74,7 @@ class Remote:
             SourceError: the listing did not come to its end, so nobody can say what is gone.
             Transient: and it may another time.
         """
-        cut = [key_glob(glob.removeprefix(self._prefix)) for glob in globs]
+        cut = [key_glob(self._inner[glob]) for glob in globs]
         root = common_folder([head for head, _ in cut])
         seen: dict[str, Found] = {}
         failed = set()
@@ -132,10 +131,8 @@ class Remote:
 
     def _system(self) -> Any:
         if self._fs is None:
-            options = dict(self._options)
-            if self._scheme in _SSH:
-                options = _ssh_options(self._first, self._options)
-            self._fs = self._kind(**options, skip_instance_cache=True)
+            options = _ssh_options(self._options) if self._scheme in _SSH else self._options
+            self._fs = self._kind(**(self._address | options), skip_instance_cache=True)
             weakref.finalize(self, _close, self._fs)
         return self._fs
 
@@ -203,11 +200,19 @@ class _Guarded(io.RawIOBase):
             self._file.close()
 
 
-def _ssh_options(url: str, options: Options) -> dict[str, Any]:
+def _parts(kind: Any, scheme: str, glob: str) -> tuple[str, dict[str, Any], str]:
+    """Give the path inside a file system, what its URL says of where that is, and what stands before the path."""
+    kept = glob.replace("?", _QUESTION).replace("#", _HASH)  # no parts of a URL here
+    inner = str(kind._strip_protocol(kept))  # noqa: SLF001 - how fsspec's own url_to_fs does it
+    told = dict(kind._get_kwargs_from_urls(kept))  # noqa: SLF001
+    prefix = kept.removesuffix(inner) if kept.endswith(inner) else f"{scheme}://"
+    return inner.replace(_QUESTION, "?").replace(_HASH, "#"), told, prefix
+
+
+def _ssh_options(options: Options) -> dict[str, Any]:
     """Give the options of an SSH connection; the host must be known."""
     import paramiko  # type: ignore[import-untyped]
 
-    split = urlsplit(url)
     known = Path(str(options.get("known_hosts", "~/.ssh/known_hosts"))).expanduser()
 
     class KnownHosts(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]
@@ -220,9 +225,8 @@ def _ssh_options(url: str, options: Options) -> dict[str, Any]:
                 )
 
     asked = {name: value for name, value in options.items() if name not in {"known_hosts", "host_key_policy"}}
-    told = {"host": split.hostname, "port": split.port, "username": split.username}
     timeouts = {"timeout": 30, "banner_timeout": 30, "auth_timeout": 30}
-    return timeouts | {k: v for k, v in told.items() if v} | asked | {"host_key_policy": KnownHosts()}
+    return timeouts | asked | {"host_key_policy": KnownHosts()}
 
 
 def _target(fs: Any, name: str) -> dict[str, Any]:
