@@ -285,7 +285,7 @@ class _Reading:
         row = self._columns(record, response, mime, digest)
         warnings = ["warc.truncated"] if "warc-truncated" in headers else []
         if source.id != "origin" and row["key"] is None:
-            warnings.append(f"warc.no_{source.id}")
+            warnings.append("warc.no_url" if source.id == "url" else "warc.no_record")
         if row["fetched_at"] is None:
             warnings.append("time.unparsed")
         if response is not None:
