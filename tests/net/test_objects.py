@@ -256,14 +256,14 @@ def test_a_listing_is_whole_or_raises(kind, times):
     with FaultServer(
         FakeS3(objects, 10), [Fault(kind, "page 019", times, 503 if kind == "status" else None)]
     ) as server:
-        there = place(server, "s3://bucket/*")
+        there = place(server, "s3://bucket/*", retries=2 if times == 2 else 0)
         if times == 2:
             assert [one.unit for one in there.list(["s3://bucket/*"]).found] == sorted(objects)
         else:
             with pytest.raises(Transient, match="s3://bucket/ cannot be listed now") as caught:
                 there.list(["s3://bucket/*"])
             assert SECRET not in str(caught.value)
-        assert server.hits[kind] >= 2
+        assert server.hits[kind] >= (2 if times == 2 else 1)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_a_listing_is_whole_or_raises(kind, times):
 def test_a_refused_listing_says_what_was_answered_and_nothing_more(status, kind):
     body = f"<Error><Code>SomeCode</Code><Message>signed with {SECRET} {KEY_ID}</Message></Error>".encode()
     with FaultServer(lambda _: Reply(body, status)) as server, pytest.raises(SourceError) as caught:
-        place(server).list(["s3://bucket/**/*"])
+        place(server, retries=0).list(["s3://bucket/**/*"])
     assert type(caught.value) is kind
     assert str(status) in str(caught.value)
     assert SECRET not in str(caught.value)

@@ -77,7 +77,8 @@ def place_for(globs: list[str], folder: Path, options: Options) -> Place:
     if not root or not all(_key(glob) for glob in globs):
         raise ConfigError(f'path "{globs[0]}": write {scheme}://BUCKET/path/or/glob')
     odd = S3Keys(root, options) if _KINDS[scheme] == "s3" else None
-    return Objects(_store(_KINDS[scheme], root, options), f"{scheme}://{root}/", odd)
+    pauses_s = _PAUSES_S if number_option(options, "retries", 6) else ()
+    return Objects(_store(_KINDS[scheme], root, options), f"{scheme}://{root}/", odd, pauses_s)
 
 
 def _key(url: str) -> str:
@@ -87,14 +88,16 @@ def _key(url: str) -> str:
 class Objects:
     """The objects of one bucket or container: a `Place`. base_url: `s3://bucket/`; a path is that and the key.
 
-    odd: reads keys that obstore cannot spell, where that can be done.
+    odd: reads keys that obstore cannot spell, where that can be done. pauses_s: between further tries of what failed.
     """
 
     pins: ClassVar[bool] = True
     base: ClassVar[str] = ""
 
-    def __init__(self, store: Any, base_url: str, odd: S3Keys | None = None) -> None:
-        self._store, self._base_url, self._odd = store, base_url, odd
+    def __init__(
+        self, store: Any, base_url: str, odd: S3Keys | None = None, pauses_s: tuple[float, ...] = _PAUSES_S
+    ) -> None:
+        self._store, self._base_url, self._odd, self._pauses_s = store, base_url, odd, pauses_s
 
     def list(self, globs: list[str]) -> Listing:
         """Give the objects whose keys match, as `core.places.list_local` matches names.
@@ -117,7 +120,7 @@ class Objects:
 
     def _whole(self, head: str) -> Iterator[tuple[str, Looked]]:
         """Give all keys of a folder; from the start again after a passing failure, so that some come twice."""
-        for pause_s in (*_PAUSES_S, None):
+        for pause_s in (*self._pauses_s, None):
             try:
                 yield from self._below(head)
             except SourceError:
@@ -197,7 +200,7 @@ class Objects:
 
     def _tried(self, path: str, ask: Callable[[str], T]) -> T:
         """Ask for an object; again after a passing failure."""
-        for pause_s in (*_PAUSES_S, None):
+        for pause_s in (*self._pauses_s, None):
             try:
                 return ask(path.removeprefix(self._base_url))
             except (FileNotFoundError, SourceError):
