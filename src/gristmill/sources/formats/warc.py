@@ -1,8 +1,9 @@
 r"""WARC files: cut into records, one gzip or zstd member each, all in one, or not compressed; what is damaged is named.
 
-Not here: what a record says (`sources/warc.py`), header fields (`core.messages`). The cutting is our own, and not
-fastwarc's, because that one ends in silence at the first wrong length (five sample files of web-archive projects), hands
-out the half of a cut record as whole, and cannot tell how many bytes it took (2.0.1, tried).
+Not here: what a record says (`sources/warc.py`), header fields (`core.messages`). The cutting is our own, and not fastwarc's
+(2.0.1, tried on sample files of web-archive projects): with its defaults that ends in silence after the first record of
+a file with plain line feeds; in its quirks mode it hands out records of a wrong length, and the half of a cut one, as if they
+were whole; and it cannot tell how many bytes it took, so that no one could say that nothing is missing.
 Locator of a record: where it begins in the file; in a compressed file where its member begins, plus the number of records
 that stand before it in that member: the offset that CDX indexes have, for the usual one record a member.
 Invariants: the sizes of records and damages add up to the decompressed size; a damage is one member or one stretch between
