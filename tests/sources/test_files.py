@@ -111,7 +111,7 @@ def test_check_gives_sentences(tmp_path):
     assert "s3://" in problem
     assert "secret" not in problem
     with pytest.raises(ConfigError):
-        Files(path="s3://bucket/a").plan(None, PlanContext(tmp_path))
+        Files(path="s3://key:secret@bucket/a").plan(None, PlanContext(tmp_path))
     (tmp_path / "b.jsonl").symlink_to("nowhere")
     assert "cannot be looked at" in SOURCE.check(tmp_path)[0]
 
