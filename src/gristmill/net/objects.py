@@ -42,6 +42,7 @@ _KINDS = {
     **dict.fromkeys(("gs", "gcs"), "gcs"),
     **dict.fromkeys(("az", "azure", "abfs", "abfss"), "azure"),
 }
+_METADATA = ("http://169.254.169.254", "http://metadata.google.internal", "http://metadata/")
 _PAUSES_S = (0.5, 2.0)  # between our own tries of a range; obstore has tried each request before
 
 
@@ -239,10 +240,11 @@ def _why(error: Exception) -> tuple[str, bool]:
         return f"{name} {told}".strip(), False
     if isinstance(error, OSError):  # of our own client: no connection, or one that was cut
         return f"no answer, or one that was cut ({name})", True
+    passing = status is not None and (status[1][0] == "5" or status[1] in {"408", "425", "429"})
+    if any(host in text for host in _METADATA) or (not status and "credential" in text.lower()):
+        return "no credentials were found, in storage, the environment or by the machine's metadata service", passing
     if status:
-        return told, status[1][0] == "5" or status[1] in {"408", "425", "429"}
-    if "credential" in text.lower() and name == "Generic":
-        return "no credentials were found", False
+        return told, passing
     return "no answer, or one that was cut", name in {"Generic", "Join"}
 
 
