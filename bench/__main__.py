@@ -13,12 +13,14 @@ import json
 import os
 import sys
 
-from bench import corpus, end_to_end, limits, stages
+from bench import corpus, end_to_end, limits, sql, stages, warc
 from bench.machine import ROOT, WORK, facts, measure, python
 from bench.results import RESULTS, Measure, floors, holds, median, put_into, readme_section, table
 
 MEGABYTES = 300
-PARTS = ("help", "limits", "end_to_end", "stages")
+PARTS = ("help", "limits", "end_to_end", "stages", "sql", "warc")
+SQL_ROWS = 200_000  # of 3 KB; `python -m bench.sql 1000000 3` reads a million
+RIVALS = ROOT / ".venv-rivals" / "bin" / "python"
 
 
 def help_time() -> dict[str, Measure]:
@@ -40,6 +42,10 @@ def run_parts(parts: list[str], megabytes: int, repeats: int) -> dict[str, Measu
             found |= end_to_end.run(megabytes, repeats)
         elif part == "stages":
             found |= stages.run()
+        elif part == "sql":
+            found |= sql.run(SQL_ROWS if megabytes == MEGABYTES else SQL_ROWS // 10, repeats)
+        elif part == "warc":
+            found |= warc.run(repeats, str(RIVALS) if RIVALS.exists() else "")
     if {"one_core_mb_per_cpu_s", "limit_together"} <= found.keys():
         share = found["one_core_mb_per_cpu_s"].value / found["limit_together"].value
         found["share_of_limit"] = Measure(

@@ -140,6 +140,7 @@ NOT_CODES = {
     ),
     **dict.fromkeys(("parents.endpoint", "since.cursor"), "a key of a config"),
     "http.header": "a form of an answer",
+    "source.xmin": "a column of PostgreSQL",
 }
 SUFFIXES = {"json", "yml", "npz", "jsonl", "parquet", "log", "arrow", "py", "html", "seq"}
 
