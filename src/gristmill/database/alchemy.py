@@ -19,12 +19,13 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from gristmill.core.errors import SourceError, Transient
-from gristmill.database.dsn import Dsn
-from gristmill.database.grammar import Other, Statement
+from gristmill.database.dsn import Dsn, Family
+from gristmill.database.grammar import Statement
 
-_ROWS = 1000  # of a partition
-# MySQL and MariaDB errors that no other try helps with: who may connect, read what.
-_REFUSED = {1044, 1045, 1049, 1142, 1143, 1227, 1370}
+_ROWS = 1000  # fetched at a time, at most
+_BUFFER_ROWS = 50  # read ahead
+# MySQL and MariaDB errors that no other try helps with: who may connect and read what, and what is not there.
+_REFUSED = {1044, 1045, 1049, 1054, 1064, 1142, 1143, 1146, 1227, 1356, 1370}
 
 
 class Alchemy:
@@ -32,7 +33,7 @@ class Alchemy:
 
     def __init__(self, dsn: Dsn, timeout_s: int) -> None:
         self._dsn = dsn
-        self.grammar = Other()
+        self.family: Family = dsn.family
         try:
             self.engine = sa.create_engine(dsn.url, poolclass=NullPool, hide_parameters=True)
         except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError) as error:
@@ -97,27 +98,31 @@ class Alchemy:
         rests = {
             label: str(column.element.name) for label, column in statement.selected_columns.items() if label[0] == "m"
         }
-        rows = min(max(batch_bytes // max(row_bytes, 1), 1), _ROWS)
+        result: Any = None
+        ended = False
         try:
-            options = {"stream_results": not whole, "max_row_buffer": rows}
+            options = {"stream_results": not whole, "max_row_buffer": _BUFFER_ROWS}
             result = self._connection.execute(statement, execution_options=options)
-            partitions = result.partitions(rows)
             held: list[Any] = []
-            size = 0
-            while True:
-                part = next(partitions, None)
-                if part is not None:
-                    held += part
-                    size += sum(len(cell) if isinstance(cell, str | bytes) else 8 for row in part for cell in row)
-                if held and (part is None or size >= batch_bytes):
+            size, seen = 0, row_bytes
+            while not ended:
+                part = result.fetchmany(min(max(batch_bytes // (4 * seen), 1), _ROWS))
+                part_bytes = sum(len(cell) if isinstance(cell, str | bytes) else 8 for row in part for cell in row)
+                seen = max(part_bytes // len(part), 16) if part else seen
+                held += part
+                size += part_bytes
+                ended = not part
+                if held and (ended or size >= batch_bytes):
                     yield packed(names, rests, held)
                     held, size = [], 0
-                if part is None:
-                    return
         except sa.exc.SQLAlchemyError as error:
             raise self._told(error) from None
         finally:
-            self._end()
+            if result is not None and not ended:
+                _abandon(result)
+                self._connection.invalidate()
+            else:
+                self._end()
 
     def _told(self, error: Exception) -> SourceError:
         original = getattr(error, "orig", None)
@@ -130,6 +135,13 @@ class Alchemy:
         name = type(original or error).__name__
         message = self._dsn.hide(f"the database says: {name}{number}{words}".strip())
         return Transient(message) if passing else SourceError(message)
+
+
+def _abandon(result: Any) -> None:
+    """Leave the rest of a result. PyMySQL would read it to its end when it is closed, on a dead connection too, which raises."""
+    pending = getattr(getattr(result, "cursor", None), "_result", None)
+    if pending is not None and hasattr(pending, "unbuffered_active"):
+        pending.unbuffered_active = False
 
 
 def packed(names: list[str], rests: dict[str, str], rows: list[Any]) -> pa.RecordBatch:

@@ -13,10 +13,8 @@ import sqlalchemy as sa
 
 from gristmill.core.errors import SourceError, Transient
 from gristmill.core.find import suggestion
-from gristmill.database.compose import source
 from gristmill.database.connect import Connection
-from gristmill.database.dsn import Family
-from gristmill.database.grammar import Grammar, Other, PostgreSQL, SQLite, Statement, col, named
+from gristmill.database.grammar import Statement, named, source
 from gristmill.database.relation import Column, Relation
 from gristmill.database.values import Kind, kind_of
 
@@ -33,6 +31,9 @@ _POSTGRESQL_KINDS: dict[str, Kind] = {
     "uuid": "uuid",
     "bytea": "bytes",
 }  # fmt: skip
+
+
+_SQLITE_KINDS: dict[str, Kind] = {"integer": "int", "real": "float", "text": "text", "blob": "bytes"}
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -69,11 +70,10 @@ def described(connection: Connection, relation: Relation) -> Relation:
     if twice:
         raise SourceError(f"{relation.called} has two columns named {', '.join(twice)}; give them other names with AS")
     bare = msgspec.structs.replace(relation, columns=[Column(name, "other") for name in names])
-    grammar = connection.grammar
-    if isinstance(grammar, PostgreSQL):
+    if connection.family == "postgresql":
         kinds = _postgresql_kinds(connection, bare)
         columns = [Column(name, kind) for name, kind in zip(names, kinds, strict=True)]
-    elif isinstance(grammar, SQLite):
+    elif connection.family == "sqlite":
         declared = _sqlite_declared(connection, relation) if relation.table else {}
         columns = [Column(name, _affinity(declared.get(name, ""))) for name in names]
     else:
@@ -93,7 +93,7 @@ def with_kinds(connection: Connection, relation: Relation, names: list[str]) -> 
     Raises:
         SourceError: a column is not there, or holds values that have no order among them.
     """
-    if isinstance(connection.grammar, PostgreSQL):
+    if connection.family == "postgresql":
         ((encoding,),) = connection.rows(sa.select(sa.func.current_setting(sa.literal("server_encoding", sa.Text))))
         for name in names:
             relation.column(name, "key or cursor")
@@ -105,28 +105,28 @@ def with_kinds(connection: Connection, relation: Relation, names: list[str]) -> 
 
 def _kind_by_values(connection: Connection, relation: Relation, column: Column) -> Kind:
     """Tell the kind of a column by its least and greatest value: databases sort by type first."""
+    rows = source(relation)
+    of = sa.func.typeof if connection.family == "sqlite" else lambda end: end
     ends = [
-        sa.select(end(col(column))).select_from(source(relation)).scalar_subquery().label(name)
+        sa.select(of(end(rows.c[column.name]))).select_from(rows).scalar_subquery().label(name)
         for name, end in (("least", sa.func.min), ("most", sa.func.max))
     ]
     ((least, most),) = connection.rows(sa.select(*ends))
-    if least is None:
+    if least is None or least == "null":
         return "text"
-    found = {kind_of(least), kind_of(most)}
+    if connection.family == "sqlite":
+        found: set[Kind | None] = {_SQLITE_KINDS[least], _SQLITE_KINDS[most]}
+    else:
+        found = {kind_of(least), kind_of(most)}
     if found == {"int", "float"}:
         return "float"
     kind = found.pop()
     if found or kind is None:
         raise SourceError(
-            f'column "{column.name}" of {relation.called} holds {type(least).__name__} and {type(most).__name__} values; '
-            "a key or cursor needs values of one type that has an order"
+            f'column "{column.name}" of {relation.called} holds values of several types, or of one without an order; '
+            "a key or cursor needs numbers, texts or times throughout"
         )
     return kind
-
-
-def grammar_of(family: Family) -> Grammar:
-    """Give the grammar for a family of databases."""
-    return PostgreSQL() if family == "postgresql" else SQLite() if family == "sqlite" else Other()
 
 
 def _near(connection: Connection, relation: Relation) -> str:
@@ -141,7 +141,7 @@ def _near(connection: Connection, relation: Relation) -> str:
 
 
 def _tables(connection: Connection, schema: str | None) -> list[str]:
-    if isinstance(connection.grammar, SQLite):
+    if connection.family == "sqlite":
         found: Statement = sa.select(sa.column("name")).select_from(sa.table("sqlite_master"))
         return [str(name) for (name,) in connection.rows(found)]
     listing: Statement = sa.select(sa.column("table_name")).select_from(sa.table("tables", schema="information_schema"))
@@ -155,7 +155,9 @@ def _postgresql_kinds(connection: Connection, relation: Relation) -> list[Kind]:
     one = sa.select(sa.literal_column("1").label("one")).subquery("one")
     rows = source(relation)
     asked = [
-        sa.cast(sa.cast(sa.func.pg_typeof(col(column)), sa.dialects.postgresql.OID), sa.BigInteger).label(f"t{at}")
+        sa.cast(sa.cast(sa.func.pg_typeof(rows.c[column.name]), sa.dialects.postgresql.OID), sa.BigInteger).label(
+            f"t{at}"
+        )
         for at, column in enumerate(relation.columns)
     ]
     (oids,) = connection.rows(sa.select(*asked).select_from(one.outerjoin(rows, sa.false())))
@@ -197,9 +199,9 @@ def facts(connection: Connection, relation: Relation) -> Facts:
     """Give what the catalogue knows of a table; nothing for a view or a query."""
     if relation.query:
         return Facts()
-    if isinstance(connection.grammar, PostgreSQL):
+    if connection.family == "postgresql":
         return _postgresql_facts(connection, relation)
-    if isinstance(connection.grammar, SQLite):
+    if connection.family == "sqlite":
         return _sqlite_facts(connection, relation)
     return _other_facts(connection, relation)
 
@@ -285,11 +287,18 @@ def _other_facts(connection: Connection, relation: Relation) -> Facts:
         indexes = inspector.get_indexes(name, schema)
     except (sa.exc.SQLAlchemyError, NotImplementedError):
         return Facts()
-    lists = [(tuple(str(name or "") for name in index["column_names"]), bool(index["unique"])) for index in indexes]
+    names = {column.name for column in relation.columns}
+
+    def real(name: Any) -> str:
+        """Give a column's name; reflection of MySQL leaves backticks doubled."""
+        return str(name or "") if str(name) in names else str(name or "").replace("``", "`")
+
+    primary = tuple(real(name) for name in primary)
+    lists = [(tuple(real(name) for name in index["column_names"]), bool(index["unique"])) for index in indexes]
     return Facts(
         known=bool(primary or lists),
         primary=primary,
-        unique=[names for names, unique in lists if unique and all(names)],
-        leading={str(names[0]) for names, _ in lists if names and names[0]} | set(primary[:1]),
-        not_null={str(column["name"]) for column in columns if not column["nullable"]} | set(primary),
+        unique=[listed for listed, unique in lists if unique and all(listed)],
+        leading={listed[0] for listed, _ in lists if listed and listed[0]} | set(primary[:1]),
+        not_null={real(column["name"]) for column in columns if not column["nullable"]} | set(primary),
     )

@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.selectable import FromClause
 
-from gristmill.database.grammar import Grammar, Statement, col, named
+from gristmill.database.dsn import Family
+from gristmill.database.grammar import Statement, grammar_of
 from gristmill.database.relation import Column, Layout, Relation
 from gristmill.database.values import Encoded, Value, decode
 
@@ -45,21 +46,26 @@ class Part(msgspec.Struct, frozen=True, omit_defaults=True):
 class Composer:
     """Makes the statements for one relation."""
 
-    def __init__(self, relation: Relation, layout: Layout, grammar: Grammar, max_cell_bytes: int) -> None:
+    def __init__(self, relation: Relation, layout: Layout, family: Family, max_cell_bytes: int) -> None:
         self.relation = relation
         self.layout = layout
-        self.grammar = grammar
+        self.grammar = grammar_of(family)(relation)
         self._max_cell_bytes = max_cell_bytes
-        self._keys = [col(column) for column in layout.keys]
-        self._cursor = col(layout.cursor) if layout.cursor else None
+        self._keys = [self.grammar.col(column) for column in layout.keys]
+        self._cursor = self.grammar.col(layout.cursor) if layout.cursor else None
 
     def source(self) -> FromClause:
         """Give what stands after FROM."""
-        return source(self.relation)
+        return self.grammar.source
 
     def rows(self, part: Part, after: list[Value] | None, limit: int | None) -> Statement:
         """Give a page of a part: at most `limit` rows beyond the row whose (cursor,) key is `after`."""
         order = self._order(part)
+        if after is not None:
+            # Every row after it is within these bounds, and SQLite seeks by one lower bound only, perhaps the wrong one.
+            part = msgspec.structs.replace(
+                part, first=None if not part.by_cursor else part.first, low=None if part.by_cursor else part.low
+            )
         statement = sa.select(*self.projection(part)).select_from(self.source()).where(*self.conditions(part))
         if after is not None:
             statement = statement.where(self._compare(order, after, strict=True))
@@ -88,16 +94,12 @@ class Composer:
             found.append(big.label("big"))
         for role, column in layout.roles.items():
             value = grammar.time(column) if role == "time" else grammar.text(column)
-            asked = role == "text" or (role != "time" and not grammar.marks_big)
-            found.append((self._if_small(value, [column]) if asked else value).label(role))
+            found.append((self._if_small(value, [column]) if role == "text" else value).label(role))
         if not grammar.on_server:
-            return found + [col(column).label(f"m{at}") for at, column in enumerate(layout.rest)]
+            return found + [grammar.col(column).label(f"m{at}") for at, column in enumerate(layout.rest)]
         if layout.rest:
             found.append(self._if_small(grammar.document(layout.rest), layout.rest).label("meta"))
         odd = [flag for column in layout.rest if (flag := grammar.strange(column)) is not None]
-        time = layout.roles.get("time")
-        if time is not None and (flag := grammar.strange(time)) is not None and time.kind in {"time", "timetz", "date"}:
-            odd.append(flag)
         if odd:
             counted: ColumnElement[Any] = sa.case((odd[0], 1), else_=0)
             for flag in odd[1:]:
@@ -117,7 +119,8 @@ class Composer:
 
     def _big(self) -> ColumnElement[Any] | None:
         """Give the bytes of the large cells of a row that has one over the cap, else null; None if that cannot be asked."""
-        sizes = self._sizes([*self.layout.roles.values(), *self.layout.rest])
+        text = self.layout.roles.get("text")
+        sizes = self._sizes([*([text] if text else []), *self.layout.rest])
         over = [size > self._max_cell_bytes for size in sizes]
         return sa.case((sa.or_(*over), _sum(sizes))) if sizes and not self.grammar.marks_big else None
 
@@ -127,7 +130,7 @@ class Composer:
         if part.of == "nokey":
             found.append(sa.or_(*(key.is_(None) for key in self._keys)))
         else:
-            found += [col(column).is_not(None) for column in self.layout.keys if column.nullable]
+            found += [self.grammar.col(column).is_not(None) for column in self.layout.keys if column.nullable]
         if part.of == "odd":
             found.append(self._odd_cursor())
         elif part.low is not None or part.high is not None:
@@ -171,7 +174,7 @@ class Composer:
         A row has 32 of the 64 bits, so one written 2^32 transactions earlier may be taken for such a row, never the other
         way round. A row's own number stays when it is frozen (since PostgreSQL 9.4).
         """
-        xid = sa.cast(sa.cast(sa.column(named("xmin")), sa.Text), sa.BigInteger)
+        xid = sa.cast(sa.cast(sa.literal_column("source.xmin"), sa.Text), sa.BigInteger)
         age = (xid - sa.literal(low, sa.BigInteger)).op("&")(sa.literal(_XIDS, sa.BigInteger))
         span = (1 << 31) if high < 0 else min(high - low, _XIDS)
         return age < sa.literal(span, sa.BigInteger)
@@ -318,14 +321,6 @@ class Composer:
         keys = [self.grammar.key(column).label(f"k{at}") for at, column in enumerate(self.layout.keys)]
         rows = sa.select(*keys).select_from(self.source()).where(*self.conditions(part))
         return rows.order_by(*self._keys).offset(place).limit(1)
-
-
-def source(relation: Relation) -> FromClause:
-    """Give a relation as what stands after FROM: the table, or the query as a subquery."""
-    if relation.query:
-        text = sa.text(relation.query.replace(":", "\\:") + "\n")
-        return text.columns(*(col(column) for column in relation.columns)).subquery("source")
-    return sa.table(named(relation.table), schema=named(relation.schema) if relation.schema else None)
 
 
 def _sum(sizes: list[ColumnElement[Any]]) -> ColumnElement[Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any, Protocol
 
 import adbc_driver_manager
@@ -17,8 +18,9 @@ import adbc_driver_sqlite.dbapi
 import pyarrow as pa
 
 from gristmill.core.errors import SourceError, Transient
-from gristmill.database.dsn import Dsn, sqlite_uri, with_options
-from gristmill.database.grammar import Grammar, PostgreSQL, SQLite, Statement
+from gristmill.database.cells import values
+from gristmill.database.dsn import Dsn, Family, sqlite_uri, with_options
+from gristmill.database.grammar import PostgreSQL, SQLite, Statement
 
 _CONNECT_S = 10
 _WAIT_MS = 10_000  # for a lock on an SQLite file
@@ -36,8 +38,8 @@ class Connection(Protocol):
     """A session of a database."""
 
     @property
-    def grammar(self) -> Grammar:
-        """How this database says things."""
+    def family(self) -> Family:
+        """The family of the database."""
         ...
 
     def rows(self, statement: Statement) -> list[tuple[Any, ...]]:
@@ -81,12 +83,15 @@ class Adbc:
 
     def __init__(self, dsn: Dsn, timeout_s: int) -> None:
         self._dsn = dsn
-        self.grammar: PostgreSQL | SQLite = PostgreSQL() if dsn.family == "postgresql" else SQLite()
+        self.family: Family = dsn.family
+        self._dialect = PostgreSQL.dialect if dsn.family == "postgresql" else SQLite.dialect
         try:
             if dsn.family == "postgresql":
                 options = {"connect_timeout": str(_CONNECT_S), "application_name": "gristmill"}
                 url = with_options(dsn.url, options)
                 self._connection = adbc_driver_postgresql.dbapi.connect(url, autocommit=True)
+            elif not Path(dsn.url).is_file():
+                raise SourceError(f"dsn: there is no file {dsn.url}")
             else:
                 self._connection = adbc_driver_sqlite.dbapi.connect(sqlite_uri(dsn.url), autocommit=True)
         except adbc_driver_manager.Error as error:
@@ -121,7 +126,7 @@ class Adbc:
 
     def sql(self, statement: Statement) -> str:
         """Give a statement as text, its values as literals."""
-        return str(statement.compile(dialect=self.grammar.dialect, compile_kwargs={"literal_binds": True}))
+        return str(statement.compile(dialect=self._dialect, compile_kwargs={"literal_binds": True}))
 
     def rows(self, statement: Statement) -> list[tuple[Any, ...]]:
         """Give all rows of a small result."""
@@ -131,7 +136,10 @@ class Adbc:
         with self._connection.cursor() as cursor:
             try:
                 cursor.execute(sql)
-                return cursor.fetchall() if cursor.description else []
+                if not cursor.description:
+                    return []
+                columns = [values(column) for column in cursor.fetch_arrow_table().columns]
+                return list(zip(*columns, strict=True))
             except (adbc_driver_manager.Error, OSError, pa.ArrowException) as error:
                 raise self._told(error) from None
 
@@ -170,12 +178,13 @@ class Adbc:
                 except (adbc_driver_manager.Error, OSError, pa.ArrowException) as error:
                     raise self._told(error) from None
                 yield batch
+                del batch
 
     def _told(self, error: Exception) -> SourceError:
         """Give our error for the driver's. An error in the midst of a result has no SQLSTATE: it may be passing."""
         state = getattr(error, "sqlstate", None) or ""
-        message = " ".join(str(error).partition("\n\nQuery was:")[0].split("\n")[0].split())
-        message = message.replace("[libpq] ", "")
+        told = re.split(r"(?:ERROR|FATAL):\s+", str(error))[-1]  # before it stands the statement
+        message = told.partition("\n")[0].strip().replace("[libpq] ", "")
         if not state.startswith(_NAMES_ONLY):
             message = _QUOTED.sub('"…"', message)
         message = self._dsn.hide(f"the database says: {message}" + (f" (SQLSTATE {state})" if state else ""))

@@ -16,9 +16,11 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.elements import ColumnElement, quoted_name
+from sqlalchemy.sql.selectable import FromClause
 
 from gristmill.core.errors import SourceError
-from gristmill.database.relation import Column
+from gristmill.database.dsn import Family
+from gristmill.database.relation import Column, Relation
 from gristmill.database.values import Kind, Value
 
 Expression: TypeAlias = ColumnElement[Any]
@@ -37,33 +39,49 @@ def named(name: str) -> quoted_name:
     return quoted_name(name, True)
 
 
-def col(column: Column) -> Expression:
-    """Give a column of the relation."""
-    return sa.column(named(column.name))
+def source(relation: Relation) -> FromClause:
+    """Give a relation as what stands after FROM, by the name `source`: the table, or the query in brackets.
+
+    Columns are always written with that name: SQLite takes a quoted name that stands alone and is no column for a string.
+    """
+    columns: list[Any] = [sa.column(named(column.name)) for column in relation.columns]
+    if relation.query:
+        return sa.text(relation.query.replace(":", "\\:") + "\n").columns(*columns).subquery("source")
+    schema = named(relation.schema) if relation.schema else None
+    return sa.table(named(relation.table), *columns, schema=schema).alias("source")
 
 
 class Grammar:
     """What databases have in common.
 
     row_values: they compare (a, b) > (c, d) and use an index for it. on_server: meta is written by the database.
-    marks_big: a cell over the cap comes as a mark in its place, and there is no column for it.
+    marks_big: a cell over the cap comes as a mark in its place, and there is no column for it. fixed_rows: a batch has a
+    number of rows, whatever their size.
     """
 
     row_values = False
     on_server = False
     marks_big = False
+    fixed_rows = False
+
+    def __init__(self, relation: Relation) -> None:
+        self.source = source(relation)
+
+    def col(self, column: Column) -> Expression:
+        """Give a column of the relation."""
+        return self.source.c[column.name]
 
     def text(self, column: Column) -> Expression:
         """Give a column as text, or as bytes where it holds them."""
-        return col(column)
+        return self.col(column)
 
     def key(self, column: Column) -> Expression:
         """Give a key or cursor column in a form that can be written down."""
-        return col(column)
+        return self.col(column)
 
     def time(self, column: Column) -> Expression:
         """Give a mapped time."""
-        return col(column)
+        return self.col(column)
 
     def document(self, columns: list[Column]) -> Expression:
         """Give an object of these columns as JSON text."""
@@ -71,7 +89,7 @@ class Grammar:
 
     def size(self, column: Column) -> Expression | None:
         """Give the bytes of a cell without sending it, None if that cannot be had."""
-        return sa.func.octet_length(col(column))
+        return sa.func.octet_length(self.col(column))
 
     def too_big(self, total: Expression) -> Expression:
         """Give what stands for a cell over the cap; total: the bytes of those that may be."""
@@ -83,7 +101,7 @@ class Grammar:
 
     def gone(self, column: Column) -> Expression:
         """Give whether a tombstone column says deleted."""
-        return col(column)
+        return self.col(column)
 
     def literal(self, value: Value) -> Expression:
         """Give a typed value as an operand."""
@@ -115,20 +133,16 @@ class PostgreSQL(Grammar):
 
     def text(self, column: Column) -> Expression:
         """Text and bytes as they are, all else cast."""
-        return col(column) if column.kind in {"text", "bytes"} else sa.cast(col(column), sa.Text)
+        return self.col(column) if column.kind in {"text", "bytes"} else sa.cast(self.col(column), sa.Text)
 
     def key(self, column: Column) -> Expression:
-        """Integers, text and times as they are, all else cast to text."""
-        native: set[Kind] = {"int", "text", "time", "timetz", "date"}
-        return col(column) if column.kind in native else sa.cast(col(column), sa.Text)
+        """Integers, text, bytes and times as they are, all else cast to text."""
+        native: set[Kind] = {"int", "text", "bytes", "time", "timetz", "date"}
+        return self.col(column) if column.kind in native else sa.cast(self.col(column), sa.Text)
 
     def time(self, column: Column) -> Expression:
-        """A time Arrow has; null for infinity and years beyond 9999."""
-        if column.kind not in {"time", "timetz", "date"}:
-            return self.text(column)
-        inside = self.within(column)
-        assert inside is not None
-        return sa.cast(sa.case((inside, col(column))), sa.DateTime(timezone=column.kind == "timetz"))
+        """A time as it is (infinity comes as the ends of the integers, which `pages` takes out); all else as text."""
+        return self.col(column) if column.kind in {"time", "timetz", "date"} else self.text(column)
 
     def document(self, columns: list[Column]) -> Expression:
         """JSON text put together from `to_json` of each column; to_json(json) would let any JSON through, so it is cast."""
@@ -141,7 +155,7 @@ class PostgreSQL(Grammar):
         return sa.func.concat(*parts, _string("}"))
 
     def _json(self, column: Column) -> Expression:
-        value = col(column)
+        value = self.col(column)
         if column.kind == "bytes":
             value = sa.func.translate(sa.func.encode(value, _string("base64")), _string("\n"), _string(""))
         elif column.kind not in _PLAIN_JSON:
@@ -154,8 +168,8 @@ class PostgreSQL(Grammar):
     def size(self, column: Column) -> Expression | None:
         """Bytes of text and binary as stored; of other types that can be long, of their text."""
         if column.kind in {"text", "bytes"}:
-            return sa.func.octet_length(col(column))
-        return sa.func.octet_length(sa.cast(col(column), sa.Text)) if column.kind in {"json", "other"} else None
+            return sa.func.octet_length(self.col(column))
+        return sa.func.octet_length(sa.cast(self.col(column), sa.Text)) if column.kind in {"json", "other"} else None
 
     def strange(self, column: Column) -> Expression | None:
         """Infinity and NaN of numbers and times."""
@@ -165,15 +179,17 @@ class PostgreSQL(Grammar):
             return sa.func.coalesce(sa.not_(inside), sa.false())
         if column.kind not in {"float", "decimal"}:
             return None
-        return sa.func.coalesce(sa.cast(col(column), sa.Text).in_([_string(word) for word in _NOT_FINITE]), sa.false())
+        return sa.func.coalesce(
+            sa.cast(self.col(column), sa.Text).in_([_string(word) for word in _NOT_FINITE]), sa.false()
+        )
 
     def gone(self, column: Column) -> Expression:
         """True, a number other than 0, anything else that is not null."""
         if column.kind == "bool":
-            return sa.func.coalesce(col(column), sa.false())
+            return sa.func.coalesce(self.col(column), sa.false())
         if column.kind in {"int", "float", "decimal"}:
-            return sa.func.coalesce(col(column) != 0, sa.false())
-        return col(column).is_not(None)
+            return sa.func.coalesce(self.col(column) != 0, sa.false())
+        return self.col(column).is_not(None)
 
     def literal(self, value: Value) -> Expression:
         """A literal: with bound parameters the driver holds the whole result (its COPY takes none)."""
@@ -197,9 +213,9 @@ class PostgreSQL(Grammar):
             zone = "+00" if cursor.kind == "timetz" else ""
             of: Any = sa.Date() if cursor.kind == "date" else sa.DateTime(timezone=cursor.kind == "timetz")
             first, last = (sa.cast(_string(text + zone), of) for text in (_FIRST, _LAST))
-            return sa.and_(col(cursor) >= first, col(cursor) <= last)
+            return sa.and_(self.col(cursor) >= first, self.col(cursor) <= last)
         if cursor.kind == "decimal":
-            return sa.not_(col(cursor).in_([sa.cast(_string(word), sa.Numeric) for word in _NOT_FINITE]))
+            return sa.not_(self.col(cursor).in_([sa.cast(_string(word), sa.Numeric) for word in _NOT_FINITE]))
         return None
 
     def today(self) -> Expression:
@@ -219,10 +235,11 @@ class SQLite(Grammar):
     dialect = sqlite.dialect(paramstyle="named")
 
     marks_big = True
+    fixed_rows = True
 
     def text(self, column: Column) -> Expression:
         """Text; the driver guesses the type of a column by its values, so all of them must have one."""
-        return sa.cast(col(column), sa.Text)
+        return sa.cast(self.col(column), sa.Text)
 
     time = text
 
@@ -245,23 +262,25 @@ class SQLite(Grammar):
 
     def _json(self, column: Column) -> Expression:
         """The cell; infinity comes as 9.0e+999, which `pages` takes out."""
-        value = col(column)
+        value = self.col(column)
         return sa.case((sa.func.typeof(value) == "blob", sa.func.hex(value)), else_=value)
 
     def size(self, column: Column) -> Expression | None:
         """Bytes of a cell, of columns that are not declared as numbers."""
-        return None if column.kind in {"int", "float"} else sa.func.octet_length(col(column))
+        return None if column.kind in {"int", "float"} else sa.func.octet_length(self.col(column))
 
     def gone(self, column: Column) -> Expression:
         """A number other than 0, anything else that is not null."""
-        return sa.and_(col(column).is_not(None), sa.not_(col(column).in_([0, "0"])))
+        return sa.and_(self.col(column).is_not(None), sa.not_(self.col(column).in_([0, "0"])))
 
     def literal(self, value: Value) -> Expression:
         """A literal of the value's own storage class."""
         if isinstance(value, bytes):
             return sa.literal_column(f"X'{value.hex()}'")
-        if isinstance(value, str) and "\0" in value:  # a statement ends at a NUL
-            return sa.cast(sa.literal_column(f"X'{value.encode().hex()}'"), sa.Text)
+        if isinstance(value, str) and not (value.isprintable() and value.isascii()):
+            # A statement ends at a NUL, and cannot hold what is no UTF-8.
+            data = value.encode("utf-8", "surrogateescape")
+            return sa.cast(sa.literal_column(f"X'{data.hex()}'"), sa.Text)
         return sa.literal_column(repr(value)) if isinstance(value, float) else sa.literal(value)
 
     def today(self) -> Expression:
@@ -275,6 +294,11 @@ class Other(Grammar):
     def size(self, column: Column) -> Expression | None:
         """Not asked for: functions differ between databases."""
         return None
+
+
+def grammar_of(family: Family) -> type[Grammar]:
+    """Give the grammar of a family of databases."""
+    return PostgreSQL if family == "postgresql" else SQLite if family == "sqlite" else Other
 
 
 def _string(text: str) -> Expression:

@@ -17,12 +17,14 @@ import pyarrow as pa
 
 from gristmill.core.errors import SourceError, Transient
 from gristmill.core.source import Page
+from gristmill.database.cells import values
 from gristmill.database.compose import Composer, Part
 from gristmill.database.connect import Connection
 from gristmill.database.pages import UNIT, Shape, empty, keys_only, page
 from gristmill.database.values import Kind, Value, decode, encode, typed
 
 BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)  # 31 s: a server restarts in that
+_CALM_PAGES = 3  # that went well before larger ones are tried again
 _CAUTIOUS_ROWS = 1024  # a page after a failure; it is held whole, so that its error can be told
 
 
@@ -51,7 +53,7 @@ class Reader:
             yield from self._all_or_nothing(batch_bytes)
             return
         after = [decode(value) for value in resume["after"]] if resume else None
-        limit, failures, given, done = batch_rows, 0, False, False
+        limit, failures, calm, given, done = batch_rows, 0, 0, False, False
         connection: Connection | None = None
         try:
             while not done:
@@ -64,9 +66,11 @@ class Reader:
                         for batch in batches:
                             made, after = self._page(batch, after)
                             rows += len(batch)
-                            failures, given = 0, True
-                            yield made
                             cut = self._too_large(batch, batch_bytes)
+                            failures, given = 0, True
+                            del batch  # each buffer held longer than needed falls out of the CPU's cache
+                            yield made
+                            del made
                             if cut:
                                 break
                 except Transient as error:
@@ -74,10 +78,11 @@ class Reader:
                         connection.close()
                         connection = None
                     limit = self._smaller(limit, failures, error)
-                    failures += 1
+                    failures, calm = failures + 1, 0
                     continue
                 done = not cut and rows < limit
-                limit = min(limit * 2, batch_rows)
+                calm += 1
+                limit = min(limit * 2, batch_rows) if calm % _CALM_PAGES == 0 else limit
         finally:
             if connection is not None:
                 connection.close()
@@ -106,7 +111,7 @@ class Reader:
 
     def _too_large(self, batch: pa.RecordBatch, batch_bytes: int) -> bool:
         """Tell whether rows have grown so much that the statement should be begun again with smaller batches."""
-        if len(batch) <= 16 or batch.nbytes <= 2 * batch_bytes:
+        if not self._composer.grammar.fixed_rows or len(batch) <= 16 or batch.nbytes <= 2 * batch_bytes:
             return False
         self._row_bytes = batch.nbytes // len(batch)
         return True
@@ -125,8 +130,11 @@ class Reader:
         names = ["c"] if self._part.by_cursor else []
         names += [f"k{at}" for at in range(self._shape.keys)]
         try:
-            last = [typed(kind, batch.column(name)[-1].as_py()) for kind, name in zip(self._kinds, names, strict=True)]
-        except (ValueError, UnicodeDecodeError) as error:
+            last = [
+                typed(kind, values(batch.column(name).slice(len(batch) - 1))[0])
+                for kind, name in zip(self._kinds, names, strict=True)
+            ]
+        except ValueError as error:
             raise SourceError(f"the last key of a page cannot be read on from: {error}") from None
         made = msgspec.structs.replace(made, versioned=True, resume={"after": [encode(value) for value in last]})
         return made, last

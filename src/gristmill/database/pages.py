@@ -17,9 +17,9 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gristmill.core.batch import TIME, utf8_buffers
-from gristmill.core.mapping import Field, Mapping, Rows, microseconds
+from gristmill.core.mapping import Field, Mapping, Rows
 from gristmill.core.source import PAGE_SCHEMA, Page, Reject
+from gristmill.database import cells
 from gristmill.database.relation import ROLES
 
 UNIT = "rows"
@@ -70,7 +70,7 @@ def page(batch: pa.RecordBatch, shape: Shape) -> Page:
 def keys_only(batch: pa.RecordBatch, shape: Shape) -> Page:
     """Make a page that tells which keys are there."""
     columns = {name: batch.column(at) for at, name in enumerate(batch.schema.names)}
-    bad = set() if shape.trusted else {at for k in range(shape.keys) for at in _not_utf8(columns[f"k{k}"])}
+    bad = set() if shape.trusted else {at for k in range(shape.keys) for at in cells.not_utf8(columns[f"k{k}"])}
     if bad:
         keep = pa.array([at not in bad for at in range(len(batch))])
         columns = {name: column.filter(keep) for name, column in columns.items()}
@@ -162,16 +162,16 @@ class _Sorted:
     def _check_text(self) -> None:
         """Refuse what is not UTF-8 and take out NUL."""
         for name, column in self._columns.items():
-            if not pa.types.is_string(column.type) or _is_plain(column):
+            if not pa.types.is_string(column.type) or cells.is_plain(column):
                 continue
-            wrong = _not_utf8(column)
+            wrong = cells.not_utf8(column)
             for at in wrong:
                 code = "id.invalid" if name[0] == "k" else "text.encoding"
                 self._bad.setdefault(at, (code, "a cell is not UTF-8", 0))
-            good = _without(column, wrong) if wrong else column
-            self._columns[name] = self._without_nul(name, good) if _has_nul(good) else good
+            good = cells.without(column, wrong) if wrong else column
+            self._columns[name] = self._without_nul(name, good) if cells.has_nul(good) else good
         meta = self._columns.get("meta")
-        if meta is not None and _INFINITE in _bytes_of(meta):
+        if meta is not None and _INFINITE in cells.bytes_of(meta):
             self._columns["meta"] = self._finite(meta)
 
     def _finite(self, meta: pa.Array) -> pa.Array:
@@ -230,11 +230,11 @@ class _Sorted:
 
     def _decode(self, text: pa.Array) -> None:
         """Take binary text for UTF-8."""
-        wrong = _not_utf8(text.view(pa.string()))
+        wrong = cells.not_utf8(text.view(pa.string()))
         for at in wrong:
             self._bad.setdefault(at, ("text.encoding", "the text is not UTF-8", 0))
-        column = _without(text.view(pa.string()), wrong) if wrong else text.view(pa.string())
-        if _has_nul(column):
+        column = cells.without(text.view(pa.string()), wrong) if wrong else text.view(pa.string())
+        if cells.has_nul(column):
             self.warnings["text.nul"] = pc.sum(pc.match_substring(column, "\0")).as_py()
             column = pc.replace_substring(column, "\0", "")
         self._columns["text"] = column
@@ -253,49 +253,6 @@ def _truth(gone: pa.Array) -> pa.Array:
     return pc.is_valid(gone)
 
 
-def _not_utf8(column: pa.Array) -> list[int]:
-    """Give the places of cells whose bytes are no UTF-8."""
-    if not pa.types.is_string(column.type):
-        return []
-    try:
-        column.validate(full=True)
-    except pa.ArrowInvalid:
-        wrong = []
-        for at, cell in enumerate(column.view(pa.binary()).to_pylist()):
-            try:
-                (cell or b"").decode()
-            except UnicodeDecodeError:
-                wrong.append(at)
-        return wrong
-    return []
-
-
-def _without(column: pa.Array, wrong: list[int]) -> pa.Array:
-    """Empty these cells."""
-    cells = column.view(pa.binary()).to_pylist()
-    for at in wrong:
-        cells[at] = b""
-    return pa.array(cells, pa.binary()).cast(pa.string())
-
-
-def _is_plain(column: pa.Array) -> bool:
-    """Tell whether all bytes are ASCII and none is NUL, in one pass: then nothing needs a closer look."""
-    data, ends = utf8_buffers(column)
-    inside = data[ends[0] : ends[-1]].view(np.int8)
-    return not len(inside) or int(inside.min()) > 0
-
-
-def _bytes_of(column: pa.Array) -> bytes:
-    data, ends = utf8_buffers(column)
-    return data[ends[0] : ends[-1]].tobytes()
-
-
-def _has_nul(column: pa.Array) -> bool:
-    data, ends = utf8_buffers(column)
-    inside = data[ends[0] : ends[-1]]
-    return len(inside) > 0 and int(inside.min()) == 0
-
-
 def _by_column(columns: dict[str, pa.Array], warnings: dict[str, int]) -> pa.RecordBatch:
     n = len(columns["key"])
     made: dict[str, pa.Array] = {"key": columns["key"], "text": columns["text"]}
@@ -308,44 +265,15 @@ def _by_column(columns: dict[str, pa.Array], warnings: dict[str, int]) -> pa.Rec
             column = columns[name]
             made[name] = column.cast(pa.string(), safe=False) if pa.types.is_binary(column.type) else column
     if "time" in columns:
-        made["time"], left = times(columns["time"])
+        made["time"], left = cells.times(columns["time"])
+        endless = made["time"].null_count - columns["time"].null_count - len(left)
+        if endless:
+            warnings["sql.not_finite"] = warnings.get("sql.not_finite", 0) + endless
         if left:
             warnings["time.unparsed"] = len(left)
             made["meta"] = _with_times(made.get("meta"), left, n)
     arrays = [made[field.name] if field.name in made else pa.nulls(n, field.type) for field in PAGE_SCHEMA]
     return pa.RecordBatch.from_arrays(arrays, schema=PAGE_SCHEMA)
-
-
-def times(column: pa.Array) -> tuple[pa.Array, dict[int, str]]:
-    """Give a column as times in UTC, and by place the texts that are none."""
-    kind = column.type
-    if pa.types.is_timestamp(kind):
-        return (column.cast(TIME) if kind.tz else pc.assume_timezone(column.cast(pa.timestamp("us")), "UTC")), {}
-    if pa.types.is_date(kind):
-        return pc.assume_timezone(column.cast(pa.timestamp("us")), "UTC"), {}
-    if pa.types.is_string(kind):
-        for of in (pa.timestamp("us"), TIME):
-            try:
-                parsed = column.cast(of)
-            except pa.ArrowInvalid:
-                continue
-            return (parsed if of.tz else pc.assume_timezone(parsed, "UTC")), {}
-    cells = column.to_pylist()
-    found = [None if cell is None else microseconds(_number_or_text(cell)) for cell in cells]
-    left = {
-        at: str(cell)
-        for at, (cell, value) in enumerate(zip(cells, found, strict=True))
-        if cell is not None and value is None
-    }
-    return pa.array(found, pa.int64()).cast(TIME), left
-
-
-def _number_or_text(cell: Any) -> Any:
-    """Give text that is a number as one: epoch seconds that came as text."""
-    try:
-        return float(cell) if isinstance(cell, str) and not cell.strip().isalpha() else cell
-    except ValueError:
-        return cell
 
 
 def _with_times(meta: pa.Array | None, left: dict[int, str], n: int) -> pa.Array:

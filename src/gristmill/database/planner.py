@@ -8,6 +8,7 @@ from a clock here; what one run leaves out by its bounds the next one reads; not
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from datetime import date
 from typing import Any
@@ -28,13 +29,18 @@ _SAMPLE = 500  # keys remembered: exact for small tables, else the share gone is
 _EVERY_ROWS = 20_000  # a sample of fewer keys is taken by counting
 _PART_ROWS = 5_000  # a first load is not cut into less
 _NEWEST = 64
+_MEASURED_ROWS = 20
 _WINDOW_ROWS = 1_000_000  # a window of more rows is always read again
 _ROW_BYTES = 1024
 _BATCH_BYTES = 1 << 20
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What the config asks for. overlap_s: of time cursors; overlap: of numbers. of: digest of what the state is of."""
+    """What the config asks for.
+
+    overlap_s: of time cursors; overlap: of numbers. of: digest of what the state is of. known: rows were read before, though
+    perhaps there is no cursor yet: only rows without one, or a backfill.
+    """
 
     overlap_s: int
     overlap: float
@@ -44,6 +50,7 @@ class Asked(msgspec.Struct, frozen=True):
     parallel: int
     unique: bool
     of: str
+    known: bool
     window: Window
 
 
@@ -99,9 +106,17 @@ class Planner:
         return row
 
     def _measure(self) -> int:
-        statement = self._composer.bytes_of_some(100)
-        mean = None if statement is None else self._one(statement)[0]
-        return _ROW_BYTES if mean is None else max(int(float(mean)), 16)
+        """Give what a row has, about; a query may fail or be slow on any row, and reading it will say so."""
+        statement = self._composer.bytes_of_some(_MEASURED_ROWS)
+        mean: Any = None
+        with contextlib.suppress(SourceError):
+            if statement is not None:
+                mean = self._one(statement)[0]
+            else:
+                some = self._composer.rows(Part(), None, _MEASURED_ROWS)
+                batches = list(self._connection.batches(some, _BATCH_BYTES, _ROW_BYTES, whole=True))
+                mean = sum(batch.nbytes for batch in batches) / max(sum(map(len, batches)), 1)
+        return _ROW_BYTES if not mean else max(int(float(mean)), 16)
 
     def _new_doc(self) -> dict[str, Any]:
         return {"v": DOC_VERSION, "of": self._asked.of}
@@ -131,7 +146,7 @@ class Planner:
             parts, sample = self._ranges(part, sampled=self._asked.scan_days is not None)
             doc |= {"window": self._digest(self._low(top), top)}
             doc |= {"sample": sample, "scanned": today} if sample else {}
-            return self._with_odd(Found(parts, doc), odd, nokey, None)
+            return self._with_odd(self._first(Found(parts, doc)), odd, nokey, None)
         doc = self._doc | doc
         low = self._low(before)
         part = Part(by_cursor=True, low=encode(low), high=encode(top), row_bytes=self._row_bytes)
@@ -143,6 +158,13 @@ class Planner:
             self._must_be_unique(part)
             found = Found([(part, int(self._one(self._composer.count(part))[0]))], doc)
         return self._with_scan(self._with_odd(found, odd, nokey, part), today)
+
+    def _first(self, found: Found) -> Found:
+        """Add to a first load a look at the keys, if rows were read before: some may be gone."""
+        if self._asked.known:
+            found.parts.append((Part(of="keys", row_bytes=32), 0))
+            found.replaces = True
+        return found
 
     def _low(self, value: Value) -> Value:
         return minus(value, self._asked.overlap_s, self._asked.overlap)
@@ -192,7 +214,7 @@ class Planner:
         if before is None:
             parts, sample = self._ranges(Part(row_bytes=self._row_bytes), sampled=self._asked.scan_days is not None)
             doc |= {"sample": sample, "scanned": day} if sample else {}
-            found = Found(parts, doc)
+            found = self._first(Found(parts, doc))
         elif high < before:
             raise SourceError(
                 f"the transaction numbers of {self._called} went back: this is another server, or one restored from a "

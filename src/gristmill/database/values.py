@@ -80,7 +80,7 @@ def typed(kind: Kind, raw: Any) -> Value:
 
 
 def encode(value: Value) -> Encoded:
-    """Write a value as JSON: its kind and its text or number."""
+    """Write a value as JSON: its kind and its text or number; `raw` is a text that is no UTF-8."""
     kind = kind_of(value)
     if isinstance(value, bytes):
         return [kind, base64.b64encode(value).decode()]
@@ -88,6 +88,8 @@ def encode(value: Value) -> Encoded:
         return [kind, value.isoformat()]
     if isinstance(value, float):
         return [kind, repr(value)]
+    if isinstance(value, str) and any("\udc80" <= letter <= "\udcff" for letter in value):
+        return ["raw", base64.b64encode(value.encode("utf-8", "surrogateescape")).decode()]
     return [kind, value if isinstance(value, int | str) else str(value)]
 
 
@@ -99,6 +101,8 @@ def decode(written: Encoded) -> Value:
     """
     try:
         kind, text = written
+        if kind == "raw":
+            return base64.b64decode(text, validate=True).decode("utf-8", "surrogateescape")
         return base64.b64decode(text, validate=True) if kind == "bytes" else typed(kind, text)
     except (ValueError, TypeError, binascii.Error) as error:
         raise ValueError("a cursor value in the state is damaged") from error

@@ -243,10 +243,11 @@ class Sql(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             parallel=self.parallel,
             unique=opened.facts.is_unique(keys),
             of=_digest([self.table, keys, self.cursor, self.horizon]),
+            known=state is not None and state.units is not None and len(state.units) > 0,
             window=context.window,
         )
         doc = state.doc if state is not None else {}
-        composer = Composer(relation, layout, opened.connection.grammar, self.max_cell_bytes)
+        composer = Composer(relation, layout, opened.connection.family, self.max_cell_bytes)
         found = Planner(opened.connection, composer, asked, doc).plan()
         columns = [[column.name, column.kind, column.nullable] for column in relation.columns]
         shown = _digest(columns)
@@ -254,7 +255,6 @@ class Sql(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             found.doc["columns"] = shown
         if doc.get("columns", shown) != shown:
             found.warnings["sql.columns_changed"] = 1
-        fresh = state is None or state.units is None or not len(state.units)
         splits = []
         for part, rows in found.parts:
             spec = {
@@ -269,7 +269,7 @@ class Sql(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
                     spec=spec,
                     units=[UNIT],
                     bytes=max(rows * part.row_bytes, 1),
-                    fresh=fresh,
+                    fresh=not asked.known,
                     lane=lane,
                     lane_cap=self.parallel,
                 )
@@ -277,7 +277,7 @@ class Sql(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return SourcePlan(
             splits,
             listing=_LISTING,
-            replaced=[UNIT] if found.replaces and not fresh else [],
+            replaced=[UNIT] if found.replaces and asked.known else [],
             ceiling={"doc": found.doc if found.moves else None, "splits": len(splits)},
             warnings=found.warnings,
         )
@@ -306,7 +306,6 @@ class Sql(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             SourceError: the table is no more what was planned.
             Transient: the database did not answer for too long.
         """
-        from gristmill.database import catalog
         from gristmill.database.compose import Composer, Part
         from gristmill.database.keyset import Reader
         from gristmill.database.pages import Shape
@@ -316,7 +315,7 @@ class Sql(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         relation = self._relation(columns)
         layout = lay_out(relation, self._mapping, split.spec["keys"], self.cursor, self.deleted)
         part = msgspec.convert(split.spec["part"], Part)
-        composer = Composer(relation, layout, catalog.grammar_of(dsn.family), self.max_cell_bytes)
+        composer = Composer(relation, layout, dsn.family, self.max_cell_bytes)
         shape = Shape(
             len(layout.keys), self._mapping if layout.record else None, split.spec["trusted"], self.max_cell_bytes
         )
