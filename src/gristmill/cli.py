@@ -83,13 +83,15 @@ def check(setting: Setting = None) -> None:
     """Look for everything that would stop a run; changes nothing."""
     from gristmill.core.errors import ConfigError
 
+    notes: list[str] = []
     try:
         pipeline = open_pipeline(setting)
-        problems = pipeline.problems()
+        problems, notes = pipeline.examine()
     except ConfigError as error:
         problems = list(error.problems)
     if ASKED.json:
-        out_json({"ok": not problems, "problems": problems})
+        out_json({"ok": not problems, "problems": problems, "notes": notes})
+    tell(*(f"note: {terminal.visible(note)}" for note in notes))
     complain(*problems)
     if problems:
         raise typer.Exit(2)
@@ -168,6 +170,7 @@ def status() -> None:
     from gristmill.console import survey
 
     found = survey.standing(open_pipeline())
+    complain(*found["problems"])
     answer(found, lambda: terminal.status_lines(found, room()))
 
 

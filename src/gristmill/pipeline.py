@@ -78,6 +78,10 @@ class Pipeline:
         """Give what a user could act on before a run; no side effect."""
         return changes.problems(self.config)
 
+    def examine(self) -> tuple[list[str], list[str]]:
+        """Give what would stop a run, and notes on what would not; no side effect."""
+        return changes.examine(self.config)
+
     def plan(self, *, source: str | None = None, window: Window = WHOLE) -> tuple[plan.Draft, list[str]]:
         """Give what is new since the newest snapshot and what changed in the config; writes nothing."""
         self._check_asked(source, window)
@@ -143,6 +147,11 @@ class Pipeline:
             raise ConfigError(bind.no_such_source(source, names))
         if source is None and window != WHOLE:
             raise ConfigError("a window belongs to one source: name it with --source")
+        asked = next((bound for bound in self.config.sources if bound.name == source), None)
+        if asked is not None and window != WHOLE and not asked.source.WINDOWED:
+            raise ConfigError(
+                f"--window: source {source} ({asked.part}) has no cursor, so it cannot be asked for a part"
+            )
 
     def stage_plan(self, *, wait_s: float = 0.0) -> dict[str, Any]:
         """Claim and freeze the next run for a scheduler (`engine.seams`)."""

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from tests.properties.lab import Lab, jsonl
 
-from gristmill.core.errors import GateRefused, SourceError, Transient
+from gristmill.core.errors import ConfigError, GateRefused, SourceError, Transient
+from gristmill.core.source import Window
 from gristmill.engine import landing, plan
 from gristmill.engine.executors import processes
 from gristmill.store import snapshot
@@ -315,8 +316,32 @@ def test_a_mass_deletion_is_held_back_by_the_gate(world):
     world.tell([world.page({k: f"text {k}" for k in "abcd"})], cursor=1).run()
     world.tell([world.page({"a": "new", "b": "newer"}, deleted=["c"])], cursor=2).run()
     assert len(world.texts()) == 3
-    with pytest.raises(GateRefused, match="max_gone_ratio is 0.666667, limit 0.4"):
+    with pytest.raises(GateRefused, match=r"max_gone_ratio is 0\.666667, limit 0\.4"):
         world.tell([world.page(deleted=["a", "b"])], cursor=3).run()
     assert len(world.texts()) == 3
     world.run(accept_gate=["max_gone_ratio"], why="asked for")
     assert len(world.texts()) == 1
+
+
+def test_a_source_that_gives_nothing_but_bad_records_is_refused_and_keeps_its_cursor(world):
+    world.tell([world.page({"a": "1"}, unit="x")], units=["x"], cursor=1).run()
+    bad = [world.page(unit=f"u{n:02d}", outcome="bad", note={"tag": "t"}) for n in range(10)]
+    with pytest.raises(GateRefused, match=r"s\.max_quarantined_ratio is 1"):
+        world.tell(bad, units=[f"u{n:02d}" for n in range(10)], cursor=2).run()
+    assert world.state().doc == {"cursor": 1}
+    world.run(accept_gate=["s.max_quarantined_ratio"], why="known")
+    assert world.state().doc == {"cursor": 2}
+
+
+def test_a_unit_that_stays_bad_makes_no_snapshot_of_its_own(world):
+    world.tell([world.page({"a": "1"}, unit="x"), world.page(unit="y", outcome="bad")], units=["x", "y"]).run()
+    again = world.tell([world.page(unit="y", outcome="bad")], units=["x", "y"]).run()
+    assert (again.status, again.snapshot, again.counts.quarantined) == ("nothing_new", 1, {"test.bad": 1})
+
+
+def test_a_source_without_a_cursor_refuses_a_window(world):
+    world.tell([world.page({"a": "1"})])
+    with pytest.raises(ConfigError, match="has no cursor"):
+        world.pipeline().run(source="s", window=Window("1", "2"))
+    with pytest.raises(ConfigError, match="name it with --source"):
+        world.pipeline().run(window=Window("1", "2"))

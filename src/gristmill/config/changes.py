@@ -17,7 +17,7 @@ import msgspec
 from gristmill.config.settings import PipelineConfig
 from gristmill.core import find
 from gristmill.core.errors import GristmillError
-from gristmill.core.source import BoundSource
+from gristmill.core.source import NOTE, BoundSource
 from gristmill.core.step import BoundStep
 from gristmill.core.yamlfile import Keys
 
@@ -47,11 +47,22 @@ def step_fingerprint(config: PipelineConfig, bound: BoundStep) -> dict[str, Any]
 
 
 def problems(config: PipelineConfig, *, sources: bool = True) -> list[str]:
-    """Ask every step (and source) what a user could act on before a run; looks at the world, changes nothing.
+    """Ask every step (and source) what would stop a run, as `examine` does.
 
     A run leaves its sources out: what one cannot open there is quarantined, not a reason to stop.
     """
+    return examine(config, sources=sources)[0]
+
+
+def examine(config: PipelineConfig, *, sources: bool = True) -> tuple[list[str], list[str]]:
+    """Ask every step and source what a user could act on; looks at the world, changes nothing.
+
+    Returns:
+        What would stop a run; and notes on what would not: advice, and sources that fail and may be left out.
+    """
     found: list[str] = []
+    notes: list[str] = []
+    passed_over = {source.name for source in config.sources if source.on_error == "skip"}
     if "://" in config.dataset:
         found.append(
             f"dataset: {config.dataset.partition('://')[0]}:// is not supported by this version; name a local folder"
@@ -70,8 +81,14 @@ def problems(config: PipelineConfig, *, sources: bool = True) -> list[str]:
             told = [str(error)]
         place = config.written.places.get(key)
         begin = f"{place}: " if place else ""
-        found += [config.redact(f"{begin}{called} ({part}): {one}") for one in told]
-    return found
+        may_fail = key.partition(".")[0] == "sources" and key.partition(".")[2] in passed_over
+        for one in told:
+            advice = one.startswith(NOTE)
+            text = config.redact(f"{begin}{called} ({part}): {one.removeprefix(NOTE)}")
+            if may_fail and not advice:
+                text += " (on_error: skip: a run goes on without it)"
+            (notes if advice or may_fail else found).append(text)
+    return found, notes
 
 
 def changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

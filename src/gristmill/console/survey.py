@@ -6,6 +6,7 @@ and is what `--json` prints.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -35,7 +36,7 @@ def planned(pipeline: Pipeline, source: str | None = None, window: Window = WHOL
         units = {unit for split in found.splits for unit in split.units}
         changes = len(found.replaced)
         failed = [list(entry) for entry in found.failed]
-        failed += [[name, "source.failed", why] for why in [draft.failures.get(name)] if why is not None]
+        failed += [["all of it", "source.failed", why] for why in [draft.failures.get(name)] if why is not None]
         sources[name] = {
             "new": len(units - set(found.replaced)),
             "changed": changes,
@@ -76,10 +77,19 @@ def standing(pipeline: Pipeline) -> Json:
         "snapshots": seqs,
         "last_run": runs[-1] if runs else None,
         "unfinished": _unfinished(runs),
+        "problems": _lately(pipeline, runs[-1]["run"]) if runs else [],
         "lock": _holder(pipeline.layout.lock),
         "sources": {name: _units(pipeline, state["path"]) for name, state in head.states.items()} if head else {},
         "exports": {bound.name: _export(pipeline, bound, head.seq if head else 0) for bound in config.exports},
     }
+
+
+def _lately(pipeline: Pipeline, run: int) -> list[str]:
+    """Give what the report of a run says of sources as a whole: failed, or silent for too long."""
+    path = pipeline.layout.report(run)
+    errors = json.loads(path.read_bytes())["errors"] if path.exists() else []
+    told = [error for error in errors if error["code"] in {"source.failed", "source.stale"}]
+    return [f"run {run}: source {error['source']}: {error['message']}" for error in told]
 
 
 def _dataset(pipeline: Pipeline) -> Any:

@@ -46,6 +46,7 @@ UNIT_FIELDS = [
     pa.field("code", pa.string()),
 ]
 
+NOTE = "note: "  # what a sentence of `Source.check` begins with that is advice and stops nothing
 NO_UNITS = pa.schema([pa.field("unit", pa.string())]).empty_table()
 
 
@@ -194,13 +195,15 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Base of all sources; a source is its parameters.
 
     LANDED: what it gives cannot be read again (an API, a web page, a live table), so the engine lands its pages durably.
+    WINDOWED: it can be asked for a part, by its cursor.
     """
 
     VERSION: ClassVar[int] = 1
     LANDED: ClassVar[bool] = False
+    WINDOWED: ClassVar[bool] = False
 
     def check(self, folder: Path) -> list[str]:
-        """Give the problems a user can act on (nothing found, no permission); no side effect."""
+        """Give the problems a user can act on (nothing found, no permission), and advice, which begins with `NOTE`; no side effect."""
         raise NotImplementedError
 
     def plan(self, state: State | None, context: PlanContext) -> SourcePlan:

@@ -55,10 +55,11 @@ class Candidate(msgspec.Struct, frozen=True):
         return any(entry["code"] == SOURCE_FAILED for entry in self.errors)
 
     def idle(self, parent: Manifest) -> bool:
-        """Whether publishing would change nothing: all that was read is as it was, and no source has moved on."""
+        """Whether publishing would change nothing: all that was read is as it was or still bad, and no source has moved on."""
         counts = self.manifest.counts
+        known_or_bad = counts.unchanged + sum(counts.quarantined.values())
         known = [{name: state["knows"] for name, state in each.states.items()} for each in (self.manifest, parent)]
-        return counts.read == counts.unchanged and not counts.withdrawn and known[0] == known[1]
+        return counts.read == known_or_bad and not counts.withdrawn and known[0] == known[1]
 
     def quality_json(self) -> dict[str, Any]:
         """Give `quality` as the report shows it."""

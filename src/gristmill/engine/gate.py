@@ -16,6 +16,8 @@ from gristmill.config.settings import Gate
 from gristmill.core.counts import Counts
 from gristmill.core.errors import UnbalancedError
 
+# A source that gave so many records or more, and all of them bad, is refused: its mapping is wrong, and its cursor would pass them by.
+ALL_BAD_FROM = 10
 # Hashes held at once while counting equal texts: 16 bytes each.
 COUNTED_AT_ONCE = 1 << 24
 
@@ -107,6 +109,10 @@ def judge(
         rule("min_docs", counts.published, gate.min_docs if arrived(counts) else None)
     if counts.withdrawn:
         rule("max_gone_ratio", gone_ratio, gate.max_gone_ratio, at_most=True)
+    for name, part in sources.items():
+        told = name in gate.sources and gate.sources[name].max_quarantined_ratio is not None
+        if part.read >= ALL_BAD_FROM and quarantined_ratio(part) == 1 and not told:
+            rule(f"{name}.max_quarantined_ratio", 1.0, 1 - 1 / part.read, at_most=True)
     for name, rules in gate.sources.items():
         part = sources.get(name, Counts())
         if part.read:

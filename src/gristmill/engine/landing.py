@@ -30,7 +30,7 @@ from gristmill.store.layout import Layout
 
 PART_BYTES = 16 << 20  # of rows; a part ends with the first page after this that reading can go on from
 PART_PAGES = 1000  # or after so many pages,
-PART_S = 30.0  # or after so long: a slow source loses little when it is killed
+PART_S = 5.0  # or after so long: a slow source loses little when it is killed
 _META = b"gristmill.pages"
 
 

@@ -255,8 +255,6 @@ class _Run:
         gate.check_balance(
             candidate.manifest.counts, candidate.manifest.sources, self.head.rows, candidate.manifest.rows
         )
-        if candidate.idle(self.head):
-            return self._idle(candidate)
         accepted = frozenset(self.options.accept_gate)
         counts, sources = candidate.manifest.counts, candidate.manifest.sources
         gone_ratio = candidate.gone / self.head.rows if self.head.rows else 0.0
@@ -282,6 +280,8 @@ class _Run:
             error = GateRefused(gate.refusal(verdicts))
             error.add_note(msgspec.json.encode(report.to_json()).decode())
             raise error
+        if candidate.idle(self.head):
+            return self._idle(report)
         publish(self.work, manifest, self.head)
         clearing = threading.Thread(target=shutil.rmtree, args=(self.layout.staging(self.seq), True))
         clearing.start()  # beside the exports, which read the table: it takes as long as writing a tenth of them
@@ -294,10 +294,11 @@ class _Run:
         failpoint("staging.removed")
         return report
 
-    def _idle(self, candidate: Candidate) -> Report:
+    def _idle(self, report: Report) -> Report:
         """End a run that had to read to find out that there is nothing new; its number stays a gap."""
-        report = self._report(candidate, [], [])
-        report.status, report.snapshot = "partial" if candidate.partial else "nothing_new", self.head.seq or None
+        report.snapshot = self.head.seq or None
+        if report.status == "published":
+            report.status = "nothing_new"
         report.errors += freshness.stale(self.config, self.layout, self.head)
         self._write(report)
         shutil.rmtree(self.layout.staging(self.seq), ignore_errors=True)

@@ -83,6 +83,7 @@ class Dlt(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     VERSION: ClassVar[int] = 1
     LANDED: ClassVar[bool] = True
+    WINDOWED: ClassVar[bool] = True
 
     resource: str
     key: str

@@ -70,6 +70,7 @@ class Rest(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     VERSION: ClassVar[int] = 1
     LANDED: ClassVar[bool] = True
+    WINDOWED: ClassVar[bool] = True
 
     endpoint: str
     method: Literal["GET", "POST"] = "GET"

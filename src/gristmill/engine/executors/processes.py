@@ -9,6 +9,7 @@ workers end by themselves, and what they still write has names nobody reads.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -25,6 +26,8 @@ from gristmill.core.errors import GristmillError, StepError
 from gristmill.engine.executors import server
 from gristmill.engine.task import run_task
 from gristmill.engine.work import Job, Outcome, Setup, Work
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class Processes:
@@ -113,6 +116,7 @@ def _serve(pipe: Connection[Any, Any], setup: Setup) -> None:
     """Do jobs until the pipe closes. Signals are the parent's business."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _die_with_parent()
     work: Work | None = None
     threading.current_thread().name = f"gristmill-worker-{os.getpid()}"
     while True:
@@ -129,6 +133,12 @@ def _serve(pipe: Connection[Any, Any], setup: Setup) -> None:
             pipe.send(answer)
         except OSError:
             return
+
+
+def _die_with_parent() -> None:
+    """Have the kernel kill this worker when the fork server ends, which it does when the run's process does: a dead run asks no server for more."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _portable(error: Exception) -> Exception:
