@@ -123,7 +123,7 @@ def ours(dsn: str, mapped: dict[str, str]) -> Callable[[], int]:
     from gristmill.core.source import PlanContext, ReadContext
     from gristmill.sources.sql import Sql
 
-    source = Sql(dsn=dsn, table="docs", cursor="updated_at", text="body", **mapped)
+    source = Sql(dsn=dsn, table="docs", cursor="updated_at", text="body", parallel=1, **mapped)
 
     def read() -> int:
         plan = source.plan(None, PlanContext(Path("/")))

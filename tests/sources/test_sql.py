@@ -8,15 +8,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.database.copy_of import Copy
+from tests.extract import pdfs
 
+import gristmill
+from gristmill.config import load
 from gristmill.core.errors import SourceError
 from gristmill.core.source import PlanContext, ReadContext, State, Window
 from gristmill.sources.sql import Sql
+from gristmill.testing import laws
 
 AWKWARD = [
     'x"; DROP TABLE y;--',
@@ -638,3 +643,100 @@ def test_h8_any_history_ends_with_the_table(tmp_path_factory, steps, rows):
         assert copy.texts() == table.texts()
     finally:
         table.connection.close()
+
+
+# --- documents in cells --------------------------------------------------------------------------------------------
+
+ARTICLE = "The mill stands by the river and grinds what the carts bring in from the fields, day after day and year after year."
+HTML = f"<html lang='en'><head><title>Mill</title></head><body><nav><a href='/'>Home</a></nav><article>{'<p>' + ARTICLE + '</p>'}{'<p>' + ARTICLE[::-1] + '</p>'}</article></body></html>"
+
+
+def test_html_in_a_column_becomes_its_main_text(table):
+    table.run("CREATE TABLE docs (id INTEGER PRIMARY KEY, page, n INT, gone INT)")
+    rows = [
+        (1, HTML, 0),
+        (2, HTML.encode("utf-16"), 0),
+        (3, None, 0),
+        (4, b"%PDF-1.7 no page", 0),
+        (5, HTML, 1),
+        (6, "", 0),
+    ]
+    for i, page, gone in rows:
+        table.run("INSERT INTO docs VALUES (?, ?, 7, ?)", i, page, gone)
+    table.run("INSERT INTO docs VALUES (8, zeroblob(3000000), 7, 0)")
+    copy = table.copy(text="page", format="html", deleted="gone", max_cell_bytes=2_000_000, batch_rows=2).run()
+    assert (copy.deleted, ("field.missing", "rows#3") in copy.rejects, ("size.cap", "rows#8") in copy.rejects) == (
+        ["5"],
+        True,
+        True,
+    )
+    assert "rows#4" in {origin for _, origin in copy.rejects}
+    for key in "12":
+        assert ARTICLE in copy.rows[key]["text"]
+        assert "Home" not in copy.rows[key]["text"]
+        meta = orjson.loads(copy.rows[key]["meta"])
+        assert (meta["n"], meta["document"]["title"], copy.rows[key]["lang"]) == (7, "Mill", "en")
+    assert "resiliparse" in orjson.dumps(orjson.loads(copy.rows["1"]["meta"])["document"]["extractor"]).decode()
+
+
+def test_what_is_no_pdf_is_refused_and_paths_are(table):
+    table.run("CREATE TABLE docs (id INTEGER PRIMARY KEY, page BLOB, j TEXT)")
+    table.run("INSERT INTO docs VALUES (1, x'00', '{}')")
+    copy = table.copy(text="page", format="pdf").run()
+    assert [code.partition(".")[0] for code, _ in copy.rejects] == ["pdf"] or copy.rejects[0][0] == "type.mismatch"
+    with pytest.raises(ValueError, match="must be one column"):
+        table.copy(text="{page}", format="html")
+    with pytest.raises(SourceError, match="must be columns"):
+        table.copy(text="page", lang="j.lang", format="html").run()
+
+
+def test_pdf_in_a_column_becomes_its_text(table):
+    table.run("CREATE TABLE docs (id INTEGER PRIMARY KEY, page BLOB)")
+    table.run("INSERT INTO docs VALUES (1, ?)", pdfs.plain(("One line", "and another"), info=b"/Title (A title)"))
+    copy = table.copy(text="page", format="pdf").run()
+    assert copy.texts() == {"1": "One line\nand another"}
+    assert orjson.loads(copy.rows["1"]["meta"])["document"]["title"] == "A title"
+
+
+# --- in a pipeline ---------------------------------------------------------------------------------------------------
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_example_and_page_hold_the_same_source_and_load(tmp_path, monkeypatch):
+    monkeypatch.setenv("ARTICLES_DSN", "postgresql://reader@host/cms")
+    page = (ROOT / "docs" / "sources" / "sql.md").read_text("utf-8")
+    shown = re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1]
+    (tmp_path / "gristmill.yml").write_text(f"version: 1\ndataset: ./corpus\n{shown}")
+    example = ROOT / "examples" / "sources" / "sql" / "gristmill.yml"
+    (from_page,), (from_example,) = (load.load(path).sources for path in (tmp_path / "gristmill.yml", example))
+    assert from_page.source == from_example.source
+    fields = {field.name for field in msgspec.structs.fields(Sql)}
+    assert {name for name in fields if f"`{name}`" in page} == fields, "every parameter stands in the page"
+
+
+def test_a_pipeline_over_a_table_balances_over_days(table):
+    table.docs(40)
+    (table.folder / "gristmill.yml").write_text(
+        "version: 1\ndataset: ./corpus\nsources:\n"
+        "  - name: docs\n    sql: {dsn: 'sqlite:///docs.db', table: docs, cursor: at, deleted: gone, scan_keys: 1}\n"
+    )
+    table.run("ALTER TABLE docs ADD gone INT")
+
+    def run():
+        report = gristmill.Pipeline.from_file(table.folder / "gristmill.yml").run()
+        laws.assert_laws(table.folder / "corpus", [])
+        return report
+
+    def there():
+        rows = laws.head_rows(table.folder / "corpus", ["id", "text"]).to_pylist()
+        return {row["id"].removeprefix("docs/"): row["text"] for row in rows}
+
+    assert (run().status, there()) == ("published", table.texts())
+    assert run().status == "nothing_new"
+    table.run("INSERT INTO docs VALUES (50, 'new', '2026-01-01 00:00:50', 't', NULL)")
+    table.run("UPDATE docs SET text = 'changed', at = '2026-01-01 00:00:51' WHERE id = 3")
+    table.run("UPDATE docs SET gone = 1, at = '2026-01-01 00:00:52' WHERE id = 4")
+    report = run()
+    assert (report.counts.published, report.counts.withdrawn) == (2, 2)  # 3 anew; its old text and 4 withdrawn
+    assert there() == {key: text for key, text in table.texts().items() if key != "4"}

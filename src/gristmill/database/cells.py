@@ -47,11 +47,11 @@ def not_utf8(column: pa.Array) -> list[int]:
     return []
 
 
-def without(column: pa.Array, wrong: list[int]) -> pa.Array:
-    """Empty these cells."""
+def without(column: pa.Array, wrong: list[int], instead: bytes | None = b"") -> pa.Array:
+    """Put something in the place of these cells."""
     cells = column.view(pa.binary()).to_pylist()
     for at in wrong:
-        cells[at] = b""
+        cells[at] = instead
     return pa.array(cells, pa.binary()).cast(pa.string())
 
 
@@ -86,7 +86,7 @@ def times(column: pa.Array) -> tuple[pa.Array, dict[int, str]]:
                 parsed = column.cast(of)
             except pa.ArrowInvalid:
                 continue
-            return (parsed if of.tz else pc.assume_timezone(parsed, "UTC")), {}
+            return parsed.view(TIME), {}  # what names no zone is UTC
     cells = column.to_pylist()
     found = [None if cell is None else microseconds(_number_or_text(cell)) for cell in cells]
     left = {
@@ -108,7 +108,7 @@ def _moments(column: pa.Array) -> pa.Array:
         column = pc.if_else(inside, column, pa.scalar(None, column.type))
     if day:
         column = column.cast(pa.timestamp("us"))
-    return column.cast(TIME) if column.type.tz else pc.assume_timezone(column, "UTC")
+    return column.cast(pa.timestamp("us", column.type.tz)).view(TIME)  # what names no zone is UTC
 
 
 def _number_or_text(cell: Any) -> Any:

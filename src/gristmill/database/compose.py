@@ -93,8 +93,11 @@ class Composer:
         if big is not None:
             found.append(big.label("big"))
         for role, column in layout.roles.items():
-            value = grammar.time(column) if role == "time" else grammar.text(column)
-            found.append((self._if_small(value, [column]) if role == "text" else value).label(role))
+            if role == "text":
+                text = grammar.raw(column) if layout.raw else grammar.text(column)
+                found.append(self._if_small(text, [column]).label(role))
+            else:
+                found.append((grammar.time(column) if role == "time" else grammar.text(column)).label(role))
         if not grammar.on_server:
             return found + [grammar.col(column).label(f"m{at}") for at, column in enumerate(layout.rest)]
         if layout.rest:

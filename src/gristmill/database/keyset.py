@@ -66,7 +66,7 @@ class Reader:
                         for batch in batches:
                             made, after = self._page(batch, after)
                             rows += len(batch)
-                            cut = self._too_large(batch, batch_bytes)
+                            cut = self._too_large(made.bytes_in, len(batch), batch_bytes)
                             failures, given = 0, True
                             del batch  # each buffer held longer than needed falls out of the CPU's cache
                             yield made
@@ -109,11 +109,11 @@ class Reader:
             yield from found or [Page(UNIT, empty())]
             return
 
-    def _too_large(self, batch: pa.RecordBatch, batch_bytes: int) -> bool:
+    def _too_large(self, size: int, rows: int, batch_bytes: int) -> bool:
         """Tell whether rows have grown so much that the statement should be begun again with smaller batches."""
-        if not self._composer.grammar.fixed_rows or len(batch) <= 16 or batch.nbytes <= 2 * batch_bytes:
+        if not self._composer.grammar.fixed_rows or rows <= 16 or size <= 2 * batch_bytes:
             return False
-        self._row_bytes = batch.nbytes // len(batch)
+        self._row_bytes = size // rows
         return True
 
     def _smaller(self, limit: int, failures: int, error: Transient) -> int:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -29,17 +30,21 @@ _INFINITE = b"e+999"  # SQLite writes infinity as 9.0e+999
 _KEY_FIELD = "\0key"  # no column has such a name
 
 
+Extract: TypeAlias = Callable[[list[bytes]], Iterable[Any]]  # gives `gristmill.extract.Extracted`
+
+
 class Shape(msgspec.Struct, frozen=True):
     """How batches become pages.
 
     keys: columns of the key. mapping: of a record, None where columns are mapped by name. trusted: the database vouches
-    for its UTF-8 and holds no NUL. has_meta: there are columns besides the mapped ones.
+    for its UTF-8 and holds no NUL. extract: takes the text out of documents (HTML, PDF), one result each, in order.
     """
 
     keys: int
     mapping: Mapping | None
     trusted: bool
     max_cell_bytes: int
+    extract: Extract | None = None
 
 
 def empty() -> pa.RecordBatch:
@@ -162,7 +167,8 @@ class _Sorted:
     def _check_text(self) -> None:
         """Refuse what is not UTF-8 and take out NUL."""
         for name, column in self._columns.items():
-            if not pa.types.is_string(column.type) or cells.is_plain(column):
+            raw = name == "text" and self._shape.extract is not None
+            if raw or not pa.types.is_string(column.type) or cells.is_plain(column):
                 continue
             wrong = cells.not_utf8(column)
             for at in wrong:
@@ -206,7 +212,9 @@ class _Sorted:
     def kept(self) -> dict[str, pa.Array]:
         """Give the columns of the rows that stay; the others become rejects and deleted keys."""
         text = self._columns.get("text")
-        if text is not None and pa.types.is_binary(text.type):
+        if text is not None and self._shape.extract is not None:
+            self._extract(text, self._shape.extract)
+        elif text is not None and pa.types.is_binary(text.type):
             self._decode(text)
         keep = None
         if self._gone is not None and pc.any(self._gone).as_py():
@@ -227,6 +235,32 @@ class _Sorted:
         if keep is None:
             return self._columns
         return {name: column.filter(keep) for name, column in self._columns.items()}
+
+    def _extract(self, text: pa.Array, extract: Extract) -> None:
+        """Put in the place of documents their texts; what else they say of themselves goes to `meta`, under `document`."""
+        data = text.cast(pa.binary()).to_pylist()
+        for at, cell in enumerate(data):
+            if cell is not None and cell.startswith(_BIG_MARK.encode()):
+                size = int(cell[2:])
+                self._bad.setdefault(at, ("size.cap", f"cells of {size} bytes, over max_cell_bytes", size))
+        gone = self._gone.to_pylist() if self._gone is not None else [False] * self._n
+        places = [at for at in range(self._n) if at not in self._bad and not gone[at]]
+        texts, langs = [""] * self._n, [None] * self._n
+        metas: list[Any] = self._columns["meta"].to_pylist() if "meta" in self._columns else [None] * self._n
+        for at, found in zip(places, extract([data[at] for at in places]), strict=True):
+            if found.code:
+                self._bad[at] = (found.code, found.detail, len(data[at]))
+                continue
+            texts[at], langs[at] = found.text, found.lang
+            for code in found.warnings:
+                self.warnings[code] = self.warnings.get(code, 0) + 1
+            says = {"title": found.title, "time": found.time} | found.meta
+            document = {name: value for name, value in says.items() if value is not None}
+            record = orjson.loads(metas[at]) if metas[at] else {}
+            metas[at] = orjson.dumps(record | {"document": document}).decode()
+        self._columns |= {"text": pa.array(texts, pa.string()), "meta": pa.array(metas, pa.string())}
+        if "lang" not in self._columns:
+            self._columns["lang"] = pa.array(langs, pa.string())
 
     def _decode(self, text: pa.Array) -> None:
         """Take binary text for UTF-8."""
@@ -263,7 +297,13 @@ def _by_column(columns: dict[str, pa.Array], warnings: dict[str, int]) -> pa.Rec
     for name in ("url", "lang", "license"):
         if name in columns:
             column = columns[name]
-            made[name] = column.cast(pa.string(), safe=False) if pa.types.is_binary(column.type) else column
+            if pa.types.is_binary(column.type):
+                column = column.view(pa.string())
+                wrong = cells.not_utf8(column)
+                column = cells.without(column, wrong, None) if wrong else column
+                if wrong:
+                    warnings[f"{name}.type"] = len(wrong)
+            made[name] = column
     if "time" in columns:
         made["time"], left = cells.times(columns["time"])
         endless = made["time"].null_count - columns["time"].null_count - len(left)

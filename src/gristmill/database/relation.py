@@ -64,6 +64,7 @@ class Layout(msgspec.Struct, frozen=True):
     """Which columns are what. keys: the key; roles: mapped column by part; rest: those of `meta`, in order.
 
     record: the mapping has paths or templates, so `rest` holds all a record needs, and the record is mapped after reading.
+    raw: the text is a document to take the text out of, so its bytes are wanted.
     """
 
     keys: list[Column]
@@ -72,6 +73,7 @@ class Layout(msgspec.Struct, frozen=True):
     roles: dict[str, Column]
     rest: list[Column]
     record: bool
+    raw: bool = False
 
 
 def split_name(table: str) -> tuple[str | None, str]:

@@ -9,7 +9,7 @@ bounds of a run are fixed before reading, by the database; the cursor moves only
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -35,6 +35,7 @@ from gristmill.database.dsn import Dsn, family_of
 from gristmill.database.dsn import parse as parse_dsn
 from gristmill.database.relation import Column, Layout, Relation, checked_query, lay_out, split_name
 from gristmill.database.values import Kind, duration_s
+from gristmill.extract import Document, Extracted, ExtractOptions, Extractor, needs
 
 if TYPE_CHECKING:
     from gristmill.database.catalog import Facts
@@ -71,11 +72,13 @@ class Sql(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     transactions wrote that had not ended at the last run. scan_keys: every so many days all keys are read, to find what
     was deleted. max_gone_ratio: stop if more of the known keys than this are gone. batch_rows: rows of a statement.
     parallel: parts a first or full read is cut into, and statements at a time. max_cell_bytes: a row with more is
-    quarantined. timeout: of a statement.
+    quarantined. timeout: of a statement. format: html and pdf take the main text out of documents that the text column
+    holds; extract: how, and what one may cost (docs/sources/html.md, pdf.md).
     """
 
     VERSION: ClassVar[int] = 1
     LANDED: ClassVar[bool] = True
+    WINDOWED: ClassVar[bool] = True
 
     dsn: str
     table: str | None = None
@@ -96,6 +99,8 @@ class Sql(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     parallel: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
     max_cell_bytes: Annotated[int, msgspec.Meta(ge=1, le=1 << 30)] = 64 * _MIB
     timeout: str = "10m"
+    format: Literal["text", "html", "pdf"] = "text"
+    extract: ExtractOptions = ExtractOptions()
 
     def __post_init__(self) -> None:
         """Refuse what no run could work with."""
@@ -127,6 +132,8 @@ class Sql(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             problems.append(f'overlap: "{self.overlap}" is no duration; write 90s, 10m, 2h or 1d, or a number')
         if isinstance(self.overlap, int | float) and self.overlap < 0:
             problems.append("overlap: cannot be negative")
+        if self.format != "text" and "{" in self.text:
+            problems.append(f"text: with format: {self.format} it must be one column, not a template")
         if not duration_s(self.timeout):
             problems.append(f'timeout: "{self.timeout}" is no duration; write 90s, 10m or 2h')
         if problems:
@@ -142,6 +149,8 @@ class Sql(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def check(self, folder: Path) -> list[str]:
         """Give the problems a user can act on; no side effect."""
+        if self.format != "text" and (missing := needs(self.format)):
+            return [missing]
         try:
             dsn = parse_dsn(self.dsn, folder)
             connection = self._connect(dsn)
@@ -206,6 +215,10 @@ class Sql(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         relation = msgspec.structs.replace(relation, columns=columns)
         relation, trusted = catalog.with_kinds(connection, relation, [*keys, *([self.cursor] if self.cursor else [])])
         layout = lay_out(relation, self._mapping, keys, self.cursor, self.deleted)
+        if layout.record and self.format != "text":
+            raise SourceError(
+                f"text: with format: {self.format} all mapped names must be columns, not paths or templates"
+            )
         if layout.cursor is not None and layout.cursor.kind not in _CURSOR_KINDS:
             raise SourceError(
                 f"cursor: {self.cursor} is of a type that has no order to read on in; take a time, a number or a text"
@@ -314,13 +327,20 @@ class Sql(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         columns = [Column(name, kind, nullable) for name, kind, nullable in split.spec["columns"]]
         relation = self._relation(columns)
         layout = lay_out(relation, self._mapping, split.spec["keys"], self.cursor, self.deleted)
+        layout = msgspec.structs.replace(layout, raw=self.format != "text")
         part = msgspec.convert(split.spec["part"], Part)
         composer = Composer(relation, layout, dsn.family, self.max_cell_bytes)
-        shape = Shape(
-            len(layout.keys), self._mapping if layout.record else None, split.spec["trusted"], self.max_cell_bytes
-        )
-        reader = Reader(lambda: self._connect(dsn), composer, part, shape)
-        yield from reader.pages(context.resume, context.batch_bytes, self.batch_rows)
+        mapping = self._mapping if layout.record else None
+        with Extractor(self.extract) as extractor:  # starts nothing before it is asked
+            extract = None if self.format == "text" else self._documents(extractor, layout.roles["text"])
+            shape = Shape(len(layout.keys), mapping, split.spec["trusted"], self.max_cell_bytes, extract)
+            reader = Reader(lambda: self._connect(dsn), composer, part, shape)
+            yield from reader.pages(context.resume, context.batch_bytes, self.batch_rows)
+
+    def _documents(self, extractor: Extractor, column: Column) -> Callable[[list[bytes]], Iterator[Extracted]]:
+        kind: Literal["html", "pdf"] = "pdf" if self.format == "pdf" else "html"
+        charset = "utf-8" if column.kind == "text" else None  # of a text column the database says so
+        return lambda cells: extractor.extract_many(Document(kind, cell, charset) for cell in cells)
 
     def fold(self, state: State | None, plan: SourcePlan, reads: list[UnitRead], seq: int) -> State:
         """Move the cursor if every planned part was read; remember where the rows of all runs lie, with a cursor."""
