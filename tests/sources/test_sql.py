@@ -342,7 +342,7 @@ def test_a_backfill_reads_its_window_and_leaves_the_cursor_alone(table):
 
 @pytest.mark.parametrize(
     ("window", "cursor", "words"),
-    [(Window("yesterday", None), "id", "no value of the cursor"), (Window("1", "2"), None, "need a cursor")],
+    [(Window("yesterday", None), "id", "no value of the cursor"), (Window("1", "2"), None, "needs a cursor")],
 )
 def test_a_window_that_makes_no_sense_is_refused(table, window, cursor, words):
     table.docs()
@@ -740,3 +740,11 @@ def test_a_pipeline_over_a_table_balances_over_days(table):
     report = run()
     assert (report.counts.published, report.counts.withdrawn) == (2, 2)  # 3 anew; its old text and 4 withdrawn
     assert there() == {key: text for key, text in table.texts().items() if key != "4"}
+
+
+def test_a_cursor_far_in_the_future_is_counted_as_it_hides_what_comes_before_it(table):
+    table.docs()
+    source = Sql(dsn="sqlite:///docs.db", table="docs", cursor="at")
+    assert source.plan(None, PlanContext(table.folder)).warnings == {}
+    table.put(9, at="2099-01-01 00:00:00")
+    assert source.plan(None, PlanContext(table.folder)).warnings == {"cursor.future": 1}

@@ -158,7 +158,7 @@ class Adbc:
         """Give a result in batches; PostgreSQL streams it by COPY unless it is to be `whole`."""
         with self._connection.cursor() as cursor:
             if self._dsn.family == "sqlite":
-                rows = min(max(batch_bytes // (row_bytes + _ROW_BYTES), 16), 1 << 14)
+                rows = min(max(min(batch_bytes, _SQLITE_BATCH_BYTES) // (row_bytes + _ROW_BYTES), 16), 1 << 14)
                 options = {"adbc.sqlite.query.batch_rows": str(rows)}
             else:
                 options = {"adbc.postgresql.batch_size_hint_bytes": str(batch_bytes)}

@@ -91,7 +91,7 @@ class Planner:
         window = self._asked.window
         if self._composer.layout.cursor is None:
             if window.since is not None or window.until is not None:
-                raise SourceError("--since and --until need a cursor column; set cursor:")
+                raise SourceError("--window needs a cursor column; set cursor:")
             return self._whole()
         if self._asked.xmin and window.since is None and window.until is None:
             return self._by_horizon()
@@ -146,7 +146,8 @@ class Planner:
             parts, sample = self._ranges(part, sampled=self._asked.scan_days is not None)
             doc |= {"window": self._digest(self._low(top), top)}
             doc |= {"sample": sample, "scanned": today} if sample else {}
-            return self._with_odd(self._first(Found(parts, doc)), odd, nokey, None)
+            first = Found(parts, doc, warnings={"cursor.future": 1} if _day_of(top) > today + 1 else {})
+            return self._with_odd(self._first(first), odd, nokey, None)
         doc = self._doc | doc
         low = self._low(before)
         part = Part(by_cursor=True, low=encode(low), high=encode(top), row_bytes=self._row_bytes)
@@ -157,6 +158,8 @@ class Planner:
         else:
             self._must_be_unique(part)
             found = Found([(part, int(self._one(self._composer.count(part))[0]))], doc)
+        if _day_of(top) > today + 1:  # it hides all that come until then: say so while it can be mended
+            found.warnings = found.warnings | {"cursor.future": 1}
         return self._with_scan(self._with_odd(found, odd, nokey, part), today)
 
     def _first(self, found: Found) -> Found:
@@ -236,7 +239,7 @@ class Planner:
         cursor = self._composer.layout.cursor
         assert cursor is not None
         bounds: list[Encoded | None] = []
-        for name, text in (("--since", window.since), ("--until", window.until)):
+        for name, text in (("--window: its begin", window.since), ("--window: its end", window.until)):
             try:
                 bounds.append(None if text is None else encode(parse(cursor.kind, text)))
             except ValueError as error:
@@ -354,6 +357,16 @@ class Planner:
 
 def _day(today: Any) -> int:
     return date.fromisoformat(str(today)[:10]).toordinal()
+
+
+def _day_of(cursor: Value) -> int:
+    """Give the day that a time, or a text that begins with one, lies on; 0 for other cursors."""
+    if isinstance(cursor, date):
+        return cursor.toordinal()
+    try:
+        return date.fromisoformat(cursor[:10]).toordinal() if isinstance(cursor, str) else 0
+    except ValueError:
+        return 0
 
 
 def _short(text: str) -> str:
