@@ -26,9 +26,8 @@ _CONNECT_S = 10
 _WAIT_MS = 10_000  # for a lock on an SQLite file
 _ROW_BYTES = 128  # what a row costs besides its cells
 _SQLITE_BATCH_BYTES = 4 << 20  # more falls out of the CPU's cache before it is looked at
-_SQLITE_CACHE_KIB = (
-    256  # rows are read once: a tenth faster than with the default of 2 MB, which falls out of the CPU's cache
-)
+# Rows are read once: a tenth faster than with the default cache of 2 MB, which falls out of the CPU's.
+_SQLITE_CACHE_KIB = 256
 _QUOTED = re.compile(r'"[^"]*"|\'[^\']*\'')
 # Classes of SQLSTATE another try can help with: connection, transaction rollback, resources, operator, system.
 _PASSING = ("08", "40", "53", "57", "58", "55P03", "XX000")
