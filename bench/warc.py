@@ -1,7 +1,7 @@
 """Web archives beside datatrove's WarcReader: records and pages per second, in the same run, on the same file.
 
-The rival runs in an interpreter of its own, named by GRISTMILL_RIVAL_PYTHON (`pip install "datatrove[io,processing]"
-lxml_html_clean` there, with the same trafilatura as here); without it only our figures are made. Real pages come from the developer
+The rival runs in an interpreter of its own, that of `.venv-rivals` (`make bench` installs it from bench/rivals.lock, with the same
+trafilatura as here), or one named by GRISTMILL_RIVAL_PYTHON; without it only our figures are made. Real pages come from the developer
 data set; without that there is nothing to measure. Run it alone by `python -m bench.warc [repeats]`.
 """
 
@@ -77,15 +77,15 @@ timed(work)
 )
 
 
-def run(repeats: int = 3) -> dict[str, Measure]:
-    """Measure; the sides take turns. Gives nothing where the pages are not there."""
+def run(repeats: int = 3, rival: str = "") -> dict[str, Measure]:
+    """Measure; the sides take turns. Gives nothing where the pages are not there. rival: the interpreter that has datatrove."""
     if not PAGES.is_file():
         return {}
     WORK.mkdir(exist_ok=True)
     large = WORK / f"pages-{COPIES}.warc.gz"
     if not large.is_file():
         large.write_bytes(PAGES.read_bytes() * COPIES)
-    rival = os.environ.get("GRISTMILL_RIVAL_PYTHON", "")
+    rival = rival or os.environ.get("GRISTMILL_RIVAL_PYTHON", "")
     sides: dict[str, list[str]] = {
         "warc_read": python("-c", _OURS, str(large), json.dumps({"format": "text"})),
         "warc_trafilatura": python("-c", _OURS, str(PAGES), json.dumps({"extract": {"extractor": "trafilatura"}})),
