@@ -22,7 +22,12 @@ def page(n: int) -> bytes:
 
 
 def children() -> set[int]:
-    return {child.pid for child in psutil.Process().children(recursive=True)}
+    return {child.pid for child in psutil.Process().children()}
+
+
+def child_of(extractor: Extractor) -> psutil.Process:
+    """Give the extractor's own process: other tests may have left servers of theirs running beside it."""
+    return psutil.Process(extractor._child._process.pid)
 
 
 def run(documents: int, killers: int, cpu_s: float) -> tuple[list[int], float]:
@@ -99,7 +104,7 @@ def test_pdf_cut_anywhere_is_refused_or_whole():
 def test_child_killed_from_outside_is_replaced_and_its_document_tried_again():
     with Extractor() as extractor:
         assert extractor.extract("html", page(1)).text
-        (pid,) = children()
+        pid = child_of(extractor).pid
         os.kill(pid, signal.SIGKILL)
         result = extractor.extract("html", page(2))
         assert (result.code, "number 2," in result.text) == ("", True)
@@ -109,7 +114,7 @@ def test_child_that_is_stopped_is_given_up(monkeypatch):
     monkeypatch.setattr(extractor_module, "_GRACE_S", 0.2)
     with Extractor(ExtractOptions(wall_s=3, extractor="resiliparse")) as extractor:
         assert extractor.extract("html", page(1)).text
-        (pid,) = children()
+        pid = child_of(extractor).pid
         os.kill(pid, signal.SIGSTOP)
         result = extractor.extract("html", page(2))
         assert result.code == "extract.timeout"
@@ -154,7 +159,7 @@ def test_nothing_is_started_before_the_first_document_and_nothing_is_left_after_
 def test_child_ends_when_its_parent_is_gone(tmp_path):
     extractor = Extractor()
     extractor.extract("html", page(1))
-    (child,) = psutil.Process().children()
+    child = child_of(extractor)
     extractor._child._process.stdin.close()  # as the kernel does for a dead parent
     assert child.wait(5) is not None or not child.is_running()
     extractor.close()
@@ -164,7 +169,7 @@ def test_child_sees_no_secret_of_the_environment(monkeypatch):
     monkeypatch.setenv("DATABASE_PASSWORD", "hunter2")
     with Extractor() as extractor:
         extractor.extract("html", page(1))
-        (child,) = psutil.Process().children()
+        child = child_of(extractor)
         assert b"hunter2" not in Path(f"/proc/{child.pid}/environ").read_bytes()
 
 
