@@ -170,6 +170,8 @@ def test_a_wide_table_a_view_and_a_schema(pg, tmp_path):
     assert copy(pg, tmp_path, table="cms.seen", key="id").run().texts() == {"1": "t"}
     assert "has no primary key" in copy(pg, tmp_path, table="cms.seen").source.check(tmp_path)[0]
     assert "did you mean 'docs'" in copy(pg, tmp_path, table="cms.dosc").source.check(tmp_path)[0]
+    (problem,) = copy(pg, tmp_path, table="cms.seen", key="id", cursor="id", horizon="xmin").source.check(tmp_path)
+    assert "xmin" in problem
     pg.run("DROP SCHEMA cms CASCADE")
 
 
@@ -365,7 +367,7 @@ def test_b3_a_statement_timeout_halves_the_page(pg, tmp_path, monkeypatch):
     docs(pg, 30)
     pg.run(
         "CREATE FUNCTION slowly(t text) RETURNS text LANGUAGE plpgsql STABLE AS "
-        "'BEGIN PERFORM pg_sleep(0.04); RETURN t; END'",
+        "'BEGIN PERFORM pg_sleep(0.012); RETURN t; END'",
         "CREATE VIEW slow AS SELECT id, slowly(text) AS text FROM docs",
     )
     found = copy(pg, tmp_path, table="slow", key="id", timeout="1s", parallel=1, batch_rows=30).run()

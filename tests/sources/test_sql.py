@@ -595,6 +595,20 @@ def test_a_state_of_something_else_is_refused(table):
         copy.run()
 
 
+def test_a_cursor_that_changes_its_type_and_an_overlap_it_cannot_have_are_refused(table):
+    table.run("CREATE TABLE docs (id INTEGER PRIMARY KEY, text TEXT, at)")
+    table.run("INSERT INTO docs VALUES (1, 'a', 5)")
+    copy = table.copy(cursor="at").run()
+    table.run("UPDATE docs SET at = 5.5")
+    assert copy.run().texts() == table.texts()
+    table.run("UPDATE docs SET at = 'v6'")
+    with pytest.raises(SourceError, match=r"holds text values now, float at the last run; run with --full-refresh"):
+        copy.run()
+    assert table.copy(cursor="at").run().texts() == table.texts()
+    with pytest.raises(SourceError, match="it can overlap by no duration"):
+        table.copy(cursor="at", overlap="5m").run()
+
+
 def test_the_source_loads_without_its_extra():
     code = (
         "import sys; sys.modules.update(dict.fromkeys(['sqlalchemy', 'adbc_driver_manager', 'adbc_driver_postgresql']))\n"

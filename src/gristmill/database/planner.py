@@ -22,7 +22,7 @@ from gristmill.core.source import Window
 from gristmill.database.compose import Composer, Part
 from gristmill.database.connect import Connection
 from gristmill.database.pages import key_text
-from gristmill.database.values import Encoded, Value, decode, encode, minus, parse, typed
+from gristmill.database.values import Encoded, Value, decode, encode, is_time, kind_of, minus, parse, typed
 
 DOC_VERSION = 1
 _SAMPLE = 500  # keys remembered: exact for small tables, else the share gone is known to about 1 %
@@ -38,12 +38,13 @@ _BATCH_BYTES = 1 << 20
 class Asked(msgspec.Struct, frozen=True):
     """What the config asks for.
 
-    overlap_s: of time cursors; overlap: of numbers. of: digest of what the state is of. known: rows were read before, though
+    overlap_s: of time cursors; overlap: of numbers. must_be_time: a duration was asked for. of: digest of what the state is of. known: rows were read before, though
     perhaps there is no cursor yet: only rows without one, or a backfill.
     """
 
     overlap_s: int
     overlap: float
+    must_be_time: bool
     xmin: bool
     scan_days: int | None
     max_gone_ratio: float
@@ -135,6 +136,7 @@ class Planner:
 
     def _by_cursor(self, top: Value | None, odd: bool, nokey: bool, today: int) -> Found:
         before = decode(self._doc["cursor"]) if "cursor" in self._doc else None
+        self._must_fit(before, top)
         if before is not None and (top is None or top < before):  # type: ignore[operator]
             self._went_back(before, top)
             top = before
@@ -161,6 +163,22 @@ class Planner:
         if _day_of(top) > today + 1:  # it hides all that come until then: say so while it can be mended
             found.warnings = found.warnings | {"cursor.future": 1}
         return self._with_scan(self._with_odd(found, odd, nokey, part), today)
+
+    def _must_fit(self, before: Value | None, top: Value | None) -> None:
+        """Refuse a cursor that holds other values than it did, or than the overlap is for."""
+        numbers = {"int", "float", "decimal"}
+        kinds = {
+            kind if (kind := kind_of(value)) not in numbers else "number"
+            for value in (before, top)
+            if value is not None
+        }
+        if len(kinds) > 1:
+            raise SourceError(
+                f"the cursor of {self._called} holds {kind_of(top)} values now, {kind_of(before)} at the last run; "
+                "run with --full-refresh"
+            )
+        if self._asked.must_be_time and top is not None and not is_time(top):
+            raise SourceError(f"overlap: the cursor of {self._called} holds no times, so it can overlap by no duration")
 
     def _first(self, found: Found) -> Found:
         """Add to a first load a look at the keys, if rows were read before: some may be gone."""

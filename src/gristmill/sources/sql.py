@@ -154,8 +154,14 @@ class Sql(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         try:
             dsn = parse_dsn(self.dsn, folder)
             connection = self._connect(dsn)
+            from gristmill.database.compose import Composer, Part
+
             try:
-                return self._advice(self._look(connection))
+                opened = self._look(connection)
+                if self.horizon:
+                    composer = Composer(opened.relation, opened.layout, dsn.family, self.max_cell_bytes)
+                    connection.rows(composer.exists(Part(xids=(0, 1))))  # a view has no transaction numbers
+                return self._advice(opened)
             finally:
                 connection.close()
         except (ConfigError, SourceError) as error:
@@ -255,6 +261,7 @@ class Sql(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             max_gone_ratio=self.max_gone_ratio,
             parallel=self.parallel,
             unique=opened.facts.is_unique(keys),
+            must_be_time=isinstance(self.overlap, str),
             of=_digest([self.table, keys, self.cursor, self.horizon]),
             known=state is not None and state.units is not None and len(state.units) > 0,
             window=context.window,
@@ -263,7 +270,7 @@ class Sql(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         composer = Composer(relation, layout, opened.connection.family, self.max_cell_bytes)
         found = Planner(opened.connection, composer, asked, doc).plan()
         columns = [[column.name, column.kind, column.nullable] for column in relation.columns]
-        shown = _digest(columns)
+        shown = _digest([name for name, _, _ in columns])
         if found.doc:
             found.doc["columns"] = shown
         if doc.get("columns", shown) != shown:
