@@ -819,3 +819,14 @@ def test_the_schema_takes_the_examples(path, whole):
 def test_nothing_else_is_raised():
     assert issubclass(ConfigError, GristmillError)
     assert set(config_file.__all__) <= set(vars(config_file))
+
+
+def test_reading_a_config_loads_neither_a_compiler_nor_pandas(tmp_path):
+    """Every run starts with it, twice: in the parent and in the fork server."""
+    (tmp_path / "gristmill.yml").write_text(
+        "version: 1\ndataset: ./c\nsources: [{files: {path: a}}]\nsteps: [clean.text]\n"
+    )
+    code = "import sys; from pathlib import Path; from gristmill.config.load import load; load(Path('gristmill.yml')); "
+    code += "print(sorted({'numba', 'pandas', 'aiohttp', 'adbc_driver_manager'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

