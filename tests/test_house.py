@@ -101,6 +101,7 @@ CORE_DEPENDENCIES = [
     "backports.zstd",
     "deltalake",
     "isal",
+    "jinja2",
     "msgspec",
     "numba",
     "numpy",

@@ -11,13 +11,14 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from gristmill import __version__
-from gristmill.console import session, terminal
+from gristmill.console import session, stages, terminal
 from gristmill.console.options import Accept, Seq, Setting, Source, Why, Window, Workers
 from gristmill.console.session import ASKED, answer, complain, open_dataset, open_pipeline, out, out_json, room, tell
 
@@ -35,8 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": terminal.WIDTH},
 )
-stage = typer.Typer(help="The three seams of a run, for schedulers.", rich_markup_mode=None)
-app.add_typer(stage, name="stage", hidden=True)
+app.add_typer(stages.app, name="stage", hidden=True)
 
 
 def each_verb(
@@ -303,52 +303,6 @@ def warmup() -> None:
     answer({"seconds": round(seconds, 2)}, lambda: [f"kernels are compiled ({seconds:.1f} s)"])
 
 
-@stage.command("plan")
-def stage_plan(
-    wait: Annotated[float, typer.Option(metavar="[SECONDS]", show_default=False)] = 0.0, setting: Setting = None
-) -> None:
-    """Claim the next run and freeze its plan."""
-    out_json(open_pipeline(setting).stage_plan(wait_s=wait))
-
-
-@stage.command("work")
-def stage_work(
-    seq: Annotated[int, typer.Argument(metavar="SEQ")],
-    name: Annotated[str, typer.Argument(metavar="STAGE")],
-    part: Annotated[str, typer.Option(metavar="I/N", help="the I-th of N parts of the work")] = "1/1",
-    setting: Setting = None,
-) -> None:
-    """Do a part of one stage of a planned run."""
-    this, slash, of = part.partition("/")
-    if not (slash and this.isdecimal() and of.isdecimal()):
-        raise typer.BadParameter(f"--part {part!r} is none; write I/N, such as 1/4")
-    pipeline = open_pipeline(setting)
-    with session.listening() as events:
-        done = pipeline.stage_work(seq, name, int(this), int(of), events)
-    out_json(done)
-
-
-@stage.command("commit")
-def stage_commit(
-    seq: Annotated[int, typer.Argument(metavar="SEQ")],
-    workers: Workers = None,
-    accept_gate: Accept = None,
-    why: Why = "",
-    setting: Setting = None,
-) -> None:
-    """Do what is left of a planned run, judge it and publish it."""
-    ASKED.json = True
-    if workers != 1:  # it loads the kernels while this process reads the config and plans
-        session.start_fork_server()
-    pipeline = open_pipeline(setting)
-    accepted = accept_gate or []
-    raise typer.Exit(
-        session.conduct(
-            pipeline, lambda events: pipeline.stage_commit(seq, workers=workers, accept_gate=accepted, why=why)
-        )
-    )
-
-
 # --- the way in --------------------------------------------------------------------------------------------------
 
 
@@ -361,10 +315,18 @@ def command() -> Any:
     for option in extra:
         option.expose_value = False
         option.callback = ASKED.remember
-    for verb in [*whole.commands.values(), *whole.commands["stage"].commands.values()]:
-        if verb.name != "stage":
-            verb.params += extra
+    for verb in _verbs(whole):
+        verb.params += extra
     return whole
+
+
+def _verbs(group: Any) -> Iterator[Any]:
+    """Give the verbs of a group and of the groups in it."""
+    for verb in group.commands.values():
+        if hasattr(verb, "commands"):
+            yield from _verbs(verb)
+        else:
+            yield verb
 
 
 def perform(argv: list[str]) -> int:
