@@ -157,7 +157,7 @@ class _Child:
 
     def __init__(self, options: ExtractOptions) -> None:
         self._options = options
-        self._out = bytearray()
+        self._out: deque[memoryview] = deque()  # frames, as they are: a page is not copied once more
         self._in = bytearray()
         environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
         paths = [path for path in sys.path if path] + [_ROOT]
@@ -174,7 +174,7 @@ class _Child:
         self._stdin, self._stdout = self._process.stdin.fileno(), self._process.stdout.fileno()
         os.set_blocking(self._stdin, False)
         os.set_blocking(self._stdout, False)
-        self._out += frame(options)
+        self._out.append(memoryview(frame(options)))
         hello = self._frame(_START_S)
         if isinstance(hello, _Died):
             self.kill()
@@ -185,7 +185,7 @@ class _Child:
 
     def send(self, document: Document) -> None:
         """Take a document for the child; it is written while answers are awaited."""
-        self._out += frame(document)
+        self._out.append(memoryview(frame(document)))
         self._pump(0)
 
     def receive(self) -> Extracted | _Died:
@@ -234,7 +234,10 @@ class _Child:
                         return False
                     self._in += data
                 else:
-                    del self._out[: os.write(handle, memoryview(self._out)[:_READ_BYTES])]
+                    written = os.write(handle, self._out[0][:_READ_BYTES])
+                    self._out[0] = self._out[0][written:]
+                    if not self._out[0]:
+                        self._out.popleft()
             except BlockingIOError:
                 continue
             except BrokenPipeError:

@@ -23,7 +23,7 @@ from gristmill.core.files import BROKEN, CODECS, codec_of
 from gristmill.core.filesets import FileSet, Piece, pieces_of
 from gristmill.core.mapping import microseconds
 from gristmill.core.messages import Response, digest_state, media_type, parse_response
-from gristmill.core.pages import PageMaker
+from gristmill.core.pages import PageMaker, is_utf8
 from gristmill.core.places import Options
 from gristmill.core.source import Page, PlanContext, ReadContext, Reject, Source, SourcePlan, Split, State
 from gristmill.extract import Document, Extracted, ExtractOptions, Extractor, needs
@@ -38,6 +38,8 @@ _MIB = 1 << 20
 _IDLE_BYTES = 8 * _MIB  # of records without a page to extract, after which the pages before them are given
 _HTML = ("text/html", "application/xhtml+xml")
 _PDF = "application/pdf"
+_UTF8 = ("utf-8", "utf8")
+_BOM = b"\xef\xbb\xbf"
 _EARLY = 16  # damages and no record: what begins so is no web archive
 _KINDS = {"response", "resource", "conversion", "metadata", "request", "revisit", "warcinfo", "continuation"}
 _KEPT_HEADERS = ("x-robots-tag", "tdm-reservation", "tdm-policy", "content-language")
@@ -309,10 +311,10 @@ class _Reading:
         if form != "text":
             document = Document(form, body, charset, row["url"])
             return _Item(record.size, row, document=document, warnings=tuple(warnings))
-        try:
-            row["text"] = body.decode(charset or "utf-8").removeprefix("\ufeff")
-        except (UnicodeDecodeError, LookupError):
+        text = _text(body, charset)
+        if text is None:
             return self._bad(record, "text.encoding", f"the text is not {(charset or 'UTF-8')[:40]}")
+        row["text"] = text
         row["meta"] |= row.pop("signals")
         return _Item(record.size, row, warnings=tuple(warnings))
 
@@ -372,6 +374,16 @@ def _sniffed(body: bytes) -> str:
     """Give a media type to what has none: PDF and HTML by how they begin."""
     head = body[:1024].lstrip(b"\xef\xbb\xbf \t\r\n")
     return _PDF if head.startswith(b"%PDF-") else _HTML[0] if head.startswith(b"<") else "application/octet-stream"
+
+
+def _text(body: bytes, charset: str | None) -> str | bytes | None:
+    """Give plain text, as UTF-8 where it is written so; None if it is not in its charset."""
+    if (charset or "utf-8").lower() in _UTF8:
+        return body.removeprefix(_BOM) if is_utf8(body) else None
+    try:
+        return body.decode(charset or "utf-8").removeprefix("\ufeff")
+    except (UnicodeDecodeError, LookupError):
+        return None
 
 
 def _time(text: str) -> int | None:
