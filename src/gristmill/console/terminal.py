@@ -14,11 +14,11 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
+from gristmill.core.visible import JOINERS, is_unsafe
+from gristmill.core.visible import visible as escaped
+
 WIDTH = 80
 _TOGETHER = "\xa0"  # in a text to wrap: a space that no line ends at
-_JOINERS = "\u200c\u200d"  # needed to spell Persian and Hindi; they move nothing
-_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
-_UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _SGR = {"good": "32", "bad": "31", "warn": "33", "dim": "2", "strong": "1"}
 
 Json = dict[str, Any]
@@ -26,20 +26,7 @@ Json = dict[str, Any]
 
 def visible(value: object) -> str:
     """Give a text on one line with everything that could steer a terminal written as an escape."""
-    text = value if isinstance(value, str) else str(value)
-    if text.isprintable():
-        return text
-    return "".join(_escape(char) if _is_unsafe(char) else char for char in text)
-
-
-def _is_unsafe(char: str) -> bool:
-    return char not in _JOINERS and unicodedata.category(char) in _UNSAFE
-
-
-def _escape(char: str) -> str:
-    code = ord(char)
-    wide = f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-    return _SHORT.get(char) or (f"\\x{code:02x}" if code < 0x100 else wide)
+    return escaped(value)
 
 
 def to_json(value: object, *, ascii_only: bool = False) -> str:
@@ -47,7 +34,7 @@ def to_json(value: object, *, ascii_only: bool = False) -> str:
     text = json.dumps(value, ensure_ascii=ascii_only, default=str)
     if text.isprintable():
         return text
-    return "".join(json.dumps(char)[1:-1] if _is_unsafe(char) else char for char in text)
+    return "".join(json.dumps(char)[1:-1] if is_unsafe(char) else char for char in text)
 
 
 def cells(text: str) -> int:
@@ -58,7 +45,7 @@ def cells(text: str) -> int:
 
 
 def _cells(char: str) -> int:
-    if unicodedata.combining(char) or char in _JOINERS or unicodedata.category(char) in {"Mn", "Me"}:
+    if unicodedata.combining(char) or char in JOINERS or unicodedata.category(char) in {"Mn", "Me"}:
         return 0
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
