@@ -62,12 +62,24 @@ class Layout(msgspec.Struct, frozen=True):
         return self.run(seq) / "manifest.json"
 
     def candidate(self, seq: int) -> Path:
-        """The manifest of a candidate that the gate refused."""
+        """The manifest of a candidate that the gate refused, or let pass and keeps for `stage commit`."""
         return self.run(seq) / "candidate.json"
+
+    def judged(self, seq: int) -> Path:
+        """The report of a kept candidate as the gate made it: the gate let it pass."""
+        return self.run(seq) / "judged.json"
 
     def report(self, seq: int) -> Path:
         """The report of run `seq`."""
         return self.run(seq) / "report.json"
+
+    def page(self, seq: int) -> Path:
+        """The report of run `seq` as a page for people."""
+        return self.run(seq) / "report.html"
+
+    def distributions(self, seq: int) -> Path:
+        """The distributions of what run `seq` read and published, by source."""
+        return self.run(seq) / "distributions.json"
 
     def log(self, seq: int) -> Path:
         """The log of run `seq`, with tracebacks."""
