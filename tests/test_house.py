@@ -47,6 +47,7 @@ MAY = {
     "config": {"config", "core"},
     "engine.executors": {
         "engine.executors.server",
+        "engine.executors.border",
         "engine.task",
         "engine.work",
         "kernels.warm",

@@ -15,15 +15,14 @@ import os
 import signal
 import sys
 import threading
-import traceback
 from collections import deque
 from collections.abc import Iterable, Iterator
 from multiprocessing.connection import Connection, wait
 from types import ModuleType
 from typing import Any
 
-from gristmill.core.errors import GristmillError, StepError
 from gristmill.engine.executors import server
+from gristmill.engine.executors.border import next_job, portable
 from gristmill.engine.task import run_task
 from gristmill.engine.work import Job, Outcome, Setup, Work
 
@@ -53,7 +52,7 @@ class Processes:
         busy: dict[int, Job] = {}
         while waiting or busy:
             for i, worker in enumerate(self._workers):
-                if i not in busy and (job := _next(waiting, busy)) is not None:
+                if i not in busy and (job := next_job(waiting, busy.values())) is not None:
                     busy[i] = job
                     with contextlib.suppress(OSError):  # a dead worker is seen below, by its sentinel
                         worker.pipe.send(busy[i])
@@ -81,18 +80,6 @@ class Processes:
         for worker in self._workers:
             worker.process.join()
             worker.process.close()
-
-
-def _next(waiting: deque[Job], busy: dict[int, Job]) -> Job | None:
-    """Take the first job whose lane has room; None if all must wait."""
-    for at, job in enumerate(waiting):
-        split = job.split
-        lane = split.lane if split is not None and job.kind == "read" else ""
-        taken = sum(1 for other in busy.values() if other.split is not None and other.split.lane == lane)
-        if not lane or split is None or taken < split.lane_cap:
-            del waiting[at]
-            return job
-    return None
 
 
 @contextlib.contextmanager
@@ -128,7 +115,7 @@ def _serve(pipe: Connection[Any, Any], setup: Setup) -> None:
             work = work or Work(setup)
             answer: tuple[Any, BaseException | None] = (run_task(work, job), None)
         except Exception as error:
-            answer = (None, _portable(error))
+            answer = (None, portable(error))
         try:
             pipe.send(answer)
         except OSError:
@@ -139,14 +126,3 @@ def _die_with_parent() -> None:
     """Have the kernel kill this worker when the fork server ends, which it does when the run's process does: a dead run asks no server for more."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _portable(error: Exception) -> Exception:
-    """Give an error that can cross the process border, with its code places (no values) as a note."""
-    clone = (
-        error
-        if isinstance(error, GristmillError | OSError)
-        else StepError(f"a task failed with {type(error).__name__}")
-    )
-    clone.add_note("".join(traceback.format_tb(error.__traceback__)))
-    return clone

@@ -7,15 +7,16 @@ caller does next (reading the config, planning); it ends with the process that s
 from __future__ import annotations
 
 import multiprocessing
-import os
 from multiprocessing import forkserver
+
+from gristmill.core.machine import worker_count
 
 PRELOAD = ["gristmill.engine.executors.preload"]
 
 
 def start() -> None:
-    """Start the server if it is not running yet; does nothing on one core, where workers would gain nothing."""
-    if len(os.sched_getaffinity(0)) < 2:
+    """Start the server if it is not running yet; does nothing where there is room for one worker, which would gain nothing."""
+    if worker_count() < 2:
         return
     multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
     forkserver.ensure_running()
