@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "cli.md"
 VERBS = ["init", "check", "try", "plan", "run", "status", "log", "show", "explain", "inspect", "export", "verify",
          "parts", "schema", "warmup"]  # fmt: skip
-SEAMS = [["stage", "plan"], ["stage", "work"], ["stage", "commit"]]
+SEAMS = [["stage", "plan"], ["stage", "work"], ["stage", "gate"], ["stage", "commit"]]
 HEAVY = {"pyarrow", "numpy", "numba", "deltalake", "obstore", "rich", "ruamel", "msgspec"}
 
 
@@ -111,8 +111,8 @@ otherwise is a sentence and the path of a log. `NO_COLOR` is honoured. On a term
 elsewhere a line every 30 seconds, with `-q` nothing.
 
 Exit codes: see [guarantees](guarantees.md#exit-codes). A run whose snapshot is published while an export failed ends
-with 1: the next run repairs it. The hidden verbs `stage plan`, `stage work SEQ STAGE --part I/N` and `stage commit SEQ`
-are the three seams for schedulers; each prints one line of JSON.
+with 1: the next run repairs it. The hidden verbs `stage plan`, `stage work SEQ STAGE --part I/N`, `stage gate SEQ` and
+`stage commit SEQ` are the seams for schedulers; each prints one line of JSON.
 """
 
 

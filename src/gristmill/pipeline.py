@@ -6,7 +6,6 @@ one made from the same parts in Python are the same pipeline, with the same fing
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from gristmill.config.settings import BoundExport, Gate, PipelineConfig, RunSett
 from gristmill.core import find
 from gristmill.core.errors import ConfigError, GateRefused, GristmillError, LockedError, Stopped, Transient
 from gristmill.core.export import Export
+from gristmill.core.machine import worker_count
 from gristmill.core.source import WHOLE, BoundSource, Source, Window
 from gristmill.core.step import BoundStep, Step
 from gristmill.engine import exports, plan, seams
@@ -117,11 +117,7 @@ class Pipeline:
             GateRefused: nothing is published; the candidate is kept.
             GristmillError: the run failed; nothing is published, and it is safe to run again.
         """
-        if accept_gate and not why:
-            raise ConfigError("accept_gate needs a reason: say --why TEXT; it is kept in the lineage")
-        found = [*changes.problems(self.config, sources=False), *self._unknown_rules(accept_gate)]
-        if found:
-            raise ConfigError(*found)
+        self._check_accepted(accept_gate, why)
         self._check_asked(source, window)
         options = Options(
             workers=workers,
@@ -132,9 +128,15 @@ class Pipeline:
             source=source,
             window=window,
         )
+        with self._guarded():
+            return run(self.config, options, events or Silent(), make_executor)
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Mind signals while a run goes on, and leave a report of one that failed for good."""
         with _signals():
             try:
-                return run(self.config, options, events or Silent(), make_executor)
+                yield
             except (Stopped, GateRefused, Transient, OSError, LockedError, ConfigError):
                 raise  # refused is reported already, locked is another's; the others are gone on with by the next run
             except Exception as error:
@@ -153,20 +155,59 @@ class Pipeline:
                 f"--window: source {source} ({asked.part}) has no cursor, so it cannot be asked for a part"
             )
 
-    def stage_plan(self, *, wait_s: float = 0.0) -> dict[str, Any]:
+    def stages(self) -> list[str]:
+        """Give the names of the stages a run goes through, in order (`engine.seams`)."""
+        return seams.stages(self.config)
+
+    def stage_plan(self, *, wait_s: float = 0.0, events: Events | None = None) -> dict[str, Any]:
         """Claim and freeze the next run for a scheduler (`engine.seams`)."""
         found = changes.problems(self.config, sources=False)
         if found:
             raise ConfigError(*found)
-        return seams.plan_stage(self.config, Options(overrides=self.overrides, wait_s=wait_s))
+        options = Options(overrides=self.overrides, wait_s=wait_s)
+        with _signals():
+            return seams.plan_stage(self.config, options, events or Silent(), make_executor)
 
     def stage_work(
-        self, seq: int, stage: str, part: int = 1, parts: int = 1, events: Events | None = None
+        self,
+        seq: int,
+        stage: str,
+        part: tuple[int, int] = (1, 1),
+        *,
+        workers: int | None = None,
+        events: Events | None = None,
     ) -> dict[str, Any]:
-        """Do a part of one phase of a planned run (`engine.seams`)."""
-        return seams.work_stage(
-            self.config, Options(overrides=self.overrides), seq, stage, part, parts, events or Silent(), make_executor
+        """Do part (i, n) of one stage of a planned run, by one worker if not told otherwise (`engine.seams`)."""
+        options = Options(overrides=self.overrides, workers=workers)
+        with _signals():
+            return seams.work_stage(self.config, options, seq, stage, part, events or Silent(), make_executor)
+
+    def stage_gate(
+        self,
+        seq: int,
+        *,
+        workers: int | None = None,
+        accept_gate: Sequence[str] = (),
+        why: str = "",
+        wait_s: float = 0.0,
+        events: Events | None = None,
+    ) -> Report:
+        """Do what is left of a planned run before its gate, judge it, and keep the candidate for `stage_commit`.
+
+        Raises:
+            ConfigError: run `seq` is not the open one, or failed for good.
+            GateRefused: now or before.
+        """
+        self._check_accepted(accept_gate, why)
+        options = Options(
+            workers=workers,
+            accept_gate=list(accept_gate),
+            why=why,
+            overrides=self.overrides,
+            wait_s=wait_s,
+            until="gate",
         )
+        return self._settle(seq, options, events)
 
     def stage_commit(
         self,
@@ -175,20 +216,47 @@ class Pipeline:
         workers: int | None = None,
         accept_gate: Sequence[str] = (),
         why: str = "",
+        wait_s: float = 0.0,
+        exported: bool = True,
         events: Events | None = None,
     ) -> Report:
-        """Do what is left of a planned run, judge it and publish it.
+        """Publish a planned run: the candidate that `stage_gate` kept, else do what is left of it and judge it.
+
+        Args:
+            seq: the run.
+            workers: processes; one a core by default.
+            accept_gate: rules that need not hold, with `why`; for a candidate that is not judged yet.
+            why: kept in the lineage.
+            wait_s: how long to wait for another run to end.
+            exported: make the exports too.
+            events: what listens.
 
         Raises:
-            ConfigError: run `seq` is not the open one.
+            ConfigError: run `seq` is not the open one, or failed for good.
+            GateRefused: now or before.
         """
-        head = snapshot.head_seq(self.layout)
-        dead = claim.unfinished(self.layout, head, changes.fingerprint(self.config))
-        if dead is None or dead.seq != seq:
-            raise ConfigError(
-                f"run {seq} is not open under this config (newest snapshot: {head}); run `gristmill stage plan`"
-            )
-        return self.run(workers=workers, accept_gate=accept_gate, why=why, events=events)
+        self._check_accepted(accept_gate, why)
+        options = Options(
+            workers=workers,
+            accept_gate=list(accept_gate),
+            why=why,
+            overrides=self.overrides,
+            wait_s=wait_s,
+            until="exports" if exported else "commit",
+        )
+        return self._settle(seq, options, events)
+
+    def _settle(self, seq: int, options: Options, events: Events | None) -> Report:
+        with self._guarded():
+            return seams.settle_stage(self.config, options, seq, events or Silent(), make_executor)
+
+    def _check_accepted(self, accept_gate: Sequence[str], why: str) -> None:
+        """Refuse what cannot be meant, before any work."""
+        if accept_gate and not why:
+            raise ConfigError("accept_gate needs a reason: say --why TEXT; it is kept in the lineage")
+        found = [*changes.problems(self.config, sources=False), *self._unknown_rules(accept_gate)]
+        if found:
+            raise ConfigError(*found)
 
     def _unknown_rules(self, names: Sequence[str]) -> list[str]:
         """Say which accepted gate rules there are not: a typo would cost a whole run."""
@@ -239,7 +307,7 @@ class Pipeline:
 
 def make_executor(work: Work, workers: int, small: bool) -> Executor:
     """Give the executor for a run: in this process when the work is small or cannot cross a process border."""
-    count = workers or usable_cores()
+    count = workers or worker_count()
     if small or count == 1 or work.config.file is None:  # the kernels load here, not where a dataset is only looked at
         from gristmill.engine.executors.inline import Inline
 
@@ -247,17 +315,6 @@ def make_executor(work: Work, workers: int, small: bool) -> Executor:
     from gristmill.engine.executors.processes import Processes
 
     return Processes(msgspec.structs.replace(work.setup, config=None), count)
-
-
-def usable_cores() -> int:
-    """Give the cores this process may use: its affinity, cut by the cgroup's CPU quota."""
-    cores = len(os.sched_getaffinity(0))
-    quota = Path("/sys/fs/cgroup/cpu.max")
-    if quota.exists():
-        allowed, _, period = quota.read_text().partition(" ")
-        if allowed != "max":
-            cores = min(cores, max(1, int(allowed) // int(period)))
-    return cores
 
 
 @contextmanager

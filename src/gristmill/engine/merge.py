@@ -8,6 +8,8 @@ rows, the parent snapshot's index and its tombstones alone; dead records (unchan
 from __future__ import annotations
 
 import hashlib
+import os
+import socket
 from typing import Any
 
 import msgspec
@@ -239,7 +241,7 @@ def load_tombstones(work: Work, *, with_run: bool) -> Tombstones:
 def save_retired(work: Work, retired: Retired) -> None:
     """Stage what barrier 0 must know of units."""
     work.staging.mkdir(parents=True, exist_ok=True)
-    scratch = work.staged("retired.tmp.npz")
+    scratch = work.staged(f"retired.{socket.gethostname()}.{os.getpid()}.tmp.npz")  # several may do so at once
     np.savez(scratch, ranges=retired.ranges, units=retired.units, seqs=retired.seqs)
     scratch.replace(work.staged("retired.npz"))
 

@@ -29,16 +29,15 @@ class Phases:
     def __init__(self, work: Work, planned: Plan) -> None:
         self.work = work
         self.plan = planned
-        self.makers: dict[str, Callable[[Results], list[Job]]] = {
+        makers: dict[str, Callable[[Results], list[Job]]] = {
             "read": self._read,
             "reread": self._reread,
             "identity": self._identity,
+            "withdraw": self._withdraw,
         }
-        for stage in range(work.stages - 1):
-            if work.barrier(stage) is not None:
-                self.makers[f"merge-{stage}"] = partial(self._merge, stage)
-            self.makers[f"stage-{stage + 1}"] = partial(self._stage, stage + 1)
-        self.makers["withdraw"] = self._withdraw
+        for stage in range(work.stages):
+            makers |= {f"merge-{stage}": partial(self._merge, stage), f"stage-{stage}": partial(self._stage, stage)}
+        self.makers = {name: makers[name] for name in names(work)}
 
     def jobs(self, phase: str, results: Results) -> list[Job]:
         """Give the jobs of a phase, given the results of the phases before it."""
@@ -118,6 +117,15 @@ class Phases:
             if hi > lo:
                 jobs.append(Job(f"w-{i:06d}", "withdraw", shard=shard))
         return jobs
+
+
+def names(work: Work) -> list[str]:
+    """Give the names of a run's phases in their order; the steps of the config alone decide them."""
+    found = ["read", "reread", "identity"]
+    for stage in range(work.stages - 1):
+        found += [f"merge-{stage}"] * (work.barrier(stage) is not None)
+        found.append(f"stage-{stage + 1}")
+    return [*found, "withdraw"]
 
 
 def left_out(planned: Plan, results: Results) -> dict[str, str]:

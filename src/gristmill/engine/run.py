@@ -12,20 +12,21 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import pyarrow.parquet as pq
 
 from gristmill.config import changes
 from gristmill.config.settings import PipelineConfig
-from gristmill.core.counts import Counts, StepCounts
 from gristmill.core.errors import ConfigError, GateRefused, TooManyErrors
 from gristmill.core.failpoints import failpoint
 from gristmill.core.source import WHOLE, Window
 from gristmill.core.step import GlobalStep
-from gristmill.engine import exports, freshness, gate, landing, merge, plan
-from gristmill.engine.candidate import SOURCE_FAILED, Candidate, build, publish
+from gristmill.engine import ends, exports, freshness, gate, landing, merge, plan
+from gristmill.engine.candidate import Candidate, build, publish
 from gristmill.engine.drive import Driver, Executor
 from gristmill.engine.phases import Phases, Results
 from gristmill.engine.plan import Draft, Plan
@@ -33,6 +34,7 @@ from gristmill.engine.report import Report, error_entry
 from gristmill.engine.work import Setup, Work
 from gristmill.observe.events import Events
 from gristmill.store import claim, disk, snapshot
+from gristmill.store.claim import Claim
 from gristmill.store.layout import Layout
 from gristmill.store.snapshot import Manifest
 
@@ -45,7 +47,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     accept_gate: rules that need not hold, with `why` recorded. overrides: `KEY=VALUE` settings the config was loaded
     with, which workers load again. wait_s: how long to wait for the lock. source: the only one to ask; window: the part of it
-    to read; both hold for a new run, one that died is gone on with as it was planned.
+    to read; both hold for a new run, one that died is gone on with as it was planned. until: where a scheduler's part ends
+    (`go_on`): when the candidate is judged, or when it is published.
     """
 
     workers: int | None = None
@@ -55,6 +58,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     wait_s: float = 0.0
     source: str | None = None
     window: Window = WHOLE
+    until: Literal["gate", "commit", "exports"] = "exports"
 
 
 MakeExecutor = Callable[[Work, int, bool], Executor]
@@ -73,27 +77,44 @@ def run(config: PipelineConfig, options: Options, events: Events, make: MakeExec
         head = snapshot.head(layout)
         report: Report | None = None
         dead = claim.unfinished(layout, head.seq, fingerprint)
-        _clear_staging(layout, dead.seq if dead is not None else None)
+        clear_staging(layout, dead)
         if dead is not None:
             events.note(f"going on with run {dead.seq}, which did not end")
-            if dead.boot != claim.boot_id():  # staged files were not synced: after a restart they are not trusted
-                shutil.rmtree(layout.staging(dead.seq), ignore_errors=True)
             frozen = plan.read_plan(layout, dead.seq)
             report = _Run(config, options, events, make, head, frozen, resumed=True).go()
             head = snapshot.head(layout)
-        _finish(config, layout, head, options, events, make)
+        finish(config, layout, head, options, events, make)
         drafted = plan.draft(config, layout, head, options.source, options.window)
         planned = claim_next(config, layout, head, fingerprint, drafted)
         if planned is None:
-            return report or _nothing_new(config, layout, head, drafted, events)
+            return report or ends.nothing_new(config, layout, head, drafted, events)
         return _Run(config, options, events, make, head, planned, resumed=False).go()
 
 
-def _clear_staging(layout: Layout, keep: int | None) -> None:
-    """Remove what runs that are over left in staging, and late writers of dead ones."""
+def go_on(config: PipelineConfig, options: Options, events: Events, make: MakeExecutor, open_claim: Claim) -> Report:
+    """Go on with the run a scheduler has planned, and with no other, up to `options.until`. The lock is held.
+
+    A candidate that the gate let pass and kept is published as it is. The report's seconds begin with the plan.
+    """
+    layout = Layout(Path(config.dataset))
+    clear_staging(layout, open_claim)
+    frozen = plan.read_plan(layout, open_claim.seq)
+    one = _Run(config, options, events, make, snapshot.head(layout), frozen, resumed=False)
+    one.started = open_claim.time
+    one.clock -= (datetime.now(UTC) - datetime.fromisoformat(open_claim.time)).total_seconds()
+    kept = options.until != "gate" and layout.judged(one.seq).exists()
+    return one.publish_kept() if kept else one.go()
+
+
+def clear_staging(layout: Layout, open_claim: Claim | None) -> None:
+    """Remove what runs that are over left in staging, and late writers of dead ones; only the open run keeps its own.
+
+    Not after a restart of the machine: staged files were not synced, and are not trusted then.
+    """
+    trusted = str(open_claim.seq) if open_claim is not None and open_claim.boot == claim.boot_id() else ""
     root = layout.staging(0).parent
     for folder in root.iterdir() if root.is_dir() else []:
-        if folder.name != str(keep):
+        if folder.name != trusted:
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -124,28 +145,7 @@ def _check_indexes(config: PipelineConfig, head: Manifest) -> None:
             )
 
 
-def _nothing_new(config: PipelineConfig, layout: Layout, head: Manifest, drafted: Draft, events: Events) -> Report:
-    """Report that there was nothing to do; what still cannot be opened is named, it is tried again every run."""
-    errors = []
-    for name, found in drafted.found.items():
-        for unit, code, detail in found.failed:
-            events.note(f"source {name}: {unit}: {code}: {detail}")
-            errors.append(error_entry("plan", name, code, detail, claim.now(), {"origin": unit}))
-    for name, why in drafted.failures.items():
-        events.note(f"source {name} failed and is left out of this run: {why}")
-        errors.append(error_entry("plan", name, SOURCE_FAILED, why, claim.now(), {}))
-    return Report(
-        errors=errors + freshness.stale(config, layout, head),
-        status="partial" if drafted.failures else "nothing_new",
-        snapshot=head.seq or None,
-        dataset=str(layout.root),
-        dataset_rows=head.rows,
-        started=claim.now(),
-        sources={bound.name: msgspec.to_builtins(Counts()) for bound in config.sources},
-    )
-
-
-def _finish(
+def finish(
     config: PipelineConfig, layout: Layout, head: Manifest, options: Options, events: Events, make: MakeExecutor
 ) -> None:
     """Complete what a run that died after its commit left open: exports, report, staging."""
@@ -156,34 +156,7 @@ def _finish(
         driver = Driver(work, make(work, 1, True), events)
         exports.reconcile(config, layout, head, lambda jobs: driver.run("exports", jobs))
         driver.executor.close()
-    if not layout.report(head.seq).exists():
-        snapshot.sync_commit(layout)
-        disk.write_file(layout.report(head.seq), disk.to_json(_late_report(layout, head).to_json()))
-    shutil.rmtree(layout.staging(head.seq), ignore_errors=True)
-
-
-def _late_report(layout: Layout, head: Manifest) -> Report:
-    """Give the report of a snapshot whose run died before writing one: all but the times is in the manifest."""
-    kept = head.summary["report"]
-    steps = [
-        StepCounts(step["name"], step["in"], step["out"], step["valid"], step["invalid"], 0.0, step["bytes"])
-        for step in kept["steps"]
-    ]
-    fields = {name: value for name, value in kept.items() if name != "steps"}
-    partial = any(entry["code"] == SOURCE_FAILED for entry in kept["errors"])
-    return Report(
-        **fields,
-        steps=steps,
-        run=head.seq,
-        snapshot=head.seq,
-        parent=head.parent or None,
-        status="partial" if partial else "published",
-        dataset=str(layout.root),
-        counts=head.counts,
-        dataset_rows=head.rows,
-        lineage=head.lineage,
-        resumed=True,
-    )
+    ends.close(layout, head)
 
 
 class _Run:
@@ -282,13 +255,32 @@ class _Run:
             raise error
         if candidate.idle(self.head):
             return self._idle(report)
+        if self.options.until == "gate":
+            snapshot.write_manifest(self.layout.candidate(self.seq), manifest)
+            disk.write_file(self.layout.judged(self.seq), disk.to_json(report.to_json()))
+            return report
+        return self._publish(manifest, report)
+
+    def publish_kept(self) -> Report:
+        """Publish the candidate that was judged, let pass and kept."""
+        try:
+            manifest = snapshot.read_manifest(self.layout.candidate(self.seq))
+            report = msgspec.json.decode(self.layout.judged(self.seq).read_bytes(), type=Report)
+            return self._publish(manifest, report)
+        finally:
+            self.driver.executor.close()
+
+    def _publish(self, manifest: Manifest, report: Report) -> Report:
         publish(self.work, manifest, self.head)
         clearing = threading.Thread(target=shutil.rmtree, args=(self.layout.staging(self.seq), True))
         clearing.start()  # beside the exports, which read the table: it takes as long as writing a tenth of them
-        self._export(manifest, report)
+        if self.options.until == "exports":
+            self._export(manifest, report)
         report.errors += freshness.stale(self.config, self.layout, manifest)
         self._write(report)
         failpoint("report.written")
+        for kept in (self.layout.judged(self.seq), self.layout.candidate(self.seq)):
+            kept.unlink(missing_ok=True)
         clearing.join()
         landing.sweep(self.layout, self.config.run.landing_days)
         failpoint("staging.removed")

@@ -9,6 +9,7 @@ are read; tombstoned ords never own anything.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -165,7 +166,7 @@ def write_table(path: Path, rows: pa.Table, statistics: list[str]) -> None:
 
 def write_tombstones(layout: Layout, seq: int, ords: Int64s) -> str:
     """Write the ords withdrawn by `seq`; give the relative path."""
-    scratch = layout.staging(seq) / f"tombstones-{os.getpid()}.parquet"
+    scratch = layout.staging(seq) / f"tombstones-{socket.gethostname()}-{os.getpid()}.parquet"
     write_table(scratch, pa.table({"ord": np.unique(ords)}), statistics=["ord"])
     path = layout.tombstones(seq)
     disk.adopt_file(scratch, path)
