@@ -55,20 +55,63 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     sources: dict[str, SourceGate] = {}
 
 
+class RayStage(msgspec.Struct, frozen=True, kw_only=True):
+    """What one task of a kind asks of a Ray node.
+
+    cpus: cores. memory_mb: memory, null for what such a task is measured to need. resources: the cluster's own names, such as {ssd: 1}.
+    """
+
+    cpus: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    memory_mb: Positive | None = None
+    resources: dict[str, float] = {}
+
+
+class RayStages(msgspec.Struct, frozen=True, kw_only=True):
+    """What the tasks of a run ask for, by kind.
+
+    read: reading a split and the first steps. stage: the steps behind a barrier. identity: settling the ids of a bucket. merge: the keys of a
+    bucket, for a step that looks at all records. withdraw: rewriting a shard. chunk: writing a chunk of an export.
+    """
+
+    read: RayStage = RayStage()
+    stage: RayStage = RayStage()
+    identity: RayStage = RayStage()
+    merge: RayStage = RayStage()
+    withdraw: RayStage = RayStage()
+    chunk: RayStage = RayStage()
+
+
+class RaySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the tasks of a run go with `engine: ray`.
+
+    address: HOST:PORT of a cluster this machine is a node of, auto for the one that runs here, null for one of this run's own, on this machine
+    and on loopback only. max_in_flight: tasks handed to the cluster at a time, null for twice what it can do at once. node_wait_s: how long to wait
+    for a node that can hold a task. stages: what tasks ask for, by kind.
+    """
+
+    address: Annotated[str, msgspec.Meta(pattern=r"^(auto|[^:/\s]+:\d+|\[[0-9a-fA-F:]+\]:\d+)$")] | None = None
+    max_in_flight: Positive | None = None
+    node_wait_s: Count = 60
+    stages: RayStages = RayStages()
+
+
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How a run works; nothing here changes a record.
 
-    workers: processes, null for one a core. retries: further tries of a task after a passing failure. batch_bytes: text
+    engine: local for processes on this machine, ray for a Ray cluster. workers: tasks at a time, null for one a core (with ray: for what the
+    cluster holds). retries: further tries of a task after a passing failure. batch_bytes: text
     a batch holds, about. merge_rows: keys a merge holds in memory at once, about. max_error_ratio: share of the records that may make a step raise before the run stops.
-    landing_days: how long the landed pages of sources that cannot be read again are kept after their run.
+    landing_days: how long the landed pages of sources that cannot be read again are kept after their run. ray: where the tasks go.
     """
 
+    engine: Literal["local", "ray"] = "local"
     workers: Positive | None = None
     retries: Count = 3
     batch_bytes: Positive = 2 << 20
     merge_rows: Positive = 16 << 20
     max_error_ratio: Ratio = 0.01
     landing_days: Count = 30
+    ray: RaySettings = RaySettings()
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
