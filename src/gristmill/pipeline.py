@@ -28,7 +28,8 @@ from gristmill.engine.drive import Driver, Executor, places_of
 from gristmill.engine.report import Report, error_entry
 from gristmill.engine.run import Options, run
 from gristmill.engine.work import Setup, Work
-from gristmill.observe.events import Events, RunLog, Silent
+from gristmill.observe.events import Events, RunFailed, Silent
+from gristmill.observe.logs import RunLog
 from gristmill.store import claim, disk, snapshot
 from gristmill.store.layout import Layout
 
@@ -275,10 +276,11 @@ class Pipeline:
         if not seqs or self.layout.report(seqs[-1]).exists() or self.layout.manifest(seqs[-1]).exists():
             return
         seq = seqs[-1]
-        RunLog(self.layout.log(seq)).write(f"run {seq} failed\n{places_of(error)}")
+        log = RunLog(self.layout.log, self.config.redact, seq)
         message = (
             str(error) if isinstance(error, GristmillError) else f"{type(error).__name__}; see {self.layout.log(seq)}"
         )
+        log.failed(RunFailed(code=type(error).__name__, message=message, places=places_of(error)))
         report = Report(run=seq, snapshot=None, status="failed", dataset=str(self.layout.root), started=claim.now())
         report.errors.append(
             error_entry("run", None, type(error).__name__, self.config.redact(message), claim.now(), {})

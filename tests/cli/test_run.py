@@ -166,7 +166,7 @@ def test_unexpected_failure_has_a_log_without_values(fresh):
     assert answer.code == 1
     assert "RuntimeError" in answer.err
     log = fresh.path / next(line.removeprefix("log: ") for line in answer.err.splitlines() if line.startswith("log: "))
-    assert log == fresh.path / "corpus" / "runs" / "1" / "run.log"
+    assert log == fresh.path / "corpus" / "runs" / "1" / "log.jsonl"
     assert "bad.py" in log.read_text()
     assert "secret" not in answer.err + answer.out + log.read_text()
     assert answer.json["status"] == "failed"

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from gristmill.observe.events import Silent
+from gristmill.observe.events import Silent, StageBegins, TaskDone
 from gristmill.observe.progress import Bars, Heartbeat, Stage, listen
 
 
@@ -52,13 +52,17 @@ def _xterm(monkeypatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
 
 
+def begins(name, tasks, size=0):
+    return StageBegins(name=name, tasks=[f"{name}-{i}" for i in range(tasks)], bytes=size)
+
+
 def play(events):
-    events.stage("read", 4, 40_000_000)
+    events.stage(begins("read", 4, 40_000_000))
     for _ in range(4):
-        events.task("read", 10_000_000, 1000, 900)
+        events.task(TaskDone(stage="read", task="r", bytes=10_000_000, rows_in=1000, rows_out=900))
     events.note("a worker died \x1b[31m; trying again [bold]now[/bold]")
-    events.stage("stage-1", 2, 0)
-    events.task("stage-1", 0, 10, 10)
+    events.stage(begins("stage-1", 2))
+    events.task(TaskDone(stage="stage-1", task="s", rows_in=10, rows_out=10))
     events.close()
 
 
@@ -110,8 +114,8 @@ def test_heartbeat_is_silent_until_its_time():
 def test_heartbeat_beats():
     stream = io.StringIO()
     events = Heartbeat(stream, every_s=0.02)
-    events.stage("read", 4, 40_000_000)
-    events.task("read", 10_000_000, 1000, 900)
+    events.stage(begins("read", 4, 40_000_000))
+    events.task(TaskDone(stage="read", task="r", bytes=10_000_000, rows_in=1000, rows_out=900))
     deadline = time.monotonic() + 10
     while "read" not in stream.getvalue() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -140,4 +144,4 @@ def test_a_stream_that_nobody_reads_ends_the_showing_only():
 
 
 def test_an_empty_stage_is_whole():
-    assert Stage("x", 0, 0).share == 1.0
+    assert Stage(begins("x", 0)).share == 1.0

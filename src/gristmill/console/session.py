@@ -318,7 +318,7 @@ def _unexpected(error: BaseException) -> str:
 def _log_of(error: BaseException) -> Path | None:
     """Give the log that tells more: the run's own if this run wrote one, else a new one with the code places."""
     if ASKED.pipeline is not None:
-        logs = ASKED.pipeline.layout.runs.glob("*/run.log")
+        logs = ASKED.pipeline.layout.runs.glob("*/log.jsonl")
         fresh = [log for log in logs if log.stat().st_mtime >= ASKED.began - 1]
         if fresh:
             return max(fresh, key=lambda log: log.stat().st_mtime)

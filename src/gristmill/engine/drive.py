@@ -14,10 +14,9 @@ from typing import Protocol
 
 import msgspec
 
-from gristmill.core.counts import StepCounts
 from gristmill.core.errors import SourceError, StepError, Stopped, Transient
 from gristmill.engine.work import Job, Outcome, TaskResult, Work
-from gristmill.observe.events import Events, RunLog
+from gristmill.observe.events import Events, StageBegins, TaskDone, TaskFailed
 
 BACKOFF_S = (0.5, 2.0, 5.0)
 MAX_POISON = 20  # records of one task that may kill a worker before the run stops
@@ -42,7 +41,7 @@ class Driver:
         self.work = work
         self.executor = executor
         self.events = events
-        self.log = RunLog(work.layout.log(work.seq))
+        self.log = work.layout.log(work.seq)
         self.retried = 0
         self.peak_rss_mb = 0.0
 
@@ -55,7 +54,10 @@ class Driver:
         if not jobs:
             return []
         sizes = {job.id: job.split.bytes if job.split is not None else 0 for job in jobs}
-        self.events.stage(stage, len(jobs), sum(sizes.values()))
+        slots = getattr(self.executor, "slots", 1)
+        self.events.stage(
+            StageBegins(name=stage, tasks=[job.id for job in jobs], bytes=sum(sizes.values()), slots=slots)
+        )
         place = {job.id: i for i, job in enumerate(jobs)}
         results: list[TaskResult | None] = [None] * len(jobs)
         tries: dict[str, int] = {}
@@ -67,32 +69,32 @@ class Driver:
                 if outcome.result is not None:
                     results[place[job.id]] = outcome.result
                     self.peak_rss_mb = max(self.peak_rss_mb, outcome.result.peak_rss_mb)
-                    rows_in, rows_out = _rows(outcome.result.steps, outcome.result)
-                    self.events.task(stage, sizes[job.id], rows_in, rows_out)
+                    self.events.task(_done(stage, outcome.result, job, sizes[job.id]))
                     continue
                 tries[job.id] = tries.get(job.id, 0) + 1
                 self.retried += 1
-                again.append(self._again(outcome, tries[job.id]))
+                again.append(self._again(stage, outcome, tries[job.id]))
             waiting = again
         return [result for result in results if result is not None]
 
-    def _again(self, outcome: Outcome, tried: int) -> Job:
+    def _again(self, stage: str, outcome: Outcome, tried: int) -> Job:
         """Give the job to try next, or raise."""
         job, retries = outcome.job, self.work.config.run.retries
         if outcome.error is not None:
-            self.log.write(f"task {job.id}, try {tried}: {type(outcome.error).__name__}\n{places_of(outcome.error)}")
+            why, places = type(outcome.error).__name__, places_of(outcome.error)
+            self.events.again(TaskFailed(stage=stage, task=job.id, tried=tried, why=why, places=places))
             if not isinstance(outcome.error, Transient) or tried > retries:
                 return self._left_out(job, outcome.error)
             time.sleep(BACKOFF_S[min(tried, len(BACKOFF_S)) - 1])
             return job
-        self.log.write(f"task {job.id}, try {tried}: its worker died ({outcome.died})")
+        self.events.again(TaskFailed(stage=stage, task=job.id, tried=tried, why=outcome.died, died=True))
         self.events.note(f"a worker died in task {job.id} ({outcome.died}); trying again")
         if job.marker:
             return self._poisoned(job, outcome.died)
         if tried < max(2, retries):
             return job
         if job.kind not in ("read", "stage"):
-            raise StepError(f"task {job.id} killed its worker {tried} times ({outcome.died}); see {self.log.path}")
+            raise StepError(f"task {job.id} killed its worker {tried} times ({outcome.died}); see {self.log}")
         self.work.staged(f"{job.id}.marker").unlink(missing_ok=True)
         return msgspec.structs.replace(job, marker=True)
 
@@ -110,20 +112,23 @@ class Driver:
         if not marker.exists() or len(job.poison) >= MAX_POISON:
             raise StepError(
                 f"task {job.id} of source {job.source} keeps killing its worker ({died}) and no record explains it; "
-                f"see {self.log.path}; give the machine more memory, or take the input it reads out of the source"
+                f"see {self.log}; give the machine more memory, or take the input it reads out of the source"
             )
         ord_, step = msgspec.json.decode(marker.read_bytes(), type=tuple[int, str])
         marker.unlink()
         if job.suspect != (ord_, step):  # it may have been near when something else struck: once more
             return msgspec.structs.replace(job, suspect=(ord_, step))
-        self.log.write(f"task {job.id}: record {ord_} kills its worker in {step}; it is quarantined")
+        self.events.note(f"task {job.id}: record {ord_} kills its worker in {step}; it is quarantined")
         return msgspec.structs.replace(job, poison=job.poison | {ord_: step})
 
 
-def _rows(steps: list[StepCounts], result: TaskResult) -> tuple[int, int]:
-    if steps:
-        return steps[0].rows_in, steps[-1].rows_out
-    return result.counts.read, result.counts.read
+def _done(stage: str, result: TaskResult, job: Job, stored: int) -> TaskDone:
+    rows_in = result.steps[0].rows_in if result.steps else result.counts.read
+    rows_out = result.steps[-1].rows_out if result.steps else result.counts.read
+    return TaskDone(
+        stage=stage, task=job.id, source=job.source, bytes=stored, rows_in=rows_in, rows_out=rows_out,
+        seconds=result.seconds, peak_rss_mb=result.peak_rss_mb,
+    )  # fmt: skip
 
 
 def places_of(error: BaseException) -> str:

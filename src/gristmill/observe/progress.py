@@ -12,7 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, TextIO
 
-from gristmill.observe.events import Events, Silent
+from gristmill.observe.events import Events, Silent, StageBegins, TaskDone
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -23,17 +23,17 @@ HEARTBEAT_S = 30.0
 class Stage:
     """What is known of the stage that goes on."""
 
-    def __init__(self, name: str, tasks: int, total_bytes: int) -> None:
-        self.name, self.tasks, self.total_bytes = name, tasks, total_bytes
+    def __init__(self, begins: StageBegins) -> None:
+        self.name, self.tasks, self.total_bytes = begins.name, len(begins.tasks), begins.bytes
         self.done, self.done_bytes, self.rows_in, self.rows_out = 0, 0, 0, 0
         self.began = time.monotonic()
 
-    def add(self, done_bytes: int, rows_in: int, rows_out: int) -> None:
+    def add(self, done: TaskDone) -> None:
         """Count a task that is done."""
         self.done += 1
-        self.done_bytes += done_bytes
-        self.rows_in += rows_in
-        self.rows_out += rows_out
+        self.done_bytes += done.bytes
+        self.rows_in += done.rows_in
+        self.rows_out += done.rows_out
 
     @property
     def share(self) -> float:
@@ -54,12 +54,13 @@ class Stage:
         return f"kept {100 * self.rows_out / self.rows_in:.1f}%" if self.rows_in else ""
 
     def line(self) -> str:
-        """Give the stage as one line."""
+        """Give the stage as one line; one without tasks has its time alone."""
         facts = [f"{self.done:,} of {self.tasks:,} tasks", f"{100 * self.share:.0f}%", self.rate, self.kept]
+        facts = facts if self.tasks else []
         return f"{self.name}: " + ", ".join(fact for fact in [*facts, f"{time.monotonic() - self.began:.0f} s"] if fact)
 
 
-class Heartbeat:
+class Heartbeat(Silent):
     """A line every now and then, for logs; also one at the begin of each stage where `verbose`."""
 
     def __init__(self, stream: TextIO, *, every_s: float = HEARTBEAT_S, verbose: bool = False) -> None:
@@ -68,20 +69,21 @@ class Heartbeat:
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def stage(self, name: str, tasks: int, total_bytes: int) -> None:
+    def stage(self, begins: StageBegins) -> None:
         """Note a stage; the first one starts the heart."""
         self._end_of_stage()
-        self.present = Stage(name, tasks, total_bytes)
-        if self.verbose:
-            self._write(f"{name}: {tasks:,} tasks" + (f", {total_bytes / 1e6:.1f} MB" if total_bytes else ""))
+        self.present = Stage(begins)
+        if self.verbose and begins.tasks:
+            size = f", {begins.bytes / 1e6:.1f} MB" if begins.bytes else ""
+            self._write(f"{begins.name}: {len(begins.tasks):,} tasks{size}")
         if self._thread is None and not self._over.is_set():
             self._thread = threading.Thread(target=self._beat, name="gristmill-heartbeat", daemon=True)
             self._thread.start()
 
-    def task(self, name: str, done_bytes: int, rows_in: int, rows_out: int) -> None:
+    def task(self, done: TaskDone) -> None:
         """Count a task."""
         if self.present is not None:
-            self.present.add(done_bytes, rows_in, rows_out)
+            self.present.add(done)
 
     def note(self, message: str) -> None:
         """Pass a note on."""
@@ -95,7 +97,7 @@ class Heartbeat:
             self._thread.join()
 
     def _end_of_stage(self) -> None:
-        if self.verbose and self.present is not None:
+        if self.verbose and self.present is not None and self.present.tasks:
             self._write(self.present.line())
         self.present = None
 
@@ -113,7 +115,7 @@ class Heartbeat:
             self._over.set()
 
 
-class Bars:
+class Bars(Silent):
     """A bar for each stage, on a terminal."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -133,18 +135,20 @@ class Bars:
         self.present: Stage | None = None
         self._bar: TaskID | None = None
 
-    def stage(self, name: str, tasks: int, total_bytes: int) -> None:
-        """Begin a bar; the one before is full."""
+    def stage(self, begins: StageBegins) -> None:
+        """Begin a bar; the one before is full. What has no tasks has no bar."""
+        if not begins.tasks:
+            return
         if self.present is None:
             self.progress.start()
         self._fill()
-        self.present = Stage(name, tasks, total_bytes)
-        self._bar = self.progress.add_task(f"{_one_line(name)[:20]:<13}", total=1.0, rate="", kept="")
+        self.present = Stage(begins)
+        self._bar = self.progress.add_task(f"{_one_line(begins.name)[:20]:<13}", total=1.0, rate="", kept="")
 
-    def task(self, name: str, done_bytes: int, rows_in: int, rows_out: int) -> None:
+    def task(self, done: TaskDone) -> None:
         """Move the bar."""
         if self.present is not None and self._bar is not None:
-            self.present.add(done_bytes, rows_in, rows_out)
+            self.present.add(done)
             shown: dict[str, Any] = {"rate": self.present.rate, "kept": self.present.kept}
             self.progress.update(self._bar, completed=self.present.share, **shown)
 

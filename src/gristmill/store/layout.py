@@ -83,7 +83,16 @@ class Layout(msgspec.Struct, frozen=True):
 
     def log(self, seq: int) -> Path:
         """The log of run `seq`, with tracebacks."""
-        return self.run(seq) / "run.log"
+        return self.run(seq) / "log.jsonl"
+
+    def heartbeat(self, seq: int) -> Path:
+        """The sign of life of run `seq`, while it lives."""
+        return self.run(seq) / "heartbeat.json"
+
+    @property
+    def watching(self) -> Path:
+        """What watching remembers from run to run."""
+        return self.root / "monitoring" / "state.json"
 
     def index(self, fingerprint: str, bucket: int, seq: int) -> Path:
         """The sorted run that snapshot `seq` added to a bucket of an index."""
