@@ -47,7 +47,14 @@ def test_kernels_stay_in_bounds(checked):
 
 @pytest.mark.parametrize(
     ("module", "function"),
-    [("counts", "sizes"), ("hashing", "hash128"), ("remove", "controls"), ("remove", "emails"), ("lowercase", "lower")],
+    [
+        ("counts", "sizes"),
+        ("profile", "profile"),
+        ("hashing", "hash128"),
+        ("remove", "controls"),
+        ("remove", "emails"),
+        ("lowercase", "lower"),
+    ],
 )
 @pytest.mark.parametrize("end", [10, 16, 48])
 def test_checks_are_on(checked, module, function, end):

@@ -18,9 +18,20 @@ HERE = Path(__file__).parent
 
 def warm() -> None:
     """Compile every kernel, or load it from the cache."""
-    from gristmill.kernels import characters, counts, hashing, jsonl, lowercase, normal, punctuation, remove, whitespace
+    from gristmill.kernels import (
+        characters,
+        counts,
+        hashing,
+        jsonl,
+        lowercase,
+        normal,
+        profile,
+        punctuation,
+        remove,
+        whitespace,
+    )
 
-    assert all((characters, counts, hashing, jsonl, lowercase, normal, punctuation, remove, whitespace))
+    assert all((characters, counts, hashing, jsonl, lowercase, normal, profile, punctuation, remove, whitespace))
 
 
 def is_warm() -> bool:
