@@ -23,7 +23,9 @@ MAX_POISON = 20  # records of one task that may kill a worker before the run sto
 
 
 class Executor(Protocol):
-    """What runs jobs."""
+    """What runs jobs. slots: how many at a time."""
+
+    slots: int
 
     def map(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
         """Run all jobs; give their outcomes as they come."""
@@ -54,10 +56,8 @@ class Driver:
         if not jobs:
             return []
         sizes = {job.id: job.split.bytes if job.split is not None else 0 for job in jobs}
-        slots = getattr(self.executor, "slots", 1)
-        self.events.stage(
-            StageBegins(name=stage, tasks=[job.id for job in jobs], bytes=sum(sizes.values()), slots=slots)
-        )
+        names, stored = [job.id for job in jobs], sum(sizes.values())
+        self.events.stage(StageBegins(name=stage, tasks=names, bytes=stored, slots=self.executor.slots))
         place = {job.id: i for i, job in enumerate(jobs)}
         results: list[TaskResult | None] = [None] * len(jobs)
         tries: dict[str, int] = {}

@@ -31,7 +31,7 @@ def nothing_new(config: PipelineConfig, layout: Layout, head: Manifest, drafted:
     for name, why in drafted.failures.items():
         events.note(f"source {name} failed and is left out of this run: {why}")
         errors.append(error_entry("plan", name, SOURCE_FAILED, why, claim.now(), {}))
-    return Report(
+    report = Report(
         errors=errors + freshness.stale(config, layout, head),
         status="partial" if drafted.failures else "nothing_new",
         snapshot=head.seq or None,
@@ -40,6 +40,8 @@ def nothing_new(config: PipelineConfig, layout: Layout, head: Manifest, drafted:
         started=claim.now(),
         sources={bound.name: msgspec.to_builtins(Counts()) for bound in config.sources},
     )
+    events.report(report.to_json())
+    return report
 
 
 def late_report(layout: Layout, head: Manifest) -> Report:

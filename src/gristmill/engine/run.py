@@ -32,7 +32,7 @@ from gristmill.engine.phases import Phases, Results
 from gristmill.engine.plan import Draft, Plan
 from gristmill.engine.report import Report, error_entry
 from gristmill.engine.work import Setup, Work
-from gristmill.observe.events import Events
+from gristmill.observe.events import Events, RunBegins, StageBegins
 from gristmill.store import claim, disk, snapshot
 from gristmill.store.claim import Claim
 from gristmill.store.layout import Layout
@@ -74,6 +74,7 @@ def run(config: PipelineConfig, options: Options, events: Events, make: MakeExec
     layout = Layout(Path(config.dataset))
     fingerprint = changes.fingerprint(config)
     with claim.DatasetLock(layout, options.wait_s):
+        events.stage(StageBegins(name="plan"))
         head = snapshot.head(layout)
         report: Report | None = None
         dead = claim.unfinished(layout, head.seq, fingerprint)
@@ -156,7 +157,21 @@ def finish(
         driver = Driver(work, make(work, 1, True), events)
         exports.reconcile(config, layout, head, lambda jobs: driver.run("exports", jobs))
         driver.executor.close()
+    died = not layout.report(head.seq).exists()
     ends.close(layout, head)
+    if died:
+        announce(events, layout, plan.read_plan(layout, head.seq), resumed=True)
+        events.report(msgspec.json.decode(layout.report(head.seq).read_bytes()))
+
+
+def announce(events: Events, layout: Layout, planned: Plan, *, resumed: bool) -> None:
+    """Tell who listens which run begins, and where its tasks write."""
+    landing_folders = [layout.landing(name) / str(planned.seq) for name in planned.sources]
+    begins = RunBegins(
+        run=planned.seq, dataset=str(layout.root), claimed=claim.read_claim(layout, planned.seq).time, config=planned.config,
+        code=planned.code, resumed=resumed, folders=[layout.staging(planned.seq), *landing_folders],
+    )  # fmt: skip
+    events.run(begins)
 
 
 class _Run:
@@ -188,6 +203,7 @@ class _Run:
         small = frozen.stored_bytes < INLINE_BYTES or len(frozen.tasks) < 2
         self.driver = Driver(self.work, make(self.work, options.workers or config.run.workers or 0, small), events)
         self.started, self.clock = claim.now(), time.perf_counter()
+        announce(events, self.layout, frozen, resumed=resumed)
 
     def go(self) -> Report:
         try:
@@ -329,6 +345,7 @@ class _Run:
         report.seconds = time.perf_counter() - self.clock
         report.mb_per_s = report.bytes_read / 1e6 / report.seconds
         disk.write_file(self.layout.report(self.seq), disk.to_json(report.to_json()))
+        self.events.report(report.to_json())
 
 
 def _timeless(report: Report) -> dict[str, object]:

@@ -14,6 +14,8 @@ from gristmill.engine.work import Job, Outcome, Work
 class Inline:
     """Runs jobs in this process, in order."""
 
+    slots = 1
+
     def __init__(self, work: Work) -> None:
         self.work = work
 

@@ -34,6 +34,7 @@ class Processes:
 
     def __init__(self, setup: Setup, workers: int) -> None:
         self.setup = setup
+        self.slots = workers
         self._context = multiprocessing.get_context("forkserver")
         server.start()
         self._workers = [self._start() for _ in range(workers)]
