@@ -1,11 +1,14 @@
-"""Ends of a run that are not the usual one: nothing was new, or it died between its commit and its report.
+"""Ends of a run: its report and page are written; and those that are not the usual one: nothing was new, or it died before its report.
 
-Not here: the usual one (`engine.run`). Invariant: such a report says what the manifest and the plan say; nothing is counted again.
+Not here: the usual one (`engine.run`), what stands on a page (`report`). Invariants: a late report says what the manifest and the plan
+say, nothing is counted again; a page that cannot be written fails no run.
 """
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from typing import Any
 
 import msgspec
 
@@ -13,9 +16,11 @@ from gristmill.config.settings import PipelineConfig
 from gristmill.core.counts import Counts, StepCounts
 from gristmill.engine import freshness
 from gristmill.engine.candidate import SOURCE_FAILED
+from gristmill.engine.drive import places_of
 from gristmill.engine.plan import Draft
 from gristmill.engine.report import Report, error_entry
 from gristmill.observe.events import Events
+from gristmill.observe.logs import RunLog
 from gristmill.store import claim, disk, snapshot
 from gristmill.store.layout import Layout
 from gristmill.store.snapshot import Manifest
@@ -68,11 +73,33 @@ def late_report(layout: Layout, head: Manifest) -> Report:
     )
 
 
+def write_report(layout: Layout, report: Report) -> None:
+    """Write the report of a run durably, and its page."""
+    assert report.run is not None
+    plain = report.to_json()
+    disk.write_file(layout.report(report.run), disk.to_json(plain))
+    write_page(layout, plain)
+
+
+def write_page(layout: Layout, plain: dict[str, Any]) -> None:
+    """Write the page of a run; whatever keeps it from being written is told in the run's log and changes nothing else."""
+    try:
+        from gristmill.report import page  # the templates load where a run ends, not where a dataset is looked at
+
+        page.write(layout, plain)
+    except Exception as error:
+        told = f"report.html could not be written; `gristmill report` tries again. {places_of(error)}"
+        with contextlib.suppress(OSError):
+            RunLog(layout.log, run=plain["run"]).note(told)
+
+
 def close(layout: Layout, head: Manifest) -> None:
     """Complete a run that is published: its report if it died before writing one, and what it left in staging."""
     if not layout.report(head.seq).exists():
         snapshot.sync_commit(layout)
-        disk.write_file(layout.report(head.seq), disk.to_json(late_report(layout, head).to_json()))
+        write_report(layout, late_report(layout, head))
+    elif not layout.page(head.seq).exists():
+        write_page(layout, msgspec.json.decode(layout.report(head.seq).read_bytes()))
     for kept in (layout.judged(head.seq), layout.candidate(head.seq)):
         kept.unlink(missing_ok=True)
     shutil.rmtree(layout.staging(head.seq), ignore_errors=True)

@@ -344,7 +344,7 @@ class _Run:
     def _write(self, report: Report) -> None:
         report.seconds = time.perf_counter() - self.clock
         report.mb_per_s = report.bytes_read / 1e6 / report.seconds
-        disk.write_file(self.layout.report(self.seq), disk.to_json(report.to_json()))
+        ends.write_report(self.layout, report)
         self.events.report(report.to_json())
 
 
