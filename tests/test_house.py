@@ -43,7 +43,7 @@ MAY = {
     "pipeline": {"engine", "config", "store", "observe", "core"},
     "dataset": {"audit", "engine", "config", "store", "core"},
     "audit": {"audit", "engine", "config", "store", "kernels", "core"},
-    "engine": {"engine", "config", "store", "observe", "kernels", "core"},  # kernels: content hashes of rows
+    "engine": {"engine", "config", "store", "observe", "report", "kernels", "core"},  # kernels: content hashes of rows
     "config": {"config", "core"},
     "engine.executors": {
         "engine.executors.server",
@@ -53,6 +53,13 @@ MAY = {
         "kernels.warm",
         "core",
     },  # an executor sees run_task and what it is given
+    "engine.executors.ray": {
+        "engine.executors.border",
+        "engine.task",
+        "engine.work",
+        "config.settings",
+        "core",
+    },  # and what the config says of the cluster
     "engine.executors.preload": {
         "engine.executors.processes",
         "config.load",
@@ -60,6 +67,7 @@ MAY = {
         "core",
     },  # what workers load
     "store": {"store", "core"},
+    "report": {"report", "store", "core"},  # the page of a run, from its files
     "observe": {"observe", "core"},
     "sources": {"sources.formats", "net", "extract", "database", "core"},
     "sources.formats": {"extract", "core"},

@@ -77,11 +77,20 @@ class Pipeline:
 
     def problems(self) -> list[str]:
         """Give what a user could act on before a run; no side effect."""
-        return changes.problems(self.config)
+        return [*changes.problems(self.config), *self._engine_problems()]
 
     def examine(self) -> tuple[list[str], list[str]]:
         """Give what would stop a run, and notes on what would not; no side effect."""
-        return changes.examine(self.config)
+        found, notes = changes.examine(self.config)
+        return [*found, *self._engine_problems()], notes
+
+    def _engine_problems(self) -> list[str]:
+        """Say what the engine that the config names lacks; loads it only if it is Ray."""
+        if self.config.run.engine == "local":
+            return []
+        from gristmill.engine.executors import ray
+
+        return ray.problems(self.config.file, self.config.run.ray.address)
 
     def plan(self, *, source: str | None = None, window: Window = WHOLE) -> tuple[plan.Draft, list[str]]:
         """Give what is new since the newest snapshot and what changed in the config; writes nothing."""
@@ -256,6 +265,7 @@ class Pipeline:
         if accept_gate and not why:
             raise ConfigError("accept_gate needs a reason: say --why TEXT; it is kept in the lineage")
         found = [*changes.problems(self.config, sources=False), *self._unknown_rules(accept_gate)]
+        found += self._engine_problems()
         if found:
             raise ConfigError(*found)
 
@@ -310,13 +320,20 @@ class Pipeline:
 def make_executor(work: Work, workers: int, small: bool) -> Executor:
     """Give the executor for a run: in this process when the work is small or cannot cross a process border."""
     count = workers or worker_count()
-    if small or count == 1 or work.config.file is None:  # the kernels load here, not where a dataset is only looked at
+    on_ray = work.config.run.engine == "ray"
+    inline = small or work.config.file is None or (count == 1 and not on_ray)
+    if inline:  # the kernels load here, not where a dataset is only looked at
         from gristmill.engine.executors.inline import Inline
 
         return Inline(work)
+    setup = msgspec.structs.replace(work.setup, config=None)
+    if on_ray:
+        from gristmill.engine.executors.ray import RayTasks
+
+        return RayTasks(setup, work.config.run, workers or None)
     from gristmill.engine.executors.processes import Processes
 
-    return Processes(msgspec.structs.replace(work.setup, config=None), count)
+    return Processes(setup, count)
 
 
 @contextmanager
