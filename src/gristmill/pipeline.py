@@ -23,14 +23,14 @@ from gristmill.core.export import Export
 from gristmill.core.machine import worker_count
 from gristmill.core.source import WHOLE, BoundSource, Source, Window
 from gristmill.core.step import BoundStep, Step
-from gristmill.engine import exports, plan, seams
+from gristmill.engine import ends, exports, plan, seams
 from gristmill.engine.drive import Driver, Executor, places_of
 from gristmill.engine.report import Report, error_entry
 from gristmill.engine.run import Options, run
 from gristmill.engine.work import Setup, Work
 from gristmill.observe.events import Events, RunFailed, Silent
 from gristmill.observe.logs import RunLog
-from gristmill.store import claim, disk, snapshot
+from gristmill.store import claim, snapshot
 from gristmill.store.layout import Layout
 
 
@@ -295,7 +295,7 @@ class Pipeline:
         report.errors.append(
             error_entry("run", None, type(error).__name__, self.config.redact(message), claim.now(), {})
         )
-        disk.write_file(self.layout.report(seq), disk.to_json(report.to_json()))
+        ends.write_report(self.layout, report)
 
     def export(self, name: str | None = None, events: Events | None = None) -> dict[str, int]:
         """Make the exports of the newest snapshot whole; give the chunks written by export name.
