@@ -74,7 +74,7 @@ class Landing:
         assert self.job.split is not None
         resume, part = None, 0
         while (path := self._path(part)).exists():
-            pages, last = _read(path)
+            pages, last = read_part(path)
             yield from (page for page in pages if page.unit not in context.skip)
             if last:
                 return
@@ -106,7 +106,12 @@ class Landing:
         failpoint("landing.written")
 
 
-def _read(path: Path) -> tuple[list[Page], bool]:
+def read_part(path: Path) -> tuple[list[Page], bool]:
+    """Give the pages of a part, and whether the split ends with it.
+
+    Raises:
+        StoreError: it is missing or damaged.
+    """
     try:
         table = pq.read_table(path, page_checksum_verification=True).combine_chunks()
         part = msgspec.json.decode(table.schema.metadata[_META], type=_Part)
