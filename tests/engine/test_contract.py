@@ -200,7 +200,7 @@ def test_landed_pages_come_back_exactly(world, monkeypatch):
     page = world.page({"a": "1"}, deleted=["x"], present=["y"], note={"tag": "t"})
     world.tell([page, world.page(unit="v", outcome="bad"), world.page({"b": "2"})], units=["u", "v"]).run()
     path = next((world.dataset / "landing" / "s" / "1").iterdir())
-    pages, last = landing._read(path)
+    pages, last = landing.read_part(path)
     assert last
     assert [p.unit for p in pages] == ["u", "v", "u"]
     assert (pages[0].deleted, pages[0].present, pages[0].note, pages[0].versioned) == (["x"], ["y"], {"tag": "t"}, True)
