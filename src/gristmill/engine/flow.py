@@ -7,7 +7,6 @@ the records are cut into batches.
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +21,7 @@ from gristmill.core.counts import StepCounts
 from gristmill.core.errors import GristmillError
 from gristmill.core.step import BoundStep, Filter, Transform
 from gristmill.engine.sides import QUARANTINE_SCHEMA, SIGNAL_SCHEMA, VERDICT_SCHEMA, SideWriter, rows_of
+from gristmill.store import disk
 
 RETRY_WAITS_S = (0.05, 0.2, 0.5)
 
@@ -216,7 +216,7 @@ class Flow:
 
     def _mark(self, bound: BoundStep, batch: Batch) -> None:
         if self.crash.marker is not None:
-            scratch = self.crash.marker.with_name(f".{self.crash.marker.name}.{os.getpid()}")
+            scratch = self.crash.marker.with_name(f".{self.crash.marker.name}.{disk.mark()}")
             scratch.write_bytes(msgspec.json.encode([int(batch.ords[0]), bound.name]))
             scratch.replace(self.crash.marker)
 

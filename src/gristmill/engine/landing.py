@@ -9,7 +9,6 @@ never changes; pages come back exactly as they were given.
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -65,7 +64,7 @@ class Landing:
 
     def __init__(self, work: Work, job: Job) -> None:
         self.folder = work.layout.landing(job.source) / str(work.seq)
-        self.scratch = work.staged(f"landing-{job.id}-{os.getpid()}.parquet")
+        self.scratch = work.staged(f"landing-{job.id}-{disk.mark()}.parquet")
         self.job = job
         self.source = work.source(job.source).source
 

@@ -8,8 +8,6 @@ rows, the parent snapshot's index and its tombstones alone; dead records (unchan
 from __future__ import annotations
 
 import hashlib
-import os
-import socket
 from typing import Any
 
 import msgspec
@@ -22,7 +20,7 @@ from gristmill.core.step import BoundStep, GlobalStep
 from gristmill.engine import identity
 from gristmill.engine.sides import StagedWriter, read_staged
 from gristmill.engine.work import Job, TaskResult, Work
-from gristmill.store import index
+from gristmill.store import disk, index
 from gristmill.store.index import IDS, Bucket, Tombstones
 
 ID_BUCKET_BITS = 4
@@ -241,7 +239,7 @@ def load_tombstones(work: Work, *, with_run: bool) -> Tombstones:
 def save_retired(work: Work, retired: Retired) -> None:
     """Stage what barrier 0 must know of units."""
     work.staging.mkdir(parents=True, exist_ok=True)
-    scratch = work.staged(f"retired.{socket.gethostname()}.{os.getpid()}.tmp.npz")  # several may do so at once
+    scratch = work.staged(f"retired.{disk.mark()}.tmp.npz")  # several may do so at once
     np.savez(scratch, ranges=retired.ranges, units=retired.units, seqs=retired.seqs)
     scratch.replace(work.staged("retired.npz"))
 

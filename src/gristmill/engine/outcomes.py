@@ -7,7 +7,6 @@ Not here: deciding (`engine.merge`), what steps say (`engine.flow`). Invariant: 
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 
 import msgspec
@@ -123,7 +122,7 @@ def apply_decisions(decided: Decisions, batch: Batch, sides: Sides, counts: Coun
 def open_sides(work: Work, job: Job) -> Sides:
     """Open the side files of a task under scratch names."""
     scratch = work.staging / "sides"
-    return Sides(*(SideWriter(scratch / f"{job.id}-{os.getpid()}.{kind}", kind) for kind in Sides.__struct_fields__))
+    return Sides(*(SideWriter(scratch / f"{job.id}-{disk.mark()}.{kind}", kind) for kind in Sides.__struct_fields__))
 
 
 def close_sides(work: Work, job: Job, sides: Sides) -> list[Side]:

@@ -6,7 +6,6 @@ depend on the rows alone; no document text is ever written to one.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,6 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+from gristmill.store import disk
 
 VERDICT_SCHEMA = pa.schema(
     [
@@ -151,7 +152,7 @@ class StagedWriter:
         self.path = path
         self.bytes = 0
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._scratch = path.with_name(f".{path.name}.{os.getpid()}")
+        self._scratch = path.with_name(f".{path.name}.{disk.mark()}")
         self._file = pa.OSFile(str(self._scratch), "wb")
         self._writer = pa.ipc.new_file(self._file, schema)
 

@@ -7,7 +7,6 @@ depends on the rows alone.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +44,7 @@ class TableWriter:
 
     @property
     def _scratch(self) -> Path:
-        return self.work.staged(f"shards/{self.task}-{len(self.shards)}-{os.getpid()}.parquet")
+        return self.work.staged(f"shards/{self.task}-{len(self.shards)}-{disk.mark()}.parquet")
 
     def write(self, batch: Batch) -> None:
         """Add rows, `RECORD_SCHEMA`; `seq` is added here."""
@@ -95,7 +94,7 @@ class TableWriter:
         """Stage the 128-bit hashes of the texts written (uint64 (n, 2)), for the quality count; give the staged names."""
         path = self.work.staged(name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_name(f".{path.name}.{os.getpid()}.npy")
+        scratch = path.with_name(f".{path.name}.{disk.mark()}.npy")
         np.save(scratch, np.concatenate(self._hashes) if self._hashes else np.zeros((0, 2), np.uint64))
         scratch.replace(path)
         return [name]

@@ -6,8 +6,6 @@ rewritten one goes live in the same commit as what replaces its rows.
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import pyarrow as pa
 
@@ -27,9 +25,9 @@ def withdraw_task(work: Work, job: Job) -> TaskResult:
     assert job.shard is not None
     ords, reasons = load_withdrawn(work)
     result = TaskResult(job.id)
-    scratch = work.staged(f"shards/{job.id}-{os.getpid()}.parquet")
+    scratch = work.staged(f"shards/{job.id}-{disk.mark()}.parquet")
     scratch.parent.mkdir(parents=True, exist_ok=True)
-    side = SideWriter(work.staging / "sides" / f"{job.id}-{os.getpid()}.verdicts", "verdicts")
+    side = SideWriter(work.staging / "sides" / f"{job.id}-{disk.mark()}.verdicts", "verdicts")
     writer = ShardWriter(scratch, TABLE_SCHEMA, max_rows=ROW_GROUP_ROWS)
     first, last, text_bytes, removed, gone_rows = -1, -1, 0, 0, 0
     for rows in read_shard(work.layout, job.shard):

@@ -7,8 +7,10 @@ a file can be found always has its whole content; when a function says durable, 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
+import secrets
 from pathlib import Path
 
 import msgspec
@@ -44,8 +46,19 @@ def make_folder(folder: Path) -> None:
     sync_folder(folder.parent)
 
 
+def mark() -> str:
+    """Give what no other process has in the names of its scratch files, here or on another machine that shares the disk."""
+    return _mark(os.getpid())
+
+
+@functools.cache
+def _mark(pid: int) -> str:
+    # Two containers may have the same pid and even the same host name. By pid, so that a forked process has its own.
+    return f"{pid}-{secrets.token_hex(4)}"
+
+
 def _scratch(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    return path.with_name(f".{path.name}.{mark()}.tmp")
 
 
 def _write_scratch(path: Path, content: bytes, *, durable: bool = True) -> Path:

@@ -8,8 +8,6 @@ are read; tombstoned ords never own anything.
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -111,7 +109,7 @@ def write_run(
         rows = pa.concat_tables([*(_read_run(layout, run) for run in small), rows])
         rows = rows.sort_by([("k0", "ascending"), ("k1", "ascending"), ("ord", "ascending")])
     path = layout.index(fingerprint, bucket, seq)
-    scratch = layout.staging(seq) / f"index-{fingerprint}-{bucket:04x}-{os.getpid()}.parquet"
+    scratch = layout.staging(seq) / f"index-{fingerprint}-{bucket:04x}-{disk.mark()}.parquet"
     write_table(scratch, rows, statistics=["k0", "ord"])
     digest = disk.sha256_of(scratch)
     disk.adopt_file(scratch, path)
@@ -166,7 +164,7 @@ def write_table(path: Path, rows: pa.Table, statistics: list[str]) -> None:
 
 def write_tombstones(layout: Layout, seq: int, ords: Int64s) -> str:
     """Write the ords withdrawn by `seq`; give the relative path."""
-    scratch = layout.staging(seq) / f"tombstones-{socket.gethostname()}-{os.getpid()}.parquet"
+    scratch = layout.staging(seq) / f"tombstones-{disk.mark()}.parquet"
     write_table(scratch, pa.table({"ord": np.unique(ords)}), statistics=["ord"])
     path = layout.tombstones(seq)
     disk.adopt_file(scratch, path)
