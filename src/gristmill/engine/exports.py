@@ -8,7 +8,6 @@ manifest names are removed afterwards.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -164,7 +163,7 @@ def chunk_task(work: Work, job: Job) -> TaskResult:
     chunk = job.chunk
     assert chunk is not None
     folder = folder_of(bound, work.config)
-    scratch = folder / f".{chunk.name}.{os.getpid()}.tmp"
+    scratch = folder / f".{chunk.name}.{disk.mark()}.tmp"
     between = (chunk.first_ord, chunk.last_ord)
     with scratch.open("wb") as file:
         rows = (rows for shard in job.shards for rows in read_shard(work.layout, shard, None, between))
