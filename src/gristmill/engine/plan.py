@@ -249,15 +249,6 @@ def retired(work: Work, plan: Plan, reads: dict[str, list[UnitRead]], left_out: 
     return merge.Retired(spans, units, seqs)
 
 
-def code_fingerprint(folder: Path) -> str:
-    """Give a digest of this gristmill's own source: recorded in the manifest, never part of the config's fingerprint."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(path.relative_to(folder).as_posix().encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
 def source_rejects(plan: Plan, source: str) -> Counts:
     """Give the counts of units that could not even be opened: each is one thing read and quarantined."""
     counts = Counts()
