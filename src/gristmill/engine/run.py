@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from gristmill.config import changes
 from gristmill.config.settings import PipelineConfig
+from gristmill.core.build import code_fingerprint
 from gristmill.core.errors import ConfigError, GateRefused, TooManyErrors
 from gristmill.core.failpoints import failpoint
 from gristmill.core.source import WHOLE, Window
@@ -129,7 +130,7 @@ def claim_next(config: PipelineConfig, layout: Layout, head: Manifest, fingerpri
     failpoint("table.created")
     taken = claim.take_seq(layout, head.seq, fingerprint)
     failpoint("claim.created")
-    code = plan.code_fingerprint(Path(__file__).parent.parent)
+    code = code_fingerprint()
     frozen = plan.freeze(drafted, layout, head, taken.seq, fingerprint, code)
     failpoint("plan.written")
     return frozen
