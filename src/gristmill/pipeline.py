@@ -24,12 +24,12 @@ from gristmill.core.machine import worker_count
 from gristmill.core.source import WHOLE, BoundSource, Source, Window
 from gristmill.core.step import BoundStep, Step
 from gristmill.engine import ends, exports, plan, seams
-from gristmill.engine.drive import Driver, Executor, places_of
+from gristmill.engine.drive import Driver, Executor
 from gristmill.engine.report import Report, error_entry
 from gristmill.engine.run import Options, run
+from gristmill.engine.watch import Watch
 from gristmill.engine.work import Setup, Work
-from gristmill.observe.events import Events, RunFailed, Silent
-from gristmill.observe.logs import RunLog
+from gristmill.observe.events import Events, Silent
 from gristmill.store import claim, snapshot
 from gristmill.store.layout import Layout
 
@@ -138,20 +138,28 @@ class Pipeline:
             source=source,
             window=window,
         )
-        with self._guarded():
-            return run(self.config, options, events or Silent(), make_executor)
+        with self._guarded(events, window) as watch:
+            return watch.over(run(self.config, options, watch.events, make_executor))
 
     @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        """Mind signals while a run goes on, and leave a report of one that failed for good."""
+    def _guarded(self, events: Events | None, window: Window = WHOLE) -> Iterator[Watch]:
+        """Mind signals while a run goes on, leave a report of one that failed for good, and tell of it."""
+        watch = Watch(self.config, events or Silent(), window)
         with _signals():
             try:
-                yield
-            except (Stopped, GateRefused, Transient, OSError, LockedError, ConfigError):
-                raise  # refused is reported already, locked is another's; the others are gone on with by the next run
-            except Exception as error:
-                self._report_failure(error)
+                found = [*changes.problems(self.config, sources=False), *self._engine_problems()]
+                if found:
+                    raise ConfigError(*found)
+                yield watch
+            except BaseException as error:
+                # Refused is reported already, locked is another's; the other ones named here are gone on with by the next run.
+                lasting = not isinstance(error, Stopped | GateRefused | Transient | OSError | LockedError | ConfigError)
+                if isinstance(error, Exception) and lasting:
+                    self._report_failure(error)
+                watch.ended(error)
                 raise
+            finally:
+                watch.close()
 
     def _check_asked(self, source: str | None, window: Window) -> None:
         names = [bound.name for bound in self.config.sources]
@@ -257,15 +265,14 @@ class Pipeline:
         return self._settle(seq, options, events)
 
     def _settle(self, seq: int, options: Options, events: Events | None) -> Report:
-        with self._guarded():
-            return seams.settle_stage(self.config, options, seq, events or Silent(), make_executor)
+        with self._guarded(events) as watch:
+            return watch.over(seams.settle_stage(self.config, options, seq, watch.events, make_executor))
 
     def _check_accepted(self, accept_gate: Sequence[str], why: str) -> None:
         """Refuse what cannot be meant, before any work."""
         if accept_gate and not why:
             raise ConfigError("accept_gate needs a reason: say --why TEXT; it is kept in the lineage")
-        found = [*changes.problems(self.config, sources=False), *self._unknown_rules(accept_gate)]
-        found += self._engine_problems()
+        found = self._unknown_rules(accept_gate)
         if found:
             raise ConfigError(*found)
 
@@ -286,11 +293,9 @@ class Pipeline:
         if not seqs or self.layout.report(seqs[-1]).exists() or self.layout.manifest(seqs[-1]).exists():
             return
         seq = seqs[-1]
-        log = RunLog(self.layout.log, self.config.redact, seq)
         message = (
             str(error) if isinstance(error, GristmillError) else f"{type(error).__name__}; see {self.layout.log(seq)}"
         )
-        log.failed(RunFailed(code=type(error).__name__, message=message, places=places_of(error)))
         report = Report(run=seq, snapshot=None, status="failed", dataset=str(self.layout.root), started=claim.now())
         report.errors.append(
             error_entry("run", None, type(error).__name__, self.config.redact(message), claim.now(), {})

@@ -210,7 +210,6 @@ WRONG = [
     (ONE.replace("1", "'1'", 1), "1:10", "expected 1, got str '1'"),
     (ONE.replace("./corpus", ""), "2:1", "expected str of length >= 1, got null"),
     (ONE.replace("./corpus", "''"), "2:10", "expected str of length >= 1, got str ''"),
-    (ONE + "alerts: []\n", "4:1", "'alerts' in the config is not supported by this version; remove it"),
     (ONE + "on_error: skip\n", "4:1", "unknown key 'on_error' in the config"),
     (
         BEGIN + "sources:\n - ./tiny.py: {path: a}\n   on_error: skpi\n",

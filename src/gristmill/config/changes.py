@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from gristmill.config.monitoring import missing
 from gristmill.config.settings import PipelineConfig
 from gristmill.core import find
 from gristmill.core.errors import GristmillError
@@ -67,6 +68,7 @@ def examine(config: PipelineConfig, *, sources: bool = True) -> tuple[list[str],
         found.append(
             f"dataset: {config.dataset.partition('://')[0]}:// is not supported by this version; name a local folder"
         )
+    found += missing(config.monitoring, config.alerts)
     checks: list[tuple[str, str, str, Any]] = []
     for source in config.sources:
         if sources:

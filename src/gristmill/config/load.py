@@ -31,7 +31,6 @@ from gristmill.config.bind import (
 from gristmill.config.changes import changes, describe, fingerprint, problems, step_fingerprint
 from gristmill.config.overrides import ENVELOPES, envelope_keys, override
 from gristmill.config.settings import (
-    NOT_YET,
     BoundExport,
     ConfigFile,
     Gate,
@@ -44,7 +43,7 @@ from gristmill.config.settings import (
 )
 from gristmill.core import find, params, references, yamlfile
 from gristmill.core.errors import ConfigError, MissingExtra
-from gristmill.core.export import Export
+from gristmill.core.export import FileExport
 from gristmill.core.find import Kind
 from gristmill.core.params import Where
 from gristmill.core.step import BoundStep, GlobalStep
@@ -122,7 +121,6 @@ class _Reader:
         if not isinstance(tree, dict):
             keys = ", ".join(field.encode_name for field in msgspec.structs.fields(ConfigFile))
             raise ConfigError(f"{self.document.at(())}: a config is a mapping with the keys {keys}")
-        tree = self._without_not_yet(tree, (), "the config")
         top = self._build(ConfigFile, tree, Where(self.document, (), "the config"))
         sources = self._items("sources", tree.get("sources"), ("sources",))
         own = [step for at, source in enumerate(sources) for step in self._own_steps(at, source)]
@@ -146,6 +144,9 @@ class _Reader:
             gate=top.gate,
             exports=[bind_export(each) for each in exports],
             run=top.run,
+            monitoring=top.monitoring,
+            alerts=top.alerts,
+            cost=top.cost,
             folder=file.parent,
             file=file,
             written=self._written(sources, [*steps, *own], exports),
@@ -170,13 +171,6 @@ class _Reader:
             return None
         return self._build(cls, mapping, where)
 
-    def _without_not_yet(self, tree: dict[str, Any], path: Keys, called: str) -> dict[str, Any]:
-        for key in NOT_YET:
-            if key in tree:
-                place = self.document.at((*path, key), key=True)
-                self.problems.append(f"{place}: {key!r} in {called} is not supported by this version; remove it")
-        return {key: value for key, value in tree.items() if key not in NOT_YET}
-
     def _items(self, kind: Kind, items: Any, path: Keys, own: int | None = None) -> list[Named]:
         """Read the parts of a list. What is no list, or no item, `ConfigFile` or the envelope has told already."""
         read = []
@@ -196,7 +190,6 @@ class _Reader:
     def _item(self, kind: Kind, item: dict[str, Any], path: Keys) -> Named | None:
         """Read an envelope and the one part in it."""
         called = params.spelled(path)
-        item = self._without_not_yet(item, path, called)
         around = envelope_keys(kind)
         envelope = self._build(
             ENVELOPES[kind], {key: item[key] for key in item if key in around}, Where(self.document, path, called)

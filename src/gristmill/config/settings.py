@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from gristmill.config.monitoring import Alert, Monitoring
 from gristmill.core.export import Export
 from gristmill.core.source import BoundSource
 from gristmill.core.step import BoundStep
@@ -21,9 +22,6 @@ from gristmill.core.yamlfile import Keys
 Ratio = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
-
-# Named in the design, but no version up to this one does anything with them.
-NOT_YET = ("alerts",)
 
 
 class SourceGate(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,7 +158,7 @@ class ConfigFile(msgspec.Struct, frozen=True, kw_only=True):
     version: of this format. dataset: folder or object store where the snapshots live, from the config's folder.
     description: for people. sources: where records come from, in their order. steps: what is done to every record, in
     order. require: what every record must meet in the end. gate: what a run must meet. exports: copies made of each
-    snapshot. run: how a run works.
+    snapshot. monitoring: what watches a run. alerts: who is told when it is unwell. run: how a run works. cost: prices, and what a run may cost.
     """
 
     version: Literal[1]
@@ -172,6 +170,8 @@ class ConfigFile(msgspec.Struct, frozen=True, kw_only=True):
     gate: Gate = Gate()
     exports: list[dict[str, Any]] = []
     run: RunSettings = RunSettings()
+    monitoring: Monitoring = Monitoring()
+    alerts: list[Alert] = []
 
 
 class BoundExport(msgspec.Struct, frozen=True, kw_only=True):
@@ -180,6 +180,22 @@ class BoundExport(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     part: str
     export: Export
+class Cost(msgspec.Struct, frozen=True, kw_only=True):
+    """What machines and storage cost. Money is in `currency`; without a price there is no cost.
+
+    core_hour: price of a core for an hour, held or busy. gb_month: price of a stored GB (10^9 bytes) for a month.
+    months: how long what a run adds is stored. max_cost: what a run may cost at most by its estimate; over it, it stops at
+    plan. jump: report a run whose cost per GB read is over so many times the median of the last ten.
+    """
+
+    currency: str = "USD"
+    core_hour: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    gb_month: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    months: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    max_cost: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    jump: Annotated[float, msgspec.Meta(gt=1)] | None = 2.0
+
+
     description: str = ""
     owner: str = ""
 
@@ -200,6 +216,7 @@ class Written(msgspec.Struct, frozen=True):
 
 
 class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
+    cost: Cost = Cost()
     """A whole pipeline. `dataset` is absolute or a URL; relative paths in the parts start from `folder`."""
 
     version: Literal[1] = 1
@@ -211,6 +228,8 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
     gate: Gate
     exports: list[BoundExport]
     run: RunSettings
+    monitoring: Monitoring = Monitoring()
+    alerts: list[Alert] = []
     folder: Path
     file: Path | None = None
     written: Written = Written()
@@ -226,3 +245,4 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
             return text
         longest_first = sorted(spelled, key=len, reverse=True)
         return re.sub("|".join(map(re.escape, longest_first)), lambda match: spelled[match[0]], text)
+    cost: Cost = Cost()

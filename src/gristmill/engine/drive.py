@@ -7,6 +7,7 @@ as `crash.worker`; a source that fails is left out only where its config says so
 
 from __future__ import annotations
 
+import os
 import time
 import traceback
 from collections.abc import Iterable, Iterator
@@ -46,6 +47,7 @@ class Driver:
         self.log = work.layout.log(work.seq)
         self.retried = 0
         self.peak_rss_mb = 0.0
+        self.cpu_s = 0.0  # of tasks in other processes than this
 
     def run(self, stage: str, jobs: list[Job]) -> list[TaskResult]:
         """Run all jobs of a stage; give the results in the order of the jobs.
@@ -69,6 +71,7 @@ class Driver:
                 if outcome.result is not None:
                     results[place[job.id]] = outcome.result
                     self.peak_rss_mb = max(self.peak_rss_mb, outcome.result.peak_rss_mb)
+                    self.cpu_s += outcome.result.cpu_s if outcome.result.process != os.getpid() else 0.0
                     self.events.task(_done(stage, outcome.result, job, sizes[job.id]))
                     continue
                 tries[job.id] = tries.get(job.id, 0) + 1
@@ -127,7 +130,7 @@ def _done(stage: str, result: TaskResult, job: Job, stored: int) -> TaskDone:
     rows_out = result.steps[-1].rows_out if result.steps else result.counts.read
     return TaskDone(
         stage=stage, task=job.id, source=job.source, bytes=stored, rows_in=rows_in, rows_out=rows_out,
-        seconds=result.seconds, peak_rss_mb=result.peak_rss_mb,
+        seconds=result.seconds, cpu_s=result.cpu_s, peak_rss_mb=result.peak_rss_mb,
     )  # fmt: skip
 
 

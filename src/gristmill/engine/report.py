@@ -21,7 +21,10 @@ class Report(msgspec.Struct, kw_only=True):
 
     run: its number (None when nothing was new). snapshot: the newest published one after the run (None: none yet).
     bytes_read: input after decompression. bytes_published: the shards added, as stored. compression_ratio: text bytes
-    in those shards over their stored bytes. success_rate: records not quarantined over records read.
+    in those shards over their stored bytes. cpu_seconds: of all processes; cores: tasks that could be done at a time. cost: `{"total",
+    "currency", "parts"}` by the prices of the config. estimate: what `plan --estimate` had said of this very run, beside what was
+    measured. success_rate: records not quarantined over records read. drift: how far each
+    distribution of each source is from earlier ones; drift_not_judged: which could not be compared, and why.
     """
 
     version: int = VERSION
@@ -48,6 +51,10 @@ class Report(msgspec.Struct, kw_only=True):
     seconds: float = 0.0
     mb_per_s: float = 0.0
     peak_rss_mb: float = 0.0
+    cpu_seconds: float = 0.0
+    cores: int = 1
+    cost: dict[str, Any] | None = None
+    estimate: dict[str, Any] | None = None
     retries: int = 0
     resumed: bool = False
     gate: list[dict[str, Any]] = []

@@ -26,7 +26,7 @@ from gristmill.core.errors import ConfigError, GateRefused, TooManyErrors
 from gristmill.core.failpoints import failpoint
 from gristmill.core.source import WHOLE, Window
 from gristmill.core.step import GlobalStep
-from gristmill.engine import ends, exports, freshness, gate, landing, merge, plan
+from gristmill.engine import cost, drift, ends, exports, freshness, gate, landing, merge, plan
 from gristmill.engine.candidate import Candidate, build, publish
 from gristmill.engine.drive import Driver, Executor
 from gristmill.engine.phases import Phases, Results
@@ -65,8 +65,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 MakeExecutor = Callable[[Work, int, bool], Executor]
 
 
-def run(config: PipelineConfig, options: Options, events: Events, make: MakeExecutor) -> Report:
-    """Make the next snapshot, if there is anything new.
+def run(
+    config: PipelineConfig, options: Options, events: Events, make: MakeExecutor, drafted: Draft | None = None
+) -> Report:
+    """Make the next snapshot, if there is anything new. drafted: do this, and do not ask the sources.
 
     Raises:
         LockedError: another run holds the dataset.
@@ -86,7 +88,7 @@ def run(config: PipelineConfig, options: Options, events: Events, make: MakeExec
             report = _Run(config, options, events, make, head, frozen, resumed=True).go()
             head = snapshot.head(layout)
         finish(config, layout, head, options, events, make)
-        drafted = plan.draft(config, layout, head, options.source, options.window)
+        drafted = drafted or plan.draft(config, layout, head, options.source, options.window)
         planned = claim_next(config, layout, head, fingerprint, drafted)
         if planned is None:
             return report or ends.nothing_new(config, layout, head, drafted, events)
@@ -203,7 +205,7 @@ class _Run:
         self.work = Work(setup)
         small = frozen.stored_bytes < INLINE_BYTES or len(frozen.tasks) < 2
         self.driver = Driver(self.work, make(self.work, options.workers or config.run.workers or 0, small), events)
-        self.started, self.clock = claim.now(), time.perf_counter()
+        self.started, self.clock, self.cpu_clock = claim.now(), time.perf_counter(), cost.cpu_s()
         announce(events, self.layout, frozen, resumed=resumed)
 
     def go(self) -> Report:
@@ -350,6 +352,9 @@ class _Run:
 
 
 def _timeless(report: Report) -> dict[str, object]:
+        report.cpu_seconds = cost.cpu_s() - self.cpu_clock + self.driver.cpu_s
+        report.cores = self.driver.executor.slots
+        cost.settle(self.config.cost, self.layout, self.plan.stored_bytes, self.plan.config, report)
     """Give what of a report depends on the records alone, for the manifest."""
     names = ("balanced", "quality", "dataset_quality_score", "success_rate", "records_failed", "sources", "warnings",
              "bytes_read", "bytes_published", "compression_ratio", "gate")  # fmt: skip

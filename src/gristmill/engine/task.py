@@ -9,6 +9,7 @@ staged files only, and can be done twice or by two at once with the same result;
 
 from __future__ import annotations
 
+import os
 import resource
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from gristmill.core.counts import add_into
 from gristmill.core.errors import SourceError, UnitFailed
 from gristmill.core.failpoints import failpoint
 from gristmill.core.source import Page, ReadContext, Reject, UnitRead
-from gristmill.engine import exports, identity, merge, withdraw
+from gristmill.engine import cost, distributions, exports, identity, merge, withdraw
 from gristmill.engine.flow import Crash, Flow
 from gristmill.engine.landing import Landing
 from gristmill.engine.merge import OBSERVED, Decisions, observe
@@ -50,7 +51,7 @@ def run_task(work: Work, job: Job) -> TaskResult:
         return done
     if done is not None:
         journal.forget(work.layout, work.seq, job.id)
-    started = time.perf_counter()
+    started, cpu_before_s = time.perf_counter(), cost.cpu_s()
     kinds: dict[str, Callable[[Work, Job], TaskResult]] = {
         "read": read_task,
         "stage": stage_task,
@@ -60,7 +61,8 @@ def run_task(work: Work, job: Job) -> TaskResult:
         "chunk": exports.chunk_task,
     }
     result = kinds[job.kind](work, job)
-    result.seconds = time.perf_counter() - started
+    result.seconds, result.cpu_s = time.perf_counter() - started, cost.cpu_s() - cpu_before_s
+    result.process = os.getpid()
     result.peak_rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if job.kind == "chunk":
         return result

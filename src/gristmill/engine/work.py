@@ -69,7 +69,7 @@ class Job(msgspec.Struct, frozen=True):
 class TaskResult(msgspec.Struct):
     """What one task did. bytes_read: decompressed input; staged: files it left for the next stage.
 
-    index: of a merge, all runs its bucket has now. void: why nothing was read (`Job.void`).
+    index: of a merge, all runs its bucket has now. cpu_s: processor time, of processes it started too; process: whose. void: why nothing was read (`Job.void`).
     """
 
     task: str
@@ -88,6 +88,8 @@ class TaskResult(msgspec.Struct):
     step_errors: int = 0
     void: str = ""
     seconds: float = 0.0
+    cpu_s: float = 0.0
+    process: int = 0
     peak_rss_mb: float = 0.0
 
 

@@ -54,6 +54,7 @@ class TaskDone(msgspec.Struct, frozen=True, kw_only=True):
     rows_in: int = 0
     rows_out: int = 0
     seconds: float = 0.0
+    cpu_s: float = 0.0
     peak_rss_mb: float = 0.0
 
 

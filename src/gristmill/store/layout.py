@@ -90,6 +90,11 @@ class Layout(msgspec.Struct, frozen=True):
         return self.run(seq) / "heartbeat.json"
 
     @property
+    def estimate(self) -> Path:
+        """What the last estimate said."""
+        return self.root / "estimate.json"
+
+    @property
     def watching(self) -> Path:
         """What watching remembers from run to run."""
         return self.root / "monitoring" / "state.json"

@@ -1,0 +1,303 @@
+"""Estimate: what a planned run will take, from doing a part of it on this machine and measuring.
+
+A part of every source's splits goes through the whole pipeline twice, a small and a larger part, into a dataset of their own beside the real
+one, which is removed again. From the processor time of each source's tasks, of all other tasks and of the rest follows the
+processor time of the whole; from the two runs' wall clocks follows how much of it this machine does at a time, and what a run
+takes however small it is.
+
+Not here: prices (`engine.cost`). Not measured: the passes over an index that is already there, and waiting for remote
+sources. Invariants: nothing of the real dataset or its exports is touched; no source is read that can be read only once, or that
+would be asked over the network for the sake of an estimate (`Source.LANDED`): it is named as unknown.
+"""
+
+from __future__ import annotations
+
+import resource
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import orjson
+
+from gristmill.config import changes, load
+from gristmill.config.settings import Gate, PipelineConfig
+from gristmill.core import yamlfile
+from gristmill.core.errors import ConfigError, SourceError
+from gristmill.core.export import FileExport
+from gristmill.core.source import SourcePlan
+from gristmill.engine import cost
+from gristmill.engine.plan import Draft
+from gristmill.engine.report import Report
+from gristmill.engine.run import MakeExecutor, Options, run
+from gristmill.observe.events import Silent, StageBegins, TaskDone
+from gristmill.store.layout import Layout
+
+SAMPLE_BYTES = 192 << 20  # stored; half a minute of work for two cores
+SMALL_SHARE = 0.25  # of the sample, for the first of the two runs
+_NO_GATE = {name: None for name in Gate.__struct_fields__ if name != "sources"}
+
+
+class Sampled(msgspec.Struct):
+    """What one run over a part took.
+
+    cpu_s: by source of its read and stage tasks; `rest`: of all other tasks and of the run itself. exports: stored bytes by name.
+    """
+
+    bytes: dict[str, int]
+    cpu_s: dict[str, float]
+    rest_cpu_s: float
+    wall_s: float
+    report: Report
+    dataset_bytes: int
+    exports: dict[str, int]
+    staging_bytes: int
+
+    @property
+    def all_bytes(self) -> int:
+        """Stored bytes read."""
+        return sum(self.bytes.values())
+
+    @property
+    def all_cpu_s(self) -> float:
+        """All processor time."""
+        return sum(self.cpu_s.values()) + self.rest_cpu_s
+
+
+class Estimate(msgspec.Struct, kw_only=True):
+    """What a run will take.
+
+    head, config: the snapshot and the config it was made for. bytes: stored bytes to read. seconds: on `machines` machines of
+    `cores` cores. cpu_seconds: on all of them. memory_mb: on one machine. dataset_bytes, exports: what will be added, table_bytes of it in
+    the table; staging_bytes: what is there for a while besides. steps: MB of text a processor second does in each. unknown: sources it says nothing of, and why.
+    """
+
+    version: int = 1
+    head: int
+    config: str
+    bytes: int
+    tasks: int
+    sampled_bytes: int
+    machines: int
+    cores: int
+    seconds: float
+    cpu_seconds: float
+    mb_per_s: float
+    memory_mb: float
+    dataset_bytes: int
+    table_bytes: int
+    exports: dict[str, int]
+    staging_bytes: int
+    steps: list[dict[str, Any]]
+    sources: list[dict[str, Any]]
+    cost: dict[str, Any] | None = None
+    max_cost: float | None = None
+    unknown: dict[str, str] = {}
+
+    @property
+    def over(self) -> bool:
+        """Tell if it costs more than it may."""
+        return self.max_cost is not None and self.cost is not None and self.cost["total"] > self.max_cost
+
+
+def estimate(
+    config: PipelineConfig,
+    overrides: list[str],
+    drafted: Draft,
+    head: int,
+    cores: int,
+    make: MakeExecutor,
+    machines: int = 1,
+) -> Estimate:
+    """Measure parts of what `drafted` found, and say what all of it will take.
+
+    Raises:
+        ConfigError: the plan has nothing that can be measured.
+        GristmillError: the part could not be done; the run itself would fail the same way.
+    """
+    unknown = {
+        bound.name: "it is not read for an estimate: it would be asked over the network, or can be read but once"
+        for bound in config.sources
+        if bound.source.LANDED and drafted.found[bound.name].splits
+    }
+    unknown |= drafted.failures
+    known = {name: found for name, found in drafted.found.items() if name not in unknown and found.splits}
+    sizes = {name: sum(split.bytes for split in found.splits) for name, found in known.items()}
+    if not any(sizes.values()):
+        why = "; ".join(f"{name}: {said}" for name, said in unknown.items()) or "there is nothing new"
+        raise ConfigError(f"there is nothing to measure for an estimate: {why}")
+    wanted = min(SAMPLE_BYTES, max(sum(sizes.values()) // 2, 1))
+    large_part, small_part = _part(known, wanted), _part(known, int(wanted * SMALL_SHARE))
+    small = _measure(config, overrides, _only(drafted, small_part), make)
+    large = _measure(config, overrides, _only(drafted, large_part), make)
+    whole = _Line(small, large)
+    by_source = {name: _rate(name, small, large) * size for name, size in sizes.items()}
+    stored = sum(sizes.values())
+    cpu = sum(by_source.values()) + whole.at(stored, lambda sampled: sampled.rest_cpu_s)
+    seconds = _seconds(small, large, cpu, machines)
+    dataset = round(whole.at(stored, lambda sampled: sampled.dataset_bytes))
+    exports = {name: round(whole.at(stored, partial(_exported, name))) for name in large.exports}
+    own_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return Estimate(
+        head=head,
+        config=changes.fingerprint(config),
+        bytes=stored,
+        tasks=sum(len(found.splits) for found in known.values()),
+        sampled_bytes=large.all_bytes,
+        machines=machines,
+        cores=cores,
+        seconds=round(seconds, 3),
+        cpu_seconds=round(cpu, 3),
+        mb_per_s=round(stored / 1e6 / seconds, 3),
+        memory_mb=round(large.report.peak_rss_mb * cores + own_mb),
+        dataset_bytes=dataset,
+        table_bytes=round(whole.at(stored, lambda sampled: sampled.report.bytes_published)),
+        exports=exports,
+        staging_bytes=round(whole.at(stored, lambda sampled: sampled.staging_bytes)),
+        steps=[
+            {"name": step.name, "mb_per_s": round(step.bytes / 1e6 / step.seconds, 1)}
+            for step in large.report.steps
+            if step.seconds > 0
+        ],
+        sources=[
+            {"name": name, "bytes": size, "cpu_seconds": round(by_source[name], 3)} for name, size in sizes.items()
+        ],
+        cost=cost.in_all(config.cost, cores * machines, seconds, dataset + sum(exports.values())),
+        max_cost=config.cost.max_cost,
+        unknown=unknown,
+    )
+
+
+def _rate(name: str, small: Sampled, large: Sampled) -> float:
+    """Give the processor time of a source's tasks for a stored byte, from both runs."""
+    read = small.bytes[name] + large.bytes[name]
+    return (small.cpu_s.get(name, 0.0) + large.cpu_s.get(name, 0.0)) / read if read else 0.0
+
+
+def _exported(name: str, sampled: Sampled) -> float:
+    return sampled.exports[name]
+
+
+class _Line:
+    """The line through what two runs measured, over the bytes they read; it does not fall, and does not begin below zero."""
+
+    def __init__(self, small: Sampled, large: Sampled) -> None:
+        self._small, self._large = small, large
+
+    def at(self, stored_bytes: int, measure: Callable[[Sampled], float]) -> float:
+        """Give the line's height at so many bytes."""
+        low, high = measure(self._small), measure(self._large)
+        run = self._large.all_bytes - self._small.all_bytes
+        if run <= 0:
+            return high * stored_bytes / max(self._large.all_bytes, 1)
+        slope = max(0.0, (high - low) / run)
+        start = max(0.0, high - slope * self._large.all_bytes)
+        return start + slope * stored_bytes
+
+
+def _seconds(small: Sampled, large: Sampled, cpu_s: float, machines: int) -> float:
+    """Give the wall clock of so much processor time: what every run takes, and the rest at the pace of the larger run."""
+    more = large.all_cpu_s - small.all_cpu_s
+    pace = (large.wall_s - small.wall_s) / more if more > 0 else large.wall_s / max(large.all_cpu_s, 1e-9)
+    pace = max(0.0, min(pace, large.wall_s / max(large.all_cpu_s, 1e-9)))
+    start = max(0.0, large.wall_s - pace * large.all_cpu_s)
+    return start + pace * cpu_s / machines
+
+
+def _part(known: dict[str, SourcePlan], wanted: int) -> dict[str, SourcePlan]:
+    """Take splits of every source, spread evenly over each, of about so many bytes in all, at least one a source."""
+    total = sum(split.bytes for found in known.values() for split in found.splits)
+    share = min(1.0, wanted / max(total, 1))
+    taken = {}
+    for name, found in known.items():
+        n = min(len(found.splits), max(1, round(share * len(found.splits))))
+        every = len(found.splits) / n
+        splits = [found.splits[int((i + 0.5) * every)] for i in range(n)]
+        taken[name] = msgspec.structs.replace(found, splits=splits, replaced=[], gone=[], failed=[])
+    return taken
+
+
+def _only(drafted: Draft, part: dict[str, SourcePlan]) -> Draft:
+    return Draft({name: part.get(name, SourcePlan([])) for name in drafted.found})
+
+
+class _Meter(Silent):
+    """Adds up what the tasks of a run say, and looks at the staging folder between them."""
+
+    def __init__(self, staging: Path) -> None:
+        self.staging = staging
+        self.staging_bytes = 0
+        self.by_source: dict[str, float] = {}
+
+    def stage(self, begins: StageBegins) -> None:
+        """Look at what is staged."""
+        self.staging_bytes = max(self.staging_bytes, _size(self.staging))
+
+    def task(self, done: TaskDone) -> None:
+        """Add a task's processor time to its source's."""
+        if done.source:
+            self.by_source[done.source] = self.by_source.get(done.source, 0.0) + done.cpu_s
+
+
+def _measure(config: PipelineConfig, overrides: list[str], part: Draft, make: MakeExecutor) -> Sampled:
+    """Run a part in a dataset of its own, and remove that."""
+    beside = Path(config.dataset).absolute().parent
+    while not beside.is_dir():
+        beside = beside.parent
+    with tempfile.TemporaryDirectory(dir=beside, prefix=".gristmill-estimate-") as made:
+        folder = Path(made)
+        own, settings = _moved(config, overrides, folder)
+        layout = Layout(Path(own.dataset))
+        meter = _Meter(layout.staging(0).parent)
+        report = run(own, Options(overrides=settings), meter, make, part)
+        if report.status not in ("published", "nothing_new"):
+            raise SourceError(f"a part of the input could not be read for the estimate: {report.errors[:1]}")
+        exports = {bound.name: _size(folder / "exports" / bound.name) for bound in own.exports}
+        return Sampled(
+            {name: sum(split.bytes for split in found.splits) for name, found in part.found.items()},
+            meter.by_source,
+            max(0.0, report.cpu_seconds - sum(meter.by_source.values())),
+            report.seconds,
+            report,
+            _size(layout.root),
+            exports,
+            meter.staging_bytes,
+        )
+
+
+def _moved(config: PipelineConfig, overrides: list[str], folder: Path) -> tuple[PipelineConfig, list[str]]:
+    """Give the config with dataset and exports in another folder, without gate and loads into databases; and the overrides for it."""
+    files = [bound for bound in config.exports if isinstance(bound.export, FileExport)]
+    if config.file is None:
+        moved = [
+            msgspec.structs.replace(
+                bound, export=msgspec.structs.replace(bound.export, path=str(folder / "exports" / bound.name))
+            )
+            for bound in files
+        ]
+        gate = Gate(min_quality_score=None)
+        return msgspec.structs.replace(config, dataset=str(folder / "dataset"), exports=moved, gate=gate), overrides
+    settings = [*overrides, f"dataset={_yaml(str(folder / 'dataset'))}", f"gate={_yaml(_NO_GATE)}"]
+    if len(files) < len(config.exports):
+        written = yamlfile.read(config.file, str(config.file)).raw["exports"]
+        kept = [item for item, bound in zip(written, config.exports, strict=True) if bound in files]
+        settings = [*(one for one in settings if not one.startswith("exports.")), f"exports={_yaml(kept)}"]
+    settings += [f"exports.{b.name}.path={_yaml(str(folder / 'exports' / b.name))}" for b in files]
+    return load.load(config.file, settings), settings
+
+
+def _yaml(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _size(folder: Path) -> int:
+    """Give the bytes of all files in a folder; what goes while it is looked at counts nothing."""
+    total = 0
+    for place in folder.rglob("*"):
+        try:
+            total += place.stat().st_size if place.is_file() else 0
+        except OSError:
+            continue
+    return total
