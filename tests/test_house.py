@@ -68,7 +68,7 @@ MAY = {
     },  # what workers load
     "store": {"store", "core"},
     "report": {"report", "store", "core"},  # the page of a run, from its files
-    "observe": {"observe", "core"},
+    "observe": {"observe", "config.monitoring", "core"},  # what the config asks for
     "sources": {"sources.formats", "net", "extract", "database", "core"},
     "sources.formats": {"extract", "core"},
     "net": {"net", "core"},  # fetching: HTTP, politeness, object stores

@@ -29,7 +29,8 @@ from gristmill.engine.report import Report, error_entry
 from gristmill.engine.run import Options, run
 from gristmill.engine.watch import Watch
 from gristmill.engine.work import Setup, Work
-from gristmill.observe.events import Events, Silent
+from gristmill.observe.events import Events, Fan, Silent
+from gristmill.observe.logs import RunLog
 from gristmill.store import claim, snapshot
 from gristmill.store.layout import Layout
 
@@ -147,9 +148,7 @@ class Pipeline:
         watch = Watch(self.config, events or Silent(), window)
         with _signals():
             try:
-                found = [*changes.problems(self.config, sources=False), *self._engine_problems()]
-                if found:
-                    raise ConfigError(*found)
+                self._check_parts()
                 yield watch
             except BaseException as error:
                 # Refused is reported already, locked is another's; the other ones named here are gone on with by the next run.
@@ -198,7 +197,8 @@ class Pipeline:
         """Do part (i, n) of one stage of a planned run, by one worker if not told otherwise (`engine.seams`)."""
         options = Options(overrides=self.overrides, workers=workers)
         with _signals():
-            return seams.work_stage(self.config, options, seq, stage, part, events or Silent(), make_executor)
+            listening = Fan([events or Silent(), RunLog(self.layout.log, self.config.redact, seq)])
+            return seams.work_stage(self.config, options, seq, stage, part, listening, make_executor)
 
     def stage_gate(
         self,
@@ -267,6 +267,12 @@ class Pipeline:
     def _settle(self, seq: int, options: Options, events: Events | None) -> Report:
         with self._guarded(events) as watch:
             return watch.over(seams.settle_stage(self.config, options, seq, watch.events, make_executor))
+
+    def _check_parts(self) -> None:
+        """Refuse what cannot run."""
+        found = [*changes.problems(self.config, sources=False), *self._engine_problems()]
+        if found:
+            raise ConfigError(*found)
 
     def _check_accepted(self, accept_gate: Sequence[str], why: str) -> None:
         """Refuse what cannot be meant, before any work."""

@@ -6,17 +6,35 @@ URLs, passwords) are in these structs alone, and no `repr` shows them.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
 Duration = Annotated[str, msgspec.Meta(pattern=r"^[1-9]\d*(s|m|h|d|w)$")]
 HttpUrl = Annotated[str, msgspec.Meta(pattern=r"^https?://[^/?#\s]+")]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
-Event = Literal["failed", "refused", "partial", "drift", "stalled", "stale", "missed", "recovered"]
+Event = Literal["failed", "refused", "partial", "drift", "cost", "stalled", "stale", "missed", "recovered"]
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_ALL: list[Event] = ["failed", "refused", "partial", "drift", "stalled", "stale", "missed", "recovered"]
+_ALL: list[Event] = list(get_args(Event))
+
+
+def missing(monitoring: Monitoring, alerts: list[Alert]) -> list[str]:
+    """Say which extras are asked for and not installed, with the commands that install them."""
+    wanted = [
+        (monitoring.measures, "monitoring.textfile and monitoring.pushgateway need", "prometheus-client", "metrics"),
+        (monitoring.openlineage is not None, "monitoring.openlineage needs", "openlineage-python", "lineage"),
+        (any(alert.apprise is not None for alert in alerts), "an alert over apprise needs", "apprise", "alerts"),
+    ]
+    told = []
+    for asked, who, package, extra in wanted:
+        try:
+            if asked:
+                version(package)
+        except PackageNotFoundError:
+            told.append(f'{who} {package}; pip install "gristmill[{extra}]"')
+    return told
 
 
 def seconds(duration: str) -> int:
@@ -28,13 +46,14 @@ class OpenLineage(msgspec.Struct, frozen=True, kw_only=True):
     """Where lineage events go (extra: lineage).
 
     file: one event a line is added to it. url: of a server; its path is kept, without one it is /api/v1/lineage. api_key: sent as a
-    bearer token. namespace: of the jobs.
+    bearer token. namespace: of the jobs. job: the pipeline's name in it, by default that of the dataset's folder.
     """
 
     file: str | None = None
     url: HttpUrl | None = None
     api_key: str | None = None
     namespace: Annotated[str, msgspec.Meta(min_length=1)] = "gristmill"
+    job: str | None = None
 
     def __post_init__(self) -> None:
         if (self.file is None) == (self.url is None):

@@ -94,8 +94,14 @@ def load(path: Path) -> Memory:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Memory]:
-    """Give what is remembered to change it; what it is in the end is kept. One at a time; where nothing can be written, nothing is."""
+def opened(path: Path | None) -> Iterator[Memory]:
+    """Give what is remembered to change it; what it is in the end is kept. One at a time; where nothing can be written, nothing is.
+
+    None: nothing is remembered.
+    """
+    if path is None:
+        yield Memory()
+        return
     with contextlib.ExitStack() as held:
         with contextlib.suppress(OSError):
             path.parent.mkdir(mode=0o750, exist_ok=True)

@@ -1,0 +1,269 @@
+"""Watching one run: who listens to it, and what is told of it when it is over.
+
+Puts the parts of `observe` together as the config asks for. Not here: the parts; looking at a dataset between runs (`engine.health`).
+Invariants: a run that is watched ends as it would have ended unwatched, at most `TELL_S` later; nothing is written of a run that found
+the dataset held by another one; where the config asks for nothing, there is the log and the sign of life, and no more.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gristmill.config.monitoring import Alert, seconds
+from gristmill.config.settings import PipelineConfig
+from gristmill.core.errors import GateRefused, GristmillError, LockedError, Stopped
+from gristmill.core.source import WHOLE, Window
+from gristmill.engine import freshness
+from gristmill.engine.drive import places_of
+from gristmill.engine.report import Report, error_entry
+from gristmill.observe import alerts, channels, memory
+from gristmill.observe.alerts import Trouble
+from gristmill.observe.channels import TELL_S, Outbox
+from gristmill.observe.events import Events, Fan, Json, RunFailed, Silent
+from gristmill.observe.lineage import Described, Lineage
+from gristmill.observe.logs import RunLog
+from gristmill.observe.memory import Memory
+from gristmill.observe.metrics import Sheet
+from gristmill.observe.places import Place, file_place, places
+from gristmill.observe.pulse import Live, Pulse
+from gristmill.store import claim, disk, snapshot
+from gristmill.store.layout import Layout
+
+METRICS_S = 15.0  # how often metrics are written while a run lives
+ALERT_FAILED = "alert.failed"
+MONITOR_FAILED = "monitor.failed"
+
+
+class _Kept(Silent):
+    """Keeps the reports of a call for its end: a run that died and the one after it may both have one."""
+
+    def __init__(self) -> None:
+        self.reports: list[Json] = []
+
+    def report(self, report: Json) -> None:
+        self.reports.append(report)
+
+
+class Watch:
+    """What watches one call of a run: hand `events` to the run, then call `over` or `ended`, and `close`."""
+
+    def __init__(self, config: PipelineConfig, events: Events, window: Window = WHOLE) -> None:
+        self.config = config
+        self.layout = Layout(Path(config.dataset))
+        self.began = time.time()
+        settings = config.monitoring
+        self.mail = Mail(config)
+        self._sinks = Outbox("monitoring") if settings.openlineage or settings.pushgateway else None
+        self.log = RunLog(self.layout.log, config.redact)
+        self.pulse = Pulse(self.layout.heartbeat, seconds(settings.stall), self._stalled, self._beat)
+        listeners: list[Events] = [events, self.log, self.pulse]
+        if settings.openlineage is not None and self._sinks is not None:
+            described = _described(config, window)
+            listeners.append(Lineage(settings.openlineage, described, config.folder, config.redact, self._sinks))
+        self._kept = _Kept()
+        self.events = Fan([*listeners, self._kept])
+        self._measured = 0.0
+        self._told: list[str] = []  # what of monitoring itself failed
+
+    # --- while it goes on
+
+    def _stalled(self, live: Live, what: str) -> None:
+        self.events.note(f"the run stands still: {what}")
+        name = f"run {live.run}" if live.run is not None else "a run"
+        trouble = Trouble(event="stalled", title=f"{name} stands still", text=what, key=f"stalled:{live.run}", run=live.run)  # fmt: skip
+        self.mail.tell([trouble], whole=False)
+
+    def _beat(self, live: Live) -> None:
+        if self.config.monitoring.measures and time.monotonic() - self._measured >= METRICS_S:
+            self._measured = time.monotonic()
+            self._measure(live)
+
+    def _measure(self, live: Live | None) -> None:
+        settings = self.config.monitoring
+        limits = {bound.name: bound.freshness_s for bound in self.config.sources}
+        sheet = Sheet(memory.load(self.layout.watching), live, str(self.layout.root), limits)
+        if settings.textfile is not None:
+            try:
+                sheet.write(self.config.folder / settings.textfile)
+            except OSError as error:
+                told = f"monitoring.textfile cannot be written: {type(error).__name__}: {error.strerror}"
+                self._told += [told] if told not in self._told else []
+        if settings.pushgateway is not None and self._sinks is not None:
+            gateway = settings.pushgateway
+            self._sinks.post("pushgateway", lambda: sheet.push(gateway))
+
+    # --- when it is over
+
+    def over(self, report: Report) -> Report:
+        """Tell of a run that has a report; what could not be told stands in it."""
+        report.errors += self._settle()
+        return report
+
+    def ended(self, error: BaseException) -> None:
+        """Tell of a run that ended with an error."""
+        if isinstance(error, LockedError):
+            return
+        if isinstance(error, Stopped):
+            self.events.failed(RunFailed(code="Stopped", message="stopped by a signal", stopped=True))
+        elif not isinstance(error, GateRefused):
+            code, message = type(error).__name__, self.config.redact(_message(error))
+            self.events.failed(RunFailed(code=code, message=message, places=places_of(error)))
+            entry = error_entry("run", None, code, message, claim.now(), {})
+            self._kept.reports.append({"run": self.log.number, "snapshot": None, "status": "failed", "errors": [entry]})
+        self._settle()
+
+    def close(self) -> None:
+        """End what watches."""
+        self.pulse.close()
+
+    def _settle(self) -> list[Json]:
+        """Remember, alert, measure; give what of that failed as entries of a report's `errors`."""
+        self.pulse.close()
+        until = time.monotonic() + TELL_S
+        for report in self._kept.reports:
+            self._told_of(report)
+        for outbox in (self.mail, self._sinks):
+            if outbox is not None:
+                outbox.close(until)
+        self.mail.count()
+        if self.config.monitoring.measures and self._kept.reports:
+            self._sinks = Outbox("pushgateway") if self.config.monitoring.pushgateway else None
+            self._measure(None)
+            if self._sinks is not None:
+                self._sinks.close(until)
+        return self._amended()
+
+    def _told_of(self, report: Json) -> None:
+        looked = report["status"] != "failed"
+        with self.mail.remembering() as remembered:
+            troubles = alerts.of_report(report, remembered)
+            telling = alerts.due(troubles, remembered, seconds(self.config.monitoring.repeat), whole=looked)
+            remembered.learn(report, self._started(report), self.pulse.live.worker_deaths)
+            unwell = [one.title for one in troubles if one.event in {"failed", "refused", "partial"}]
+            remembered.bad = "; ".join(unwell) if unwell else remembered.bad if not looked else ""
+            self._fill(remembered)
+        self.mail.post(telling)
+
+    def _started(self, report: Json) -> float:
+        if report.get("run") is None or not report.get("started"):
+            return self.began
+        return datetime.fromisoformat(report["started"]).timestamp()
+
+    def _fill(self, remembered: Memory) -> None:
+        """Find out when sources last gave something, where watching began later than that; 0: never."""
+        unknown = [bound.name for bound in self.config.sources if bound.name not in remembered.given]
+        if unknown and self.layout.table.is_dir():
+            head = snapshot.head(self.layout)
+            for name in unknown:
+                given = freshness.last_given(self.layout, head, name)
+                remembered.given[name] = given.timestamp() if given is not None else 0.0
+
+    def _amended(self) -> list[Json]:
+        """Add what could not be told to the newest report on disk."""
+        lost = [(ALERT_FAILED, what) for what in self.mail.failures]
+        lost += [(MONITOR_FAILED, what) for what in [*self.events.lost, *self._told]]
+        lost += [(MONITOR_FAILED, what) for what in (self._sinks.failures if self._sinks is not None else [])]
+        entries = [error_entry("watch", None, code, what, claim.now(), {}) for code, what in lost]
+        for entry in entries:
+            self.events.note(f"{entry['code']}: {entry['message']}")
+        run = next((report["run"] for report in reversed(self._kept.reports) if report.get("run") is not None), None)
+        if entries and run is not None and self.layout.report(run).exists():
+            written: Any = msgspec.json.decode(self.layout.report(run).read_bytes())
+            written["errors"] += entries
+            disk.write_file(self.layout.report(run), disk.to_json(written))
+        return entries
+
+
+class Mail:
+    """The channels of a config, and what is remembered of what went over them."""
+
+    def __init__(self, config: PipelineConfig) -> None:
+        self.config = config
+        self.layout = Layout(Path(config.dataset))
+        self._boxes: dict[int, Outbox] = {}
+        self._events: list[str] = []
+
+    @property
+    def failures(self) -> list[str]:
+        """Why some alerts were not delivered."""
+        return [why for box in self._boxes.values() for why in box.failures]
+
+    @property
+    def delivered(self) -> list[str]:
+        """What was."""
+        return [what for box in self._boxes.values() for what in box.delivered]
+
+    def remembering(self) -> Any:
+        """Give what is remembered, to change it; where the config asks for nothing, or there is no dataset, it is forgotten again."""
+        asked = self.config.alerts or self.config.monitoring != type(self.config.monitoring)()
+        return memory.opened(self.layout.watching if asked and self.layout.root.is_dir() else None)
+
+    def tell(self, troubles: list[Trouble], *, whole: bool) -> list[Trouble]:
+        """Send what is due; give it."""
+        with self.remembering() as remembered:
+            telling = alerts.due(troubles, remembered, seconds(self.config.monitoring.repeat), whole=whole)
+            unwell = [one.title for one in telling if one.event in {"failed", "missed"}]
+            remembered.bad = "; ".join(unwell) or remembered.bad
+        self.post(telling)
+        return telling
+
+    def post(self, telling: list[Trouble], *, everywhere: bool = False) -> None:
+        """Hand troubles to the channels that ask for their events; or to all."""
+        for trouble in telling:
+            for at, alert in enumerate(self.config.alerts):
+                if everywhere or trouble.event in alert.on:
+                    self._post(at, alert, trouble)
+
+    def _post(self, at: int, alert: Alert, trouble: Trouble) -> None:
+        box = self._boxes.get(at) or self._boxes.setdefault(at, Outbox(f"alerts-{at}"))
+        what = f"{channels.title(at, alert)}: {trouble.event}"
+        box.post(what, channels.delivery(alert, trouble, str(self.layout.root)))
+
+    def close(self, until: float) -> None:
+        """Wait for all, no longer than until this time (`time.monotonic`)."""
+        for box in self._boxes.values():
+            box.close(until)
+
+    def count(self) -> None:
+        """Remember what was delivered and what was not."""
+        if self.delivered or self.failures:
+            with self.remembering() as remembered:
+                for what in self.delivered:
+                    event = what.rpartition(": ")[2]
+                    remembered.alerts[event] = remembered.alerts.get(event, 0) + 1
+                remembered.alert_failures += len(self.failures)
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, GristmillError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"the system said {error.strerror or type(error).__name__!r}"
+    return f"an unexpected {type(error).__name__}; the run's log says where"  # its message may hold document text
+
+
+def _described(config: PipelineConfig, window: Window) -> Described:
+    """Say what lineage says of a pipeline."""
+    root = Path(config.dataset)
+    sources = {}
+    for bound in config.sources:
+        params = msgspec.to_builtins(bound.source)
+        otherwise = Place("gristmill", f"{root}/sources/{bound.name}")
+        named = places(bound.part, params, config.folder, otherwise)
+        sources[bound.name] = [Place(config.redact(p.namespace), config.redact(p.name)) for p in named]
+    exports = {
+        bound.name: file_place(path, config.folder) if (path := getattr(bound.export, "path", None)) else Place("gristmill", f"{root}/exports/{bound.name}")
+        for bound in config.exports
+    }  # fmt: skip
+    settings = config.monitoring.openlineage
+    job = settings.job if settings is not None and settings.job else root.name
+    table = file_place(Layout(root).table, config.folder)
+    return Described(
+        version=version("gristmill"), job=job, description=config.description, table=table, sources=sources, exports=exports, window=window
+    )  # fmt: skip
