@@ -94,7 +94,7 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True):
 
     url: HttpUrl
     headers: dict[str, str] = {}
-    on: list[Event] = _ALL
+    on: list[Event] = msgspec.field(default_factory=lambda: list(_ALL))
 
     def __repr__(self) -> str:
         return "Webhook()"
@@ -104,7 +104,7 @@ class Apprise(msgspec.Struct, frozen=True, kw_only=True):
     """Any service Apprise knows (extra: alerts). url: as Apprise writes it, or several. on: the events that are told."""
 
     url: str | list[str]
-    on: list[Event] = _ALL
+    on: list[Event] = msgspec.field(default_factory=lambda: list(_ALL))
 
     def __repr__(self) -> str:
         return "Apprise()"
@@ -120,7 +120,7 @@ class Email(msgspec.Struct, frozen=True, kw_only=True):
     tls: Literal["none", "starttls", "tls"] = "none"
     user: str | None = None
     password: str | None = None
-    on: list[Event] = _ALL
+    on: list[Event] = msgspec.field(default_factory=lambda: list(_ALL))
 
     def __repr__(self) -> str:
         return "Email()"

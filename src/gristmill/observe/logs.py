@@ -38,7 +38,8 @@ def line(level: Level, event: str, facts: Mapping[str, Any]) -> str:
     """Give one line of a log, without its end; keys in this order: time, level, event, facts."""
     stamp = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     told = {"time": stamp, "level": level, "event": event, **facts}
-    return msgspec.json.encode({key: value for key, value in told.items() if value not in ("", None)}).decode()
+    short = {key: round(value, 3) if isinstance(value, float) else value for key, value in told.items()}
+    return msgspec.json.encode({key: value for key, value in short.items() if value not in ("", None)}).decode()
 
 
 class JsonLines:
@@ -63,9 +64,7 @@ class JsonLines:
 
     def task(self, done: TaskDone) -> None:
         """Tell that a task is done."""
-        facts = msgspec.to_builtins(done)
-        facts["seconds"] = round(done.seconds, 3)
-        self._tell("info", "task.done", facts)
+        self._tell("info", "task.done", msgspec.to_builtins(done))
 
     def again(self, failed: TaskFailed) -> None:
         """Tell that a try failed, with the places in the code."""

@@ -27,6 +27,11 @@ _KEPT = (
     "steps", "bytes_read", "bytes_published", "compression_ratio", "seconds", "mb_per_s", "peak_rss_mb", "retries", "gate", "drift",
     "cost",
 )  # fmt: skip
+_LASTING = (
+    "snapshot",
+    "dataset_rows",
+    "dataset_quality_score",
+)  # of the dataset: a run that failed leaves them as they were
 
 
 class Memory(msgspec.Struct):
@@ -58,7 +63,8 @@ class Memory(msgspec.Struct):
     def learn(self, report: Json, started: float, worker_deaths: int = 0) -> None:
         """Take in the report of a run that has just ended."""
         status = report["status"]
-        self.report = {key: report[key] for key in _KEPT if key in report}
+        before = {key: self.report[key] for key in _LASTING if key in self.report} if status == "failed" else {}
+        self.report = before | {key: report[key] for key in _KEPT if report.get(key) is not None}
         self.started, self.ended = started, time.time()
         self.runs[status] = self.runs.get(status, 0) + 1
         if status in GOOD:
