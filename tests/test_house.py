@@ -35,6 +35,8 @@ MAY = {
         "engine.report",
         "engine.executors.server",
         "observe",
+        "report",
+        "ui",
         "testing.corpora",
         "kernels.warm",
         "core",
@@ -48,6 +50,7 @@ MAY = {
     "engine.executors": {
         "engine.executors.server",
         "engine.executors.border",
+        "engine.staged",
         "engine.task",
         "engine.work",
         "kernels.warm",
@@ -55,6 +58,7 @@ MAY = {
     },  # an executor sees run_task and what it is given
     "engine.executors.ray": {
         "engine.executors.border",
+        "engine.staged",
         "engine.task",
         "engine.work",
         "config.settings",
@@ -68,6 +72,7 @@ MAY = {
     },  # what workers load
     "store": {"store", "core"},
     "report": {"report", "store", "core"},  # the page of a run, from its files
+    "ui": {"ui", "report", "dataset", "audit", "config", "store", "core"},  # a web app, read only
     "observe": {"observe", "config.monitoring", "core"},  # what the config asks for
     "sources": {"sources.formats", "net", "extract", "database", "core"},
     "sources.formats": {"extract", "core"},
