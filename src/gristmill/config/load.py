@@ -144,6 +144,7 @@ class _Reader:
             gate=top.gate,
             exports=[bind_export(each) for each in exports],
             run=top.run,
+            airflow=top.airflow,
             monitoring=top.monitoring,
             alerts=top.alerts,
             cost=top.cost,

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from gristmill.config.airflow import AirflowSettings
 from gristmill.config.monitoring import Alert, Monitoring
 from gristmill.core.export import Export
 from gristmill.core.source import BoundSource
@@ -158,7 +159,7 @@ class ConfigFile(msgspec.Struct, frozen=True, kw_only=True):
     version: of this format. dataset: folder or object store where the snapshots live, from the config's folder.
     description: for people. sources: where records come from, in their order. steps: what is done to every record, in
     order. require: what every record must meet in the end. gate: what a run must meet. exports: copies made of each
-    snapshot. monitoring: what watches a run. alerts: who is told when it is unwell. run: how a run works. cost: prices, and what a run may cost.
+    snapshot. airflow: how its DAG is scheduled. monitoring: what watches a run. alerts: who is told when it is unwell. run: how a run works. cost: prices, and what a run may cost.
     """
 
     version: Literal[1]
@@ -170,6 +171,7 @@ class ConfigFile(msgspec.Struct, frozen=True, kw_only=True):
     gate: Gate = Gate()
     exports: list[dict[str, Any]] = []
     run: RunSettings = RunSettings()
+    airflow: AirflowSettings = AirflowSettings()
     monitoring: Monitoring = Monitoring()
     alerts: list[Alert] = []
 
@@ -228,6 +230,7 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
     gate: Gate
     exports: list[BoundExport]
     run: RunSettings
+    airflow: AirflowSettings = AirflowSettings()
     monitoring: Monitoring = Monitoring()
     alerts: list[Alert] = []
     folder: Path
