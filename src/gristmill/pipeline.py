@@ -18,14 +18,15 @@ import msgspec
 from gristmill.config import bind, changes, load
 from gristmill.config.settings import BoundExport, Gate, PipelineConfig, RunSettings, SourceGate
 from gristmill.core import find
-from gristmill.core.errors import ConfigError, GateRefused, GristmillError, LockedError, Stopped, Transient
+from gristmill.core.errors import ConfigError, Stopped
 from gristmill.core.export import Export
 from gristmill.core.machine import worker_count
 from gristmill.core.source import WHOLE, BoundSource, Source, Window
 from gristmill.core.step import BoundStep, Step
-from gristmill.engine import ends, exports, plan, seams
+from gristmill.engine import exports, plan, seams
 from gristmill.engine.drive import Driver, Executor
-from gristmill.engine.report import Report, error_entry
+from gristmill.engine.health import Health
+from gristmill.engine.report import Report
 from gristmill.engine.run import Options, run
 from gristmill.engine.watch import Watch
 from gristmill.engine.work import Setup, Work
@@ -151,10 +152,6 @@ class Pipeline:
                 self._check_parts()
                 yield watch
             except BaseException as error:
-                # Refused is reported already, locked is another's; the other ones named here are gone on with by the next run.
-                lasting = not isinstance(error, Stopped | GateRefused | Transient | OSError | LockedError | ConfigError)
-                if isinstance(error, Exception) and lasting:
-                    self._report_failure(error)
                 watch.ended(error)
                 raise
             finally:
@@ -293,20 +290,10 @@ class Pipeline:
             if name not in known
         ]
 
-    def _report_failure(self, error: Exception) -> None:
-        """Leave a report of a run that failed for good, so that the next one starts afresh."""
-        seqs = claim.claimed(self.layout)
-        if not seqs or self.layout.report(seqs[-1]).exists() or self.layout.manifest(seqs[-1]).exists():
-            return
-        seq = seqs[-1]
-        message = (
-            str(error) if isinstance(error, GristmillError) else f"{type(error).__name__}; see {self.layout.log(seq)}"
-        )
-        report = Report(run=seq, snapshot=None, status="failed", dataset=str(self.layout.root), started=claim.now())
-        report.errors.append(
-            error_entry("run", None, type(error).__name__, self.config.redact(message), claim.now(), {})
-        )
-        ends.write_report(self.layout, report)
+    @property
+    def health(self) -> Health:
+        """Whether the dataset is well, and telling people if not."""
+        return Health(self.config)
 
     def export(self, name: str | None = None, events: Events | None = None) -> dict[str, int]:
         """Make the exports of the newest snapshot whole; give the chunks written by export name.

@@ -127,6 +127,11 @@ def _export(pipeline: Pipeline, bound: Any, newest: int) -> Json:
     return {"state": state, "docs": made.docs, "chunks": len(made.chunks), "path": str(folder)}
 
 
+def holder(pipeline: Pipeline) -> str | None:
+    """Give who holds the dataset, if anybody does."""
+    return _holder(pipeline.layout.lock)
+
+
 def _holder(lock: Path) -> str | None:
     """Give who holds the dataset. Asks the kernel and takes no lock, which could make a starting run fail."""
     try:

@@ -15,14 +15,15 @@ from typing import Any
 
 import msgspec
 
-from gristmill.config.monitoring import Alert, seconds
+from gristmill.config.monitoring import seconds
 from gristmill.config.settings import PipelineConfig
-from gristmill.core.errors import GateRefused, GristmillError, LockedError, Stopped
+from gristmill.core.errors import ConfigError, GateRefused, GristmillError, LockedError, Stopped, Transient
 from gristmill.core.source import WHOLE, Window
-from gristmill.engine import freshness
+from gristmill.engine import ends, freshness
 from gristmill.engine.drive import places_of
+from gristmill.engine.mail import Mail
 from gristmill.engine.report import Report, error_entry
-from gristmill.observe import alerts, channels, memory
+from gristmill.observe import alerts, memory
 from gristmill.observe.alerts import Trouble
 from gristmill.observe.channels import TELL_S, Outbox
 from gristmill.observe.events import Events, Fan, Json, RunFailed, Silent
@@ -77,7 +78,7 @@ class Watch:
         self.events.note(f"the run stands still: {what}")
         name = f"run {live.run}" if live.run is not None else "a run"
         trouble = Trouble(event="stalled", title=f"{name} stands still", text=what, key=f"stalled:{live.run}", run=live.run)  # fmt: skip
-        self.mail.tell([trouble], whole=False)
+        self.mail.post(self.mail.due([trouble]))
 
     def _beat(self, live: Live) -> None:
         if self.config.monitoring.measures and time.monotonic() - self._measured >= METRICS_S:
@@ -102,21 +103,35 @@ class Watch:
 
     def over(self, report: Report) -> Report:
         """Tell of a run that has a report; what could not be told stands in it."""
+        self.pulse.done()
         report.errors += self._settle()
         return report
 
     def ended(self, error: BaseException) -> None:
-        """Tell of a run that ended with an error."""
+        """Tell of a run that ended with an error, and leave a report of it if it failed for good."""
         if isinstance(error, LockedError):
             return
+        refused = isinstance(error, GateRefused)
         if isinstance(error, Stopped):
             self.events.failed(RunFailed(code="Stopped", message="stopped by a signal", stopped=True))
-        elif not isinstance(error, GateRefused):
+        elif not refused or not self._kept.reports:  # what the gate refused has a report; what cost too much has none
             code, message = type(error).__name__, self.config.redact(_message(error))
             self.events.failed(RunFailed(code=code, message=message, places=places_of(error)))
-            entry = error_entry("run", None, code, message, claim.now(), {})
-            self._kept.reports.append({"run": self.log.number, "snapshot": None, "status": "failed", "errors": [entry]})
+            report = Report(
+                run=self.log.number, snapshot=None, status="refused" if refused else "failed", dataset=str(self.layout.root), started=claim.now(),
+                errors=[error_entry("run", None, code, message, claim.now(), {})],
+            )  # fmt: skip
+            if not isinstance(error, GateRefused | Transient | OSError | ConfigError):  # those are gone on with
+                self._leave(report)
+            self._kept.reports.append(report.to_json())
         self._settle()
+
+    def _leave(self, report: Report) -> None:
+        """Write the report of a run that failed for good, so that the next one starts afresh."""
+        seqs = claim.claimed(self.layout)
+        if seqs and not self.layout.report(seqs[-1]).exists() and not self.layout.manifest(seqs[-1]).exists():
+            report.run = seqs[-1]
+            ends.write_report(self.layout, report)
 
     def close(self) -> None:
         """End what watches."""
@@ -146,6 +161,7 @@ class Watch:
             telling = alerts.due(troubles, remembered, seconds(self.config.monitoring.repeat), whole=looked)
             remembered.learn(report, self._started(report), self.pulse.live.worker_deaths)
             unwell = [one.title for one in troubles if one.event in {"failed", "refused", "partial"}]
+            remembered.sent |= {alerts.last_key(report.get("run")): time.time()} if unwell else {}
             remembered.bad = "; ".join(unwell) if unwell else remembered.bad if not looked else ""
             self._fill(remembered)
         self.mail.post(telling)
@@ -177,67 +193,8 @@ class Watch:
             written: Any = msgspec.json.decode(self.layout.report(run).read_bytes())
             written["errors"] += entries
             disk.write_file(self.layout.report(run), disk.to_json(written))
+            ends.write_page(self.layout, written)
         return entries
-
-
-class Mail:
-    """The channels of a config, and what is remembered of what went over them."""
-
-    def __init__(self, config: PipelineConfig) -> None:
-        self.config = config
-        self.layout = Layout(Path(config.dataset))
-        self._boxes: dict[int, Outbox] = {}
-        self._events: list[str] = []
-
-    @property
-    def failures(self) -> list[str]:
-        """Why some alerts were not delivered."""
-        return [why for box in self._boxes.values() for why in box.failures]
-
-    @property
-    def delivered(self) -> list[str]:
-        """What was."""
-        return [what for box in self._boxes.values() for what in box.delivered]
-
-    def remembering(self) -> Any:
-        """Give what is remembered, to change it; where the config asks for nothing, or there is no dataset, it is forgotten again."""
-        asked = self.config.alerts or self.config.monitoring != type(self.config.monitoring)()
-        return memory.opened(self.layout.watching if asked and self.layout.root.is_dir() else None)
-
-    def tell(self, troubles: list[Trouble], *, whole: bool) -> list[Trouble]:
-        """Send what is due; give it."""
-        with self.remembering() as remembered:
-            telling = alerts.due(troubles, remembered, seconds(self.config.monitoring.repeat), whole=whole)
-            unwell = [one.title for one in telling if one.event in {"failed", "missed"}]
-            remembered.bad = "; ".join(unwell) or remembered.bad
-        self.post(telling)
-        return telling
-
-    def post(self, telling: list[Trouble], *, everywhere: bool = False) -> None:
-        """Hand troubles to the channels that ask for their events; or to all."""
-        for trouble in telling:
-            for at, alert in enumerate(self.config.alerts):
-                if everywhere or trouble.event in alert.on:
-                    self._post(at, alert, trouble)
-
-    def _post(self, at: int, alert: Alert, trouble: Trouble) -> None:
-        box = self._boxes.get(at) or self._boxes.setdefault(at, Outbox(f"alerts-{at}"))
-        what = f"{channels.title(at, alert)}: {trouble.event}"
-        box.post(what, channels.delivery(alert, trouble, str(self.layout.root)))
-
-    def close(self, until: float) -> None:
-        """Wait for all, no longer than until this time (`time.monotonic`)."""
-        for box in self._boxes.values():
-            box.close(until)
-
-    def count(self) -> None:
-        """Remember what was delivered and what was not."""
-        if self.delivered or self.failures:
-            with self.remembering() as remembered:
-                for what in self.delivered:
-                    event = what.rpartition(": ")[2]
-                    remembered.alerts[event] = remembered.alerts.get(event, 0) + 1
-                remembered.alert_failures += len(self.failures)
 
 
 def _message(error: BaseException) -> str:

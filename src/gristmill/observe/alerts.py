@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Literal
 
 import msgspec
 
@@ -28,7 +29,7 @@ _OWN_EVENT = {STALE, COST_JUMP, "source.drift"}  # what has an event of its own 
 class Trouble(msgspec.Struct, frozen=True, kw_only=True):
     """Something people should hear of. key: what makes it the same as one told before; "": it is never the same."""
 
-    event: Event
+    event: Event | Literal["test"]
     title: str
     text: str
     key: str = ""
@@ -92,6 +93,11 @@ def of_stale(errors: list[Json], snapshot: int | None) -> list[Trouble]:
         for error in errors
         if error["code"] == STALE
     ]  # fmt: skip
+
+
+def last_key(run: int | None) -> str:
+    """Give the key under which it is known that what was wrong with a run has been told."""
+    return f"last:{run}"
 
 
 def of_failure(code: str, message: str, run: int | None = None) -> Trouble:

@@ -63,7 +63,11 @@ class Memory(msgspec.Struct):
     def learn(self, report: Json, started: float, worker_deaths: int = 0) -> None:
         """Take in the report of a run that has just ended."""
         status = report["status"]
-        before = {key: self.report[key] for key in _LASTING if key in self.report} if status == "failed" else {}
+        before = (
+            {key: self.report[key] for key in _LASTING if key in self.report}
+            if not report.get("counts", {}).get("read")
+            else {}
+        )
         self.report = before | {key: report[key] for key in _KEPT if report.get(key) is not None}
         self.started, self.ended = started, time.time()
         self.runs[status] = self.runs.get(status, 0) + 1

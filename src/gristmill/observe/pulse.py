@@ -130,6 +130,10 @@ class Pulse(Silent):
         if not failure.stopped:
             self._end()
 
+    def done(self) -> None:
+        """What was asked for is done, though perhaps not the run: a scheduler goes on with it elsewhere."""
+        self._end()
+
     def close(self) -> None:
         """Stop the thread."""
         self._over.set()
