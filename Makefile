@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 RIVALS := .venv-rivals
+AIRFLOW := .venv-airflow
 
 .PHONY: demo test check bench soak lock clean setup
 
@@ -30,7 +31,7 @@ setup: $(STAMP)
 demo: $(STAMP)
 	@$(BIN)/python examples/demo.py
 
-test: $(STAMP)
+test: $(STAMP) $(AIRFLOW)/.installed
 	@$(BIN)/python -m pytest -q -n auto --dist worksteal
 
 check: $(STAMP)
@@ -51,6 +52,18 @@ $(RIVALS)/.installed: bench/rivals.lock
 	fi
 	@touch $@
 
+# Airflow lives in an environment of its own, in the tests too; gristmill's DAG factory is all that it sees of ours.
+$(AIRFLOW)/.installed: tests/airflow/airflow.lock
+	@rm -rf $(AIRFLOW)
+	@if command -v uv >/dev/null 2>&1; then \
+		uv venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(AIRFLOW) && \
+		VIRTUAL_ENV=$(AIRFLOW) uv pip install --quiet --require-hashes -r tests/airflow/airflow.lock ; \
+	else \
+		$(PYTHON) -m venv $(AIRFLOW) && \
+		$(AIRFLOW)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/airflow/airflow.lock ; \
+	fi
+	@touch $@
+
 bench: $(STAMP) $(RIVALS)/.installed
 	@$(BIN)/python -m bench
 
@@ -61,6 +74,7 @@ soak: $(STAMP)
 lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --all-extras pyproject.toml -o requirements.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header bench/rivals.in -o bench/rivals.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header tests/airflow/airflow.in -o tests/airflow/airflow.lock
 
 clean:
-	rm -rf $(VENV) $(RIVALS) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
+	rm -rf $(VENV) $(RIVALS) $(AIRFLOW) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
