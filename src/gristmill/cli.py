@@ -13,12 +13,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from gristmill import __version__
-from gristmill.console import session, stages, terminal
+from gristmill.console import session, stages, terminal, watching
 from gristmill.console.options import Accept, Seq, Setting, Source, Why, Window, Workers
 from gristmill.console.session import ASKED, answer, complain, open_dataset, open_pipeline, out, out_json, room, tell
 
@@ -45,6 +45,7 @@ def each_verb(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="no progress and no summary")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="a line for each stage")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="show the traceback of a failure")] = False,
+    log_format: Annotated[Literal["text", "json"] | None, typer.Option("--log-format", metavar="text|json", help="standard error for people or for machines; default: as the config says")] = None,
 ) -> None:  # fmt: skip
     """Declare the options that every verb takes."""
 
@@ -165,13 +166,23 @@ def run(
 
 
 @app.command()
-def status() -> None:
+def status(
+    check: Annotated[bool, typer.Option("--check", help="end with 1 if anything is wrong, and say what")] = False,
+) -> None:
     """Show how the dataset stands: snapshot, sources, exports, lock."""
     from gristmill.console import survey
 
-    found = survey.standing(open_pipeline())
-    complain(*found["problems"])
-    answer(found, lambda: terminal.status_lines(found, room()))
+    pipeline = open_pipeline()
+    found = survey.standing(pipeline)
+    found |= watching.health(pipeline, held=found["lock"] is not None)
+    complain(*(watching.problems(found) if check else found["problems"]))
+    lines = [*terminal.status_lines(found, room()), *watching.lines(found)]
+    answer(found, lambda: lines)
+    if check and found["health"]:
+        raise typer.Exit(1)
+
+
+app.command()(watching.alert)
 
 
 @app.command()

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from gristmill.console import terminal
 
@@ -38,6 +38,7 @@ class Asked:
 
     def __init__(self) -> None:
         self.config: Path | None = None
+        self.log_format: str | None = None
         self.json = self.quiet = self.verbose = self.debug = False
         self.pipeline: Pipeline | None = None
         self.began = time.time()
@@ -47,9 +48,17 @@ class Asked:
         setattr(self, parameter.name, value)
         return value
 
+    @property
+    def json_lines(self) -> bool:
+        """Whether standard error is for machines: as asked for here, else as the config says once it is read."""
+        if self.log_format is not None or self.pipeline is None:
+            return self.log_format == "json"
+        return self.pipeline.config.monitoring.log == "json"
+
 
 ASKED = Asked()
-_SHARED = {"-c", "--config", "--json", "-q", "--quiet", "-v", "--verbose", "--debug"}
+_VALUED = {"-c", "--config", "--log-format"}
+_SHARED = {*_VALUED, "--json", "-q", "--quiet", "-v", "--verbose", "--debug"}
 
 
 def normalised(argv: list[str]) -> list[str]:
@@ -58,7 +67,7 @@ def normalised(argv: list[str]) -> list[str]:
     words, lead = argv[:end], []
     while words and words[0] in _SHARED:
         lead.append(words.pop(0))
-        if lead[-1] in {"-c", "--config"} and words:
+        if lead[-1] in _VALUED and words:
             lead.append(words.pop(0))
     for at, word in enumerate(words):
         follows = words[at + 1] if at + 1 < len(words) else ""
@@ -98,6 +107,14 @@ def answer(value: object, lines: Callable[[], Iterable[str]]) -> None:
 
 def tell(*lines: str) -> None:
     """Say something to the person; a standard error that nobody reads is no failure."""
+    _tell("info", lines)
+
+
+def _tell(level: Literal["info", "error"], lines: Iterable[str]) -> None:
+    if ASKED.json_lines:
+        from gristmill.observe.logs import line as log_line
+
+        lines = [log_line(level, "message", {"message": line}) for line in lines]
     try:
         for line in lines:
             sys.stderr.write(line + "\n")
@@ -108,8 +125,8 @@ def tell(*lines: str) -> None:
 
 def complain(*problems: str) -> None:
     """Tell problems, each on a line of its own that begins with `error: `."""
-    begin = terminal.Ink(sys.stderr)("bad", "error:")
-    tell(*(f"{begin} {terminal.visible(problem)}" for problem in problems))
+    begin = "" if ASKED.json_lines else terminal.Ink(sys.stderr)("bad", "error:") + " "
+    _tell("error", [f"{begin}{terminal.visible(problem)}" for problem in problems])
 
 
 def room() -> int | None:
@@ -174,8 +191,12 @@ def open_dataset() -> tuple[Pipeline, Dataset]:
 @contextmanager
 def listening() -> Iterator[Events]:
     """Give what shows the progress of a run; it ends with the block."""
+    from gristmill.observe.logs import on_stream
     from gristmill.observe.progress import listen
 
+    if ASKED.json_lines and not ASKED.quiet and ASKED.pipeline is not None:
+        yield on_stream(sys.stderr, ASKED.pipeline.config.redact)
+        return
     events = listen(sys.stderr, quiet=ASKED.quiet, verbose=ASKED.verbose)
     try:
         yield events
@@ -196,10 +217,11 @@ def conduct(pipeline: Pipeline, go: Callable[[Events], Report]) -> int:
         if held is None:
             raise
         report, refused = held, error
-    if not ASKED.quiet:
+    if not ASKED.quiet and not ASKED.json_lines:
         path = str(pipeline.layout.report(report["run"])) if report["run"] else ""
         tell(*terminal.summary(report, _near(path), terminal.Ink(sys.stderr)))
-    loud = {"export.failed", "source.failed", "source.stale"}
+    late = {"alert.failed", "monitor.failed"}  # found out when the report had been told
+    loud = late if ASKED.json_lines else late | {"export.failed", "source.failed", "source.stale"}
     for told in (each for each in report["errors"] if each["code"] in loud):
         complain(f"source {told['source']}: {told['message']}" if told["source"] else told["message"])
     if refused is not None:

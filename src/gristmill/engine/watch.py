@@ -104,7 +104,10 @@ class Watch:
     def over(self, report: Report) -> Report:
         """Tell of a run that has a report; what could not be told stands in it."""
         self.pulse.done()
-        report.errors += self._settle()
+        entries = self._settle()
+        for entry in entries:
+            self.log.note(_said(entry))
+        report.errors += entries
         return report
 
     def ended(self, error: BaseException) -> None:
@@ -124,7 +127,8 @@ class Watch:
             if not isinstance(error, GateRefused | Transient | OSError | ConfigError):  # those are gone on with
                 self._leave(report)
             self._kept.reports.append(report.to_json())
-        self._settle()
+        for entry in self._settle():
+            self.events.note(_said(entry))
 
     def _leave(self, report: Report) -> None:
         """Write the report of a run that failed for good, so that the next one starts afresh."""
@@ -186,8 +190,6 @@ class Watch:
         lost += [(MONITOR_FAILED, what) for what in [*self.events.lost, *self._told]]
         lost += [(MONITOR_FAILED, what) for what in (self._sinks.failures if self._sinks is not None else [])]
         entries = [error_entry("watch", None, code, what, claim.now(), {}) for code, what in lost]
-        for entry in entries:
-            self.events.note(f"{entry['code']}: {entry['message']}")
         run = next((report["run"] for report in reversed(self._kept.reports) if report.get("run") is not None), None)
         if entries and run is not None and self.layout.report(run).exists():
             written: Any = msgspec.json.decode(self.layout.report(run).read_bytes())
@@ -195,6 +197,10 @@ class Watch:
             disk.write_file(self.layout.report(run), disk.to_json(written))
             ends.write_page(self.layout, written)
         return entries
+
+
+def _said(entry: Json) -> str:
+    return f"{entry['code']}: {entry['message']}"
 
 
 def _message(error: BaseException) -> str:
