@@ -42,7 +42,7 @@ def build(megabytes: int, packing: str = "", work: Path = WORK) -> Path:
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     digest, docs = hashlib.sha256(), 0
-    records = _records()
+    records = stream()
     for n in range(FILES):
         left = megabytes * MB // FILES
         with _create(folder / f"part-{n:02d}.jsonl", packing) as file:
@@ -94,8 +94,17 @@ def _raw_bytes(folder: Path, packing: str) -> int:
     return total
 
 
-def _records() -> Iterator[Record]:
-    """Give records without end."""
+def write(path: Path, records: Iterator[Record], size: int) -> None:
+    """Write about `size` bytes of a stream of records as a plain file of JSON lines."""
+    with path.open("wb") as file:
+        while size > 0:
+            line = json.dumps(next(records), ensure_ascii=False).encode() + b"\n"
+            file.write(line)
+            size -= len(line)
+
+
+def stream() -> Iterator[Record]:
+    """Give records without end, the same ones each time."""
     chance = random.Random(20240229)
     originals = _originals()
     recent: list[Record] = []

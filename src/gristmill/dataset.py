@@ -17,6 +17,7 @@ from gristmill.audit import explain
 from gristmill.audit.explain import Kind
 from gristmill.config.settings import PipelineConfig
 from gristmill.core.errors import ConfigError, StoreError
+from gristmill.engine import cost
 from gristmill.store import claim, snapshot
 from gristmill.store.layout import Layout
 from gristmill.store.rows import read_shard
@@ -118,6 +119,10 @@ class Dataset:
                 }
             lines.append(line)
         return lines
+
+    def costs(self) -> list[dict[str, Any]]:
+        """Give run, total, currency and cost per GB read of the last ten runs, oldest first, of those that have a cost."""
+        return cost.trend(cost.reports_before(self.layout, max(claim.claimed(self.layout), default=0) + 1))
 
     def explain(self, wanted: str) -> dict[str, Any]:
         """Give the whole path of the record with this id or URL.

@@ -181,7 +181,6 @@ class BoundExport(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     part: str
-    export: Export
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
     """What machines and storage cost. Money is in `currency`; without a price there is no cost.
 
@@ -197,11 +196,18 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     max_cost: Annotated[float, msgspec.Meta(ge=0)] | None = None
     jump: Annotated[float, msgspec.Meta(gt=1)] | None = 2.0
 
+    def __post_init__(self) -> None:
+        """Refuse a limit that nothing could reach."""
+        if self.max_cost is not None and self.core_hour is None and self.gb_month is None:
+            raise ValueError("max_cost without a price limits nothing; set core_hour or gb_month too")
 
+
+    export: Export
     description: str = ""
     owner: str = ""
 
 
+    cost: Cost = Cost()
 class Written(msgspec.Struct, frozen=True):
     """Where a config was written, and what it holds by reference. Keys: `sources.<name>`, `steps.<name>`, `require`, ….
 
@@ -218,7 +224,6 @@ class Written(msgspec.Struct, frozen=True):
 
 
 class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
-    cost: Cost = Cost()
     """A whole pipeline. `dataset` is absolute or a URL; relative paths in the parts start from `folder`."""
 
     version: Literal[1] = 1

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 
-def planned(pipeline: Pipeline, source: str | None = None, window: Window = WHOLE) -> Json:
-    """Give what a run would find and do."""
+def planned(pipeline: Pipeline, source: str | None = None, window: Window = WHOLE, machines: int = 0) -> Json:
+    """Give what a run would find and do; with `machines` also what that would take on so many."""
     draft, changed = pipeline.plan(source=source, window=window)
     dataset = _dataset(pipeline)
     runs = dataset.log() if dataset else []
@@ -50,10 +50,12 @@ def planned(pipeline: Pipeline, source: str | None = None, window: Window = WHOL
     config = pipeline.config
     unfinished = _unfinished(runs)
     return {
+    told = pipeline.estimate(source=source, window=window, machines=machines) if machines and not draft.empty else None
         "dataset": config.dataset,
         "snapshot": seqs[-1] if seqs else None,
         "nothing_new": draft.empty and unfinished is None,
         "unfinished": unfinished,
+        "estimate": msgspec.to_builtins(told) | {"over": told.over} if told else None,
         "sources": sources,
         "tasks": sum(found["tasks"] for found in sources.values()),
         "bytes": sum(found["bytes"] for found in sources.values()),
@@ -82,6 +84,7 @@ def standing(pipeline: Pipeline) -> Json:
         "sources": {name: _units(pipeline, state["path"]) for name, state in head.states.items()} if head else {},
         "exports": {bound.name: _export(pipeline, bound, head.seq if head else 0) for bound in config.exports},
     }
+        "costs": dataset.costs() if dataset else [],
 
 
 def _lately(pipeline: Pipeline, run: int) -> list[str]:

@@ -207,6 +207,46 @@ def _seconds(small: Sampled, large: Sampled, cpu_s: float, machines: int) -> flo
 
 
 def _part(known: dict[str, SourcePlan], wanted: int) -> dict[str, SourcePlan]:
+def afford(
+    config: PipelineConfig, overrides: list[str], drafted: Draft, head: int, cores: int, make: MakeExecutor
+) -> None:
+    """Stop a plan that would cost more than `cost.max_cost`, by the estimate that was kept for it or a new one.
+
+    Raises:
+        GateRefused: it would; nothing was claimed.
+    """
+    limit = config.cost.max_cost
+    if limit is None or drafted.empty:
+        return
+    layout = Layout(Path(config.dataset))
+    told = kept(layout, changes.fingerprint(config), head, drafted)
+    if told is None:
+        told = estimate(config, overrides, drafted, head, cores, make)
+        keep(layout, told)
+    if told.cost is not None and told.cost["total"] > limit:
+        raise GateRefused(
+            f"the plan would cost about {told.cost['total']:.4g} {told.cost['currency']}, over cost.max_cost {limit:g}; nothing was begun. "
+            "`gristmill plan --estimate` shows what it is made of; raise cost.max_cost, or plan less with --source"
+        )
+
+
+def keep(layout: Layout, told: Estimate) -> None:
+    """Keep an estimate beside the dataset, to be compared with what is measured."""
+    disk.write_file(layout.estimate, disk.to_json(msgspec.to_builtins(told)))
+
+
+def kept(layout: Layout, fingerprint: str, head: int, drafted: Draft) -> Estimate | None:
+    """Give the estimate that was kept for just this plan, if there is one."""
+    try:
+        told = msgspec.json.decode(layout.estimate.read_bytes(), type=Estimate)
+    except (OSError, msgspec.DecodeError):
+        return None
+    stored = sum(
+        split.bytes for name, found in drafted.found.items() if name not in told.unknown for split in found.splits
+    )
+    return told if (told.config, told.head, told.bytes) == (fingerprint, head, stored) else None
+
+
     """Take splits of every source, spread evenly over each, of about so many bytes in all, at least one a source."""
     total = sum(split.bytes for found in known.values() for split in found.splits)
     share = min(1.0, wanted / max(total, 1))
