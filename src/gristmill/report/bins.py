@@ -33,9 +33,10 @@ class Numbers(NamedTuple):
 
 
 class Bin(NamedTuple):
-    """One bar's place: what it is called, and the share of each series in it."""
+    """One bar's place: what it is called, in full and on an axis, and the share of each series in it."""
 
     name: str
+    mark: str
     counts: list[int]
     shares: list[float]
 
@@ -84,7 +85,9 @@ def coarse(series: Sequence[Numbers], most: int = SHOWN) -> list[Bin]:
         end = min(at + step, last + 1)
         counts = [sum(one.counts[at:end]) for one in series]
         shares = [n / one.total if one.total else 0.0 for n, one in zip(counts, series, strict=True)]
-        bins.append(Bin(_name(series[0].edges[at], series[0].edges[end]), counts, shares))
+        low, high = series[0].edges[at], series[0].edges[end]
+        mark = "<" + words.short(high) if low == float("-inf") else words.short(low)
+        bins.append(Bin(_name(low, high), mark, counts, shares))
     return bins
 
 
@@ -103,7 +106,7 @@ def word_bins(series: Sequence[dict[str, int]], most: int = SHOWN) -> list[Bin]:
     if rest := [word for word, _ in every[cut:]]:
         rows.append((f"{len(rest):,} others", [sum(one.get(word, 0) for word in rest) for one in series]))
     return [
-        Bin(name, counts, [n / total if total else 0.0 for n, total in zip(counts, totals, strict=True)])
+        Bin(name, name, counts, [n / total if total else 0.0 for n, total in zip(counts, totals, strict=True)])
         for name, counts in rows
     ]
 

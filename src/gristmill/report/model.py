@@ -16,7 +16,7 @@ from gristmill.report.words import count, percent, plural, size
 Json = dict[str, Any]
 
 ROWS = 30  # of a table whose length depends on the data
-ERRORS = 40
+ERRORS = 25
 SOURCES = 50
 STATUS = {
     "published": ("good", "Published"),
@@ -139,7 +139,11 @@ def _score(report: Json) -> str:
 
 
 def _speed(report: Json) -> str:
-    return count(float(report["mb_per_s"]))
+    return _speed_of(report["mb_per_s"])
+
+
+def _speed_of(mb_per_s: float) -> str:
+    return f"{mb_per_s:,.0f}" if mb_per_s >= 100 else f"{mb_per_s:.3g}"
 
 
 def cards(report: Json) -> list[tuple[str, str, str]]:
@@ -278,7 +282,7 @@ def _times(steps: list[Json]) -> list[Line]:
     lines = []
     for step in steps:
         speed = step["bytes"] / 1e6 / step["seconds"] if step["seconds"] else None
-        told = count(speed) if speed is not None else "–"
+        told = _speed_of(speed) if speed is not None else "–"
         cells = [words.seconds(step["seconds"]), percent(step["seconds"], whole), size(step["bytes"]), told]
         micros = round(step["seconds"] * 1e6)
         lines.append(Line(step["name"], cells, _time_bar(micros, most * 1e6, cells)))
@@ -291,13 +295,15 @@ def _time_bar(micros: int, whole: float, cells: list[str]) -> list[Part]:
 
 def _facts(report: Json) -> list[tuple[str, str]]:
     exports = ", ".join(
-        f"{name}: {plural(made['chunks'], 'chunk')}, {made['chunks_written']:,} written"
+        f"{name}: {plural(made['rows'], 'row')}, {made['rows_put']:,} written, {made['rows_taken']:,} deleted"
+        if "rows" in made
+        else f"{name}: {plural(made['chunks'], 'chunk')}, {made['chunks_written']:,} written"
         for name, made in report.get("exports", {}).items()
     )
     facts = [
         ("time", words.seconds(report["seconds"])),
         ("speed", f"{_speed(report)} MB/s over {size(report['bytes_read'])} read"),
-        ("written", f"{size(report['bytes_published'])}, {count(report['compression_ratio'])} times smaller than its text"),
+        ("written", f"{size(report['bytes_published'])}, {report['compression_ratio']:.3g} times smaller than its text"),
         ("peak memory", f"{report['peak_rss_mb']:,.0f} MB in one process"),
         ("tasks tried again", count(report.get("retries", 0))),
         ("exports", exports or "none"),

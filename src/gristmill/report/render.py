@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from gristmill.core.visible import visible
 from gristmill.report import words
@@ -22,6 +23,7 @@ from gristmill.report.bins import Bin
 from gristmill.report.model import bar
 from gristmill.report.shapes import Shape
 
+_BREAKS = re.compile(r"(?<=[:/_.?=#-])(?=\w)")
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -53,6 +55,7 @@ def environment(*more: Path) -> jinja2.Environment:
     made.filters |= {
         "count": words.count,
         "short": words.cut,
+        "name": _name,
         "share": lambda share: words.percent(share, 1),
         "size": words.size,
         "seconds": words.seconds,
@@ -76,9 +79,14 @@ def _finalize(value: Any) -> Any:
     return visible(value)
 
 
+def _name(text: str) -> Markup:
+    """Give a name, cut, with places where a line may end: behind what joins its parts."""
+    return Markup("<wbr />").join(_BREAKS.split(visible(words.cut(text))))
+
+
 def _lines(text: str) -> Markup:
     """Give a text of several lines, each safe; for a block that keeps line ends and tabs."""
-    return Markup("").join([Markup.escape(visible(text, keep="\n\t"))])
+    return escape(visible(text, keep="\n\t"))
 
 
 def _word_bar(found: Bin, shape: Shape) -> list[Any]:

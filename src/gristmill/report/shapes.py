@@ -23,11 +23,12 @@ _QUANTILES = (0.1, 0.5, 0.9)
 
 
 class Shape(NamedTuple):
-    """One distribution. bins: of all series; points: the last series as a line; top: the highest share; rows: by source."""
+    """One distribution. totals: of each series; bins: of all of them; points: the last series as a line; top: the highest share; rows: by source."""
 
     name: str
     kind: str
     series: list[str]
+    totals: list[int]
     bins: list[Bin]
     top: float
     points: str
@@ -71,10 +72,11 @@ def _made(name: str, kind: str, shown: list[int], found: list[Bin], rows: list[l
         width = 100 / len(found)
         steps = [(i, 100 - 100 * each.shares[-1] / top) for i, each in enumerate(found)]
         points = " ".join(f"{i * width:.2f},{y:.1f} {(i + 1) * width:.2f},{y:.1f}" for i, y in steps)
-    marks = (
-        [found[round(i * (len(found) - 1) / 3)].name for i in range(4)] if len(found) > 3 else [b.name for b in found]
-    )
-    return Shape(name, kind, [SERIES[i] for i in shown], found, top, points, marks, rows)  # fmt: skip
+    marks = [each.mark for each in found]
+    if len(found) > 5:
+        marks = [marks[round(i * (len(found) - 1) / 4)] for i in range(5)]
+    totals = [sum(each.counts[at] for each in found) for at in range(len(shown))]
+    return Shape(name, kind, [SERIES[i] for i in shown], totals, found, top, points, marks, rows)
 
 
 def _rows(read: dict[str, Json], published: dict[str, Json]) -> list[list[str]]:

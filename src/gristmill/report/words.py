@@ -6,12 +6,14 @@ Not here: markup and escaping (`render`), terminals (`console.terminal`). Invari
 from __future__ import annotations
 
 import unicodedata
+from math import isfinite
 from pathlib import PurePath
 from typing import Any
 
 Json = dict[str, Any]
 
 LONGEST = 200  # characters of a name or message on a page; names come from data
+_NARROW = "\u202f"  # a space that no line ends at
 _MASKS = {"Lu": "X", "Lt": "X", "N": "0", "Z": " ", "C": " "}
 
 
@@ -23,9 +25,19 @@ def count(value: float | None) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
+    if not isfinite(value):
+        return "–"
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}"
-    return f"{value:.4g}"
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.4g}"
+
+
+def short(value: float) -> str:
+    """Give a number for an axis: `9.2k`, `1.5M`."""
+    for unit, name in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= unit:
+            return f"{value / unit:.3g}{name}"
+    return f"{value:.3g}"
 
 
 def percent(part: float, whole: float) -> str:
@@ -34,27 +46,27 @@ def percent(part: float, whole: float) -> str:
         return "–"
     share = 100 * part / whole
     if 0 < share < 0.1:
-        return "< 0.1 %"
+        return f"<{_NARROW}0.1{_NARROW}%"
     if 99.9 < share < 100:
-        return "> 99.9 %"
-    return f"{share:.3g} %" if share < 10 else f"{share:.1f} %"
+        return f">{_NARROW}99.9{_NARROW}%"
+    return f"{share:.2g}{_NARROW}%" if share < 10 else f"{share:.1f}{_NARROW}%".replace("100.0", "100")
 
 
 def size(n: float) -> str:
     """Give bytes as people read them."""
     for unit in ("B", "kB", "MB", "GB"):
         if abs(n) < 1000:
-            return f"{n:.0f} {unit}" if unit == "B" else f"{n:.1f} {unit}"
+            return f"{n:.0f}{_NARROW}{unit}" if unit == "B" else f"{n:.1f}{_NARROW}{unit}"
         n /= 1000
-    return f"{n:,.1f} TB"
+    return f"{n:,.1f}{_NARROW}TB"
 
 
 def seconds(s: float) -> str:
     """Give a time span as people read it."""
     if s < 0.01:
-        return f"{s * 1000:.1f} ms" if s else "0 s"
+        return f"{s * 1000:.1f}{_NARROW}ms" if s else f"0{_NARROW}s"
     if s < 60:
-        return f"{s:.2f} s"
+        return f"{s:.2f}{_NARROW}s"
     minutes, rest = divmod(round(s), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
