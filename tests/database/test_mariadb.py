@@ -86,6 +86,39 @@ def test_new_changed_late_and_deleted_rows_are_found(db, tmp_path, parameters):
     assert found.doubled == 0
 
 
+@pytest.mark.parametrize("kind", ["DATETIME(6)", "VARCHAR(30)"])
+def test_a_row_of_a_time_to_come_hides_none_that_comes_after_it(db, tmp_path, kind):
+    db.run(
+        f"CREATE TABLE docs (id INT PRIMARY KEY, text TEXT, at {kind})",
+        "INSERT INTO docs VALUES (1, 'old', UTC_TIMESTAMP() - INTERVAL 9 DAY), (9, 'far', '2037-01-01 00:00:00')",
+    )
+    found = copy(db, tmp_path, cursor="at").run()
+    assert found.warnings == {"cursor.future": 1}
+    db.run("INSERT INTO docs VALUES (2, 'new', UTC_TIMESTAMP() - INTERVAL 3 DAY)")
+    assert found.run().texts() == texts(db)
+    assert len(found.run().plan.splits) == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "there", "gone", "neither"),
+    [
+        ("BIT(1)", ["b'0'"], ["b'1'"], []),
+        ("DECIMAL(5,2)", ["0"], ["1.5"], []),
+        ("DATETIME", [], ["'2026-01-01'"], []),
+        ("VARCHAR(20)", ["'no'", "''"], ["'Yes'", "'2026-01-01'"], ["'archived'"]),
+        ("ENUM('Y','N','?')", ["'N'"], ["'Y'"], ["'?'"]),
+    ],
+)
+def test_tombstones_of_any_type_mean_what_they_say(db, tmp_path, kind, there, gone, neither):
+    db.run(f"CREATE TABLE docs (id INT PRIMARY KEY, text TEXT, gone {kind})", "INSERT INTO docs VALUES (0, 't', NULL)")
+    for i, word in enumerate([*there, *gone, *neither], 1):
+        db.run(f"INSERT INTO docs VALUES ({i}, 't', {word})")
+    found = copy(db, tmp_path, deleted="gone").run()
+    assert found.rows.keys() == {str(i) for i in range(1 + len(there))}
+    assert len(found.deleted) == len(gone)
+    assert [code for code, _ in found.rejects] == ["deleted.unknown"] * len(neither)
+
+
 def test_keys_of_several_columns_templates_tombstones_and_queries(db, tmp_path):
     db.run(
         "CREATE TABLE docs (a VARCHAR(20), b INT, text TEXT, j JSON, gone BOOL, PRIMARY KEY (a, b))",
@@ -121,7 +154,7 @@ def test_check_and_errors_say_what_to_do_without_the_password(db, tmp_path):
     (problem,) = copy(db, tmp_path, table="dosc").source.check(tmp_path)
     assert "did you mean 'docs'" in problem
     problems = copy(db, tmp_path, key="text", cursor="id").source.check(tmp_path)
-    assert [problem.partition(":")[0] for problem in problems] == ["key", "key"]
+    assert [problem.split(": ")[:2] for problem in problems] == [["note", "key"], ["note", "key"]]
     wrong = db.dsn.replace("root@", "nobody:hunter22@")
     (problem,) = copy(db, tmp_path, dsn=wrong).source.check(tmp_path)
     assert "Access denied" in problem

@@ -11,7 +11,7 @@ from tests.database.copy_of import Copy
 from tests.database.restarts import restarts
 from tests.database.servers import PostgreSQL
 
-from gristmill.core.errors import SourceError, Transient
+from gristmill.core.errors import SourceError, SourceMisconfigured, Transient
 from gristmill.core.source import PlanContext, ReadContext
 from gristmill.sources.sql import Sql
 
@@ -206,7 +206,7 @@ def test_check_sees_keys_indexes_and_permissions(pg, tmp_path):
         "CREATE UNIQUE INDEX ON docs (lower(text))",
     )
     problems = copy(pg, tmp_path, cursor="o", key="text").source.check(tmp_path)
-    assert [problem.partition(":")[0] for problem in problems] == ["key", "key", "cursor"]
+    assert [problem.split(": ")[:2] for problem in problems] == [["note", "key"], ["note", "key"], ["note", "cursor"]]
     assert "no unique index" in problems[0]
     assert "can be NULL" in problems[1]
     pg.run("CREATE ROLE reader LOGIN PASSWORD 'hunter22'", "GRANT USAGE ON SCHEMA public TO reader")
@@ -240,6 +240,59 @@ def test_splits_and_states_hold_no_secret(pg, tmp_path):
     assert b"hunter22" not in written
     assert dsn.encode() not in written
     assert found.plan.splits[0].lane_cap == 4
+
+
+# --- rows of times to come, and tombstones ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["timestamptz", "timestamp", "date", "text"])
+def test_a_row_of_a_time_to_come_hides_none_that_comes_after_it(pg, tmp_path, kind):
+    pg.run(
+        f"CREATE TABLE docs (id int PRIMARY KEY, text text, at {kind})",
+        "INSERT INTO docs VALUES (1, 'old', (now() - interval '9 d')::timestamp::text::"
+        + kind
+        + "), (9, 'far', '2099-01-01 00:00:00')",
+    )
+    found = copy(pg, tmp_path, cursor="at").run()
+    assert found.warnings == {"cursor.future": 1}
+    pg.run(f"INSERT INTO docs VALUES (2, 'new', (now() - interval '3 d')::timestamp::text::{kind})")
+    assert found.run().texts() == texts(pg)
+    assert len(found.run().plan.splits) == 0
+    pg.run("UPDATE docs SET text = 'mended', at = (now() - interval '1 d')::timestamp::text::" + kind + " WHERE id = 9")
+    assert (found.run().texts(), found.warnings) == (texts(pg), {})
+
+
+@pytest.mark.parametrize(
+    ("kind", "there", "gone", "neither"),
+    [
+        ("bool", ["false"], ["true"], []),
+        ("int", ["0"], ["1", "-7"], []),
+        ("numeric", ["0.00"], ["1.5"], ["NaN"]),
+        ("timestamptz", [], ["2026-01-01", "infinity"], []),
+        ("date", [], ["2026-01-01"], []),
+        ("text", ["no", "false", ""], ["yes", "2026-01-01 00:00:00+02"], ["archived"]),
+        ("state", ["f"], ["t"], ["draft"]),
+        ("uuid", [], ["00000000-0000-0000-0000-00000000000a"], []),
+        ("jsonb", ["false", "null"], ["true"], ["{}"]),
+    ],
+)
+def test_tombstones_of_any_type_mean_what_they_say(pg, tmp_path, kind, there, gone, neither):
+    pg.run("DROP TYPE IF EXISTS state", "CREATE TYPE state AS ENUM ('t', 'f', 'draft')")
+    pg.run(f"CREATE TABLE docs (id int PRIMARY KEY, text text, gone {kind})", "INSERT INTO docs VALUES (0, 't', NULL)")
+    for i, word in enumerate([*there, *gone, *neither], 1):
+        pg.run(f"INSERT INTO docs VALUES ({i}, 't', '{word}')")
+    found = copy(pg, tmp_path, deleted="gone").run()
+    assert found.rows.keys() == {str(i) for i in range(1 + len(there))}
+    assert len(found.deleted) == len(gone)
+    assert [code for code, _ in found.rejects] == ["deleted.unknown"] * len(neither)
+    pg.run("DROP TABLE docs", "DROP TYPE state")
+
+
+def test_what_is_not_there_is_a_mistake_of_the_config(pg, tmp_path):
+    docs(pg)
+    for parameters in ({"table": "dosc"}, {"cursor": "when"}, {"cursor": "id", "overlap": "1m"}):
+        with pytest.raises(SourceMisconfigured):
+            copy(pg, tmp_path, **parameters).source.plan(None, PlanContext(tmp_path))
 
 
 # --- late commits ------------------------------------------------------------------------------------------------

@@ -1,10 +1,12 @@
 """Reading a folder through the `files` source as the engine does: bad units are found, then passed over."""
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from tests.database.tables import Table
 
 from gristmill.core.errors import UnitFailed
 from gristmill.core.source import PAGE_SCHEMA, PlanContext, ReadContext, SourcePlan, Split
@@ -62,3 +64,11 @@ def _read(tmp_path):
         return read_everything(tmp_path, **parameters)
 
     return read
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Iterator[Table]:
+    """Give an SQLite file with nothing in it."""
+    made = Table(tmp_path)
+    yield made
+    made.connection.close()

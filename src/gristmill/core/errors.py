@@ -3,6 +3,7 @@
     GristmillError                  exit 1: failed, and safe to rerun
       ConfigError                   exit 2: the config or the command line is wrong; carries file:line:column
         MissingExtra                exit 2: a part needs an extra; carries the install command
+        SourceMisconfigured         exit 2: a source has not what the config asks of it (a SourceError too)
       SourceError                   a source cannot be listed or read
         Transient                   worth another try (the only type that is retried on another attempt)
           FetchFailed               a request failed in passing (`net.fetch`)
@@ -10,6 +11,7 @@
         PageMissing                 a page of a listing is not there (`net.listing`)
         UnitFailed                  one file of a source is bad: the task is redone without it, it is quarantined
       StepError                     a step failed outside a record
+      ExportError                   an export cannot be made; the snapshot stands, the next run tries again
       TooManyErrors                 the quarantine budget is used up (over 1 % of the records)
       StoreError                    the dataset on disk is not what its manifest says
         StaleError                  another run committed in between
@@ -50,6 +52,13 @@ class SourceError(GristmillError):
     """A source cannot be listed or read."""
 
 
+class SourceMisconfigured(ConfigError, SourceError):
+    """A source has not what the config asks of it: a column, a table, a cursor of that kind. Raised in planning only.
+
+    It is a SourceError too: what a database has may change, and `on_error: skip` leaves the source out.
+    """
+
+
 class Transient(SourceError):
     """A passing failure of a source or store: the task may be tried again."""
 
@@ -75,6 +84,10 @@ def _unit_failed(unit: str, code: str, detail: str, advance: bool) -> UnitFailed
 
 class StepError(GristmillError):
     """A step failed in a way that no single record explains."""
+
+
+class ExportError(GristmillError):
+    """An export cannot be made now. The snapshot stands, and the next run tries again."""
 
 
 class TooManyErrors(GristmillError):

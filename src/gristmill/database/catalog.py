@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from gristmill.core.errors import SourceError, Transient
+from gristmill.core.errors import SourceError, SourceMisconfigured, Transient
 from gristmill.core.find import suggestion
 from gristmill.database.connect import Connection
 from gristmill.database.grammar import Statement, named, source
@@ -33,6 +33,8 @@ _POSTGRESQL_KINDS: dict[str, Kind] = {
 }  # fmt: skip
 
 
+_TABLES = 1000  # looked at for a name like the one that is not there
+_SHOWN = 60  # letters of a key in a message
 _SQLITE_KINDS: dict[str, Kind] = {"integer": "int", "real": "float", "text": "text", "blob": "bytes"}
 
 
@@ -57,7 +59,8 @@ def described(connection: Connection, relation: Relation) -> Relation:
     """Give the relation with its columns.
 
     Raises:
-        SourceError: there is no such relation, or it cannot be read.
+        SourceMisconfigured: there is no such relation.
+        SourceError: it cannot be read.
     """
     nothing = sa.select(sa.text("*")).select_from(_anything(relation)).where(sa.false())
     try:
@@ -65,10 +68,14 @@ def described(connection: Connection, relation: Relation) -> Relation:
     except Transient:
         raise
     except SourceError as error:
-        raise SourceError(f"{relation.called} cannot be read: {error}{_near(connection, relation)}") from None
+        near, is_there = _near(connection, relation)
+        cls = SourceError if is_there else SourceMisconfigured
+        raise cls(f"{relation.called} cannot be read: {error}{near}") from None
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise SourceError(f"{relation.called} has two columns named {', '.join(twice)}; give them other names with AS")
+        raise SourceMisconfigured(
+            f"{relation.called} has two columns named {', '.join(twice)}; give them other names with AS"
+        )
     bare = msgspec.structs.replace(relation, columns=[Column(name, "other") for name in names])
     if connection.family == "postgresql":
         kinds = _postgresql_kinds(connection, bare)
@@ -87,24 +94,34 @@ def _anything(relation: Relation) -> Any:
     return source(relation)
 
 
-def with_kinds(connection: Connection, relation: Relation, names: list[str]) -> tuple[Relation, bool]:
-    """Give the relation with the kinds of these columns, where values and not the catalogue tell; and whether its UTF-8 is vouched for.
+def with_kinds(
+    connection: Connection, relation: Relation, keys: list[str], cursor: str | None, hint: Kind | None
+) -> tuple[Relation, bool]:
+    """Give the relation with the kinds of key and cursor, where values and not the catalogue tell; and whether its UTF-8 is vouched for.
+
+    hint: what the cursor was at the last run.
 
     Raises:
-        SourceError: a column is not there, or holds values that have no order among them.
+        SourceMisconfigured: a column is not there.
+        SourceError: a key holds values of several types.
     """
+    named = {**dict.fromkeys(keys, "key"), **({cursor: "cursor"} if cursor is not None and cursor not in keys else {})}
+    columns = {name: relation.column(name, what) for name, what in named.items()}
     if connection.family == "postgresql":
         ((encoding,),) = connection.rows(sa.select(sa.func.current_setting(sa.literal("server_encoding", sa.Text))))
-        for name in names:
-            relation.column(name, "key or cursor")
         return relation, encoding != "SQL_ASCII"
-    kinds = {name: _kind_by_values(connection, relation, relation.column(name, "key or cursor")) for name in names}
-    columns = [msgspec.structs.replace(column, kind=kinds.get(column.name, column.kind)) for column in relation.columns]
-    return msgspec.structs.replace(relation, columns=columns), False
+    for name, column in columns.items():
+        columns[name] = _by_values(connection, relation, column, hint if name == cursor else None, name in keys)
+    found = [columns.get(column.name, column) for column in relation.columns]
+    return msgspec.structs.replace(relation, columns=found), False
 
 
-def _kind_by_values(connection: Connection, relation: Relation, column: Column) -> Kind:
-    """Tell the kind of a column by its least and greatest value: databases sort by type first."""
+def _by_values(connection: Connection, relation: Relation, column: Column, hint: Kind | None, is_key: bool) -> Column:
+    """Tell the kind of a column by its least and greatest value: databases sort by type first.
+
+    Where there is none it is what it was, or is declared as. A cursor may hold some values of another type: the kind is what it
+    was, or that of most values.
+    """
     rows = source(relation)
     of = sa.func.typeof if connection.family == "sqlite" else lambda end: end
     ends = [
@@ -113,31 +130,58 @@ def _kind_by_values(connection: Connection, relation: Relation, column: Column) 
     ]
     ((least, most),) = connection.rows(sa.select(*ends))
     if least is None or least == "null":
-        return "text"
+        declared = column.kind if column.kind in {"int", "float", "text"} else "text"
+        return msgspec.structs.replace(column, kind=hint or declared)
     if connection.family == "sqlite":
         found: set[Kind | None] = {_SQLITE_KINDS[least], _SQLITE_KINDS[most]}
     else:
         found = {kind_of(least), kind_of(most)}
     if found == {"int", "float"}:
-        return "float"
+        return msgspec.structs.replace(column, kind="float")
     kind = found.pop()
-    if found or kind is None:
+    if not found and kind is not None:
+        return msgspec.structs.replace(column, kind=kind)
+    if connection.family != "sqlite":
         raise SourceError(
             f'column "{column.name}" of {relation.called} holds values of several types, or of one without an order; '
             "a key or cursor needs numbers, texts or times throughout"
         )
-    return kind
+    return _mixed(connection, relation, column, hint, is_key)
 
 
-def _near(connection: Connection, relation: Relation) -> str:
-    """Give `; did you mean ...?` for the table most like the one asked for."""
+def _mixed(connection: Connection, relation: Relation, column: Column, hint: Kind | None, is_key: bool) -> Column:
+    """Give the kind of a column of SQLite whose cells are of several types."""
+    cell = source(relation).c[column.name]
+    least = sa.cast(sa.func.min(cell), sa.Text)
+    counted = sa.select(sa.func.typeof(cell), sa.func.count(), least).where(cell.is_not(None))
+    rows = connection.rows(counted.group_by(sa.func.typeof(cell)))
+    if is_key:
+        rarest = min(rows, key=lambda row: int(row[1]))
+        told = ", ".join(f"{n} {of}" for of, n, _ in rows)
+        raise SourceError(
+            f'key: column "{column.name}" of {relation.called} holds values of several types ({told}; one {rarest[0]} is '
+            f'"{str(rarest[2])[:_SHOWN]}"); make them all of one type, or give a query that casts them'
+        )
+    counts: dict[Kind, int] = {}
+    real = any(of == "real" for of, _, _ in rows)
+    for of, n, _ in rows:
+        kind = "float" if real and of == "integer" else _SQLITE_KINDS[of]
+        counts[kind] = counts.get(kind, 0) + int(n)
+    same = [kind for kind in counts if kind == hint or {kind, hint} == {"int", "float"}]
+    usable = same or [kind for kind in counts if kind != "bytes"] or list(counts)
+    return msgspec.structs.replace(column, kind=max(usable, key=lambda kind: counts[kind]), mixed=True)
+
+
+def _near(connection: Connection, relation: Relation) -> tuple[str, bool]:
+    """Give `; did you mean ...?` for the table most like the one asked for, and whether it may be there all the same."""
     if relation.query:
-        return ""
+        return "", True
     try:
         tables = _tables(connection, relation.schema)
     except SourceError:
-        return ""
-    return suggestion(relation.table, tables)
+        return "", True
+    is_there = relation.table in tables or len(tables) >= _TABLES
+    return suggestion(relation.table, tables), is_there
 
 
 def _tables(connection: Connection, schema: str | None) -> list[str]:
@@ -147,7 +191,7 @@ def _tables(connection: Connection, schema: str | None) -> list[str]:
     listing: Statement = sa.select(sa.column("table_name")).select_from(sa.table("tables", schema="information_schema"))
     if schema:
         listing = listing.where(sa.column("table_schema") == schema)
-    return [str(name) for (name,) in connection.rows(listing.limit(1000))]
+    return [str(name) for (name,) in connection.rows(listing.limit(_TABLES))]
 
 
 def _postgresql_kinds(connection: Connection, relation: Relation) -> list[Kind]:

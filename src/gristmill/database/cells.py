@@ -1,4 +1,4 @@
-"""Cells of Arrow columns: what is UTF-8, what holds NUL, what is a time.
+"""Cells of Arrow columns: what is UTF-8, what holds NUL, what is a time, what a tombstone says.
 
 Not here: what becomes of a row (`pages`). Invariants: nothing is changed in silence: each function that leaves a cell out
 says which; a column is looked at as a whole first, its cells one by one only where that finds something.
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from gristmill.core.batch import TIME, utf8_buffers
 from gristmill.core.mapping import microseconds
+from gristmill.core.tombstones import is_gone
 
 _FIRST_DAY, _LAST_DAY, _DAY_US = -719_162, 2_932_896, 86_400_000_000  # days since 1970 of 0001-01-01 and 9999-12-31
 
@@ -73,6 +74,21 @@ def has_nul(column: pa.Array) -> bool:
     data, ends = utf8_buffers(column)
     inside = data[ends[0] : ends[-1]]
     return len(inside) > 0 and int(inside.min()) == 0
+
+
+def gone(column: pa.Array) -> tuple[pa.Array, list[int]]:
+    """Give what a column of tombstones says, by `core.tombstones`, and the places of cells that say neither."""
+    kind = column.type
+    if pa.types.is_boolean(kind):
+        return column.fill_null(False), []
+    if pa.types.is_integer(kind):
+        return pc.not_equal(column.fill_null(0), 0), []
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return pc.is_valid(column), []
+    coded = column.dictionary_encode(null_encoding="encode")
+    said = pa.array([is_gone(value) for value in values(coded.dictionary)], pa.bool_())
+    told = said.take(coded.indices)
+    return told.fill_null(False), np.flatnonzero(pc.is_null(told).to_numpy(zero_copy_only=False)).tolist()
 
 
 def times(column: pa.Array) -> tuple[pa.Array, dict[int, str]]:

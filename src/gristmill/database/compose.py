@@ -17,7 +17,7 @@ from sqlalchemy.sql.selectable import FromClause
 from gristmill.database.dsn import Family
 from gristmill.database.grammar import Statement, grammar_of
 from gristmill.database.relation import Column, Layout, Relation
-from gristmill.database.values import Encoded, Value, decode
+from gristmill.database.values import Encoded, Value, decode, encode
 
 Condition = ColumnElement[bool]
 _XIDS = (1 << 32) - 1
@@ -81,14 +81,11 @@ class Composer:
     def projection(self, part: Part) -> list[ColumnElement[Any]]:
         """Give the labelled columns a page is made of: k0.., c, and unless only keys are asked for the rest."""
         grammar, layout = self.grammar, self.layout
-        found: list[ColumnElement[Any]] = [grammar.key(column).label(f"k{at}") for at, column in enumerate(layout.keys)]
-        if part.by_cursor and layout.cursor:
-            found.append(grammar.key(layout.cursor).label("c"))
+        found = self._places(part)
+        if layout.deleted:
+            found.append(grammar.gone(layout.deleted).label("gone"))
         if part.of == "keys":
             return found
-        if layout.deleted:
-            gone = grammar.gone(layout.deleted)
-            found.append((sa.case((gone, 1), else_=0) if grammar.on_server else gone).label("gone"))
         big = self._big()
         if big is not None:
             found.append(big.label("big"))
@@ -108,6 +105,14 @@ class Composer:
             for flag in odd[1:]:
                 counted += sa.case((flag, 1), else_=0)
             found.append(counted.label("odd"))
+        return found
+
+    def _places(self, part: Part) -> list[ColumnElement[Any]]:
+        """Give what says where a row stands: k0.., and c in order of the cursor or where there is no key."""
+        grammar, layout = self.grammar, self.layout
+        found: list[ColumnElement[Any]] = [grammar.key(column).label(f"k{at}") for at, column in enumerate(layout.keys)]
+        if layout.cursor and (part.by_cursor or part.of == "nokey"):
+            found.append(grammar.key(layout.cursor).label("c"))
         return found
 
     def _sizes(self, columns: list[Column]) -> list[ColumnElement[Any]]:
@@ -144,9 +149,6 @@ class Composer:
             found.append(sa.not_(self._compare(self._keys, [decode(value) for value in part.until], strict=False)))
         if part.xids is not None:
             found.append(self._since_xid(*part.xids))
-        if part.of == "keys" and self.layout.deleted:
-            gone = self.grammar.gone(self.layout.deleted)
-            found.append(sa.not_(gone) if self.grammar.on_server else sa.true())
         return found
 
     def _within(self, part: Part) -> list[Condition]:
@@ -208,19 +210,41 @@ class Composer:
         )
 
     def head(self) -> Statement:
-        """Give, from one snapshot: the greatest cursor, whether there are odd cursors, whether there are NULL keys, the date."""
-        assert self.layout.cursor is not None
-        assert self._cursor is not None
-        inside = self.grammar.within(self.layout.cursor)
-        top = sa.select(sa.func.max(self._cursor)).select_from(self.source())
-        if inside is not None:
-            top = top.where(inside)
+        """Give, from one snapshot: the greatest cursor, whether there are odd cursors, whether there are NULL keys, the time."""
         return sa.select(
-            self._cast_back(top.scalar_subquery()).label("high"),
+            self._end(sa.func.max, self._inside()).label("high"),
             self._any(self._odd_cursor()).label("odd"),
             self._lacks_keys().label("nokey"),
-            self.grammar.today().label("today"),
+            self.grammar.now().label("now"),
         )
+
+    def least(self) -> Statement:
+        """Give the least cursor."""
+        return sa.select(self._end(sa.func.min, self._inside()).label("low"))
+
+    def top(self, limit: Value) -> Statement:
+        """Give the greatest cursor that is not over `limit`."""
+        assert self._cursor is not None
+        below = self._cursor <= self.grammar.literal(limit)
+        return sa.select(self._end(sa.func.max, [*self._inside(), below]).label("high"))
+
+    def _end(self, of: Any, conditions: list[Condition]) -> ColumnElement[Any]:
+        """Give the greatest or least cursor of the rows for which these hold."""
+        return self._cast_back(
+            sa.select(of(self._cursor)).select_from(self.source()).where(*conditions).scalar_subquery()
+        )
+
+    def strays(self) -> Statement:
+        """Count the rows whose cursor is of another type than that of the others."""
+        return sa.select(sa.func.count()).select_from(self.source()).where(*self._stray())
+
+    def stray_keys(self, n: int) -> Statement:
+        """Give the keys of some of them."""
+        return sa.select(*self._places(Part())).select_from(self.source()).where(*self._stray()).limit(n)
+
+    def _stray(self) -> list[Condition]:
+        assert self._cursor is not None
+        return [self._cursor.is_not(None), *(sa.not_(inside) for inside in self._inside())]
 
     def _cast_back(self, scalar: ColumnElement[Any]) -> ColumnElement[Any]:
         assert self.layout.cursor is not None
@@ -235,11 +259,11 @@ class Composer:
         return sa.select(self._any(sa.and_(*self.conditions(part))).label("found"))
 
     def xmin_head(self) -> Statement:
-        """Give, from one snapshot: the horizon, whether there are NULL keys, the date."""
+        """Give, from one snapshot: the horizon, whether there are NULL keys, the time."""
         return sa.select(
             self.grammar.horizon().label("high"),
             self._lacks_keys().label("nokey"),
-            self.grammar.today().label("today"),
+            self.grammar.now().label("now"),
         )
 
     def count(self, part: Part) -> Statement:
@@ -282,23 +306,24 @@ class Composer:
         grouped = grouped.where(*self.conditions(part)).having(sa.func.count() > 1)
         return sa.select(sa.func.count()).select_from(grouped.subquery("repeated"))
 
-    def newest(self, n: int) -> Statement:
-        """Give cursor and key of the last `n` rows in order, the last first."""
+    def newest(self, n: int, high: Value) -> Statement:
+        """Give key and cursor of the last `n` rows in order up to the cursor `high`, the last first."""
         assert self._cursor is not None
         order = [self._cursor, *self._keys]
+        part = Part(by_cursor=True, high=encode(high))
         return (
-            sa.select(*self.projection(Part(of="keys", by_cursor=True)))
+            sa.select(*self._places(part))
             .select_from(self.source())
-            .where(*self.conditions(Part(of="rows", low=None)), *self._inside())
+            .where(*self.conditions(part))
             .order_by(*(column.desc() for column in order))
             .limit(n)
         )
 
     def _inside(self) -> list[Condition]:
+        """Give the condition for a cursor we can order by; none where all are (databases seek an end faster without)."""
         assert self.layout.cursor is not None
-        assert self._cursor is not None
         inside = self.grammar.within(self.layout.cursor)
-        return [self._cursor.is_not(None), *([inside] if inside is not None else [])]
+        return [] if inside is None else [inside]
 
     def bytes_of_some(self, n: int) -> Statement | None:
         """Give the mean bytes of a few rows, None if the database cannot say."""

@@ -30,6 +30,7 @@ _PAIRS = 40  # of names and values in one function call: PostgreSQL takes 100 ar
 _NATIVE_TEXT: set[Kind] = {"text"}
 _PLAIN_JSON: set[Kind] = {"int", "bool", "text", "float", "time", "timetz", "date"}
 _NOT_FINITE = ("NaN", "Infinity", "-Infinity")
+_SQLITE_TYPES: dict[Kind, list[str]] = {"int": ["integer"], "float": ["integer", "real"], "text": ["text"]}
 # The times Python and Arrow agree on; PostgreSQL has more, and infinity.
 _FIRST, _LAST = "0001-01-01 00:00:00", "9999-12-31 23:59:59.999999"
 
@@ -104,7 +105,7 @@ class Grammar:
         return None
 
     def gone(self, column: Column) -> Expression:
-        """Give whether a tombstone column says deleted."""
+        """Give what a tombstone column says, for `core.tombstones`."""
         return self.col(column)
 
     def literal(self, value: Value) -> Expression:
@@ -115,8 +116,8 @@ class Grammar:
         """Give whether a cursor that is not null is one we can order by, None if all are."""
         return None
 
-    def today(self) -> Expression:
-        """Give the database's date."""
+    def now(self) -> Expression:
+        """Give the database's clock."""
         return sa.func.current_timestamp()
 
     def horizon(self) -> Expression:
@@ -188,12 +189,12 @@ class PostgreSQL(Grammar):
         )
 
     def gone(self, column: Column) -> Expression:
-        """True, a number other than 0, anything else that is not null."""
-        if column.kind == "bool":
-            return sa.func.coalesce(self.col(column), sa.false())
-        if column.kind in {"int", "float", "decimal"}:
-            return sa.func.coalesce(self.col(column) != 0, sa.false())
-        return self.col(column).is_not(None)
+        """Booleans and integers as they are, times (the endless ones too) and UUIDs as whether there is one, all else as text."""
+        if column.kind in {"bool", "int"}:
+            return self.col(column)
+        if column.kind in {"time", "timetz", "date", "uuid"}:
+            return sa.case((self.col(column).is_not(None), 1), else_=0)
+        return sa.cast(self.col(column), sa.Text)
 
     def literal(self, value: Value) -> Expression:
         """A literal: with bound parameters the driver holds the whole result (its COPY takes none)."""
@@ -222,9 +223,9 @@ class PostgreSQL(Grammar):
             return sa.not_(self.col(cursor).in_([sa.cast(_string(word), sa.Numeric) for word in _NOT_FINITE]))
         return None
 
-    def today(self) -> Expression:
-        """The date in UTC, as the session is set to it."""
-        return sa.func.current_date()
+    def now(self) -> Expression:
+        """With its zone: UTC, as the session is set to it."""
+        return sa.func.now()
 
     def horizon(self) -> Expression:
         """xid8 as a number: 64 bits, so it does not wrap."""
@@ -281,8 +282,8 @@ class SQLite(Grammar):
         return None if column.kind in {"int", "float"} else sa.func.octet_length(self.col(column))
 
     def gone(self, column: Column) -> Expression:
-        """A number other than 0, anything else that is not null."""
-        return sa.and_(self.col(column).is_not(None), sa.not_(self.col(column).in_([0, "0"])))
+        """Text of whatever it is."""
+        return sa.cast(self.col(column), sa.Text)
 
     def literal(self, value: Value) -> Expression:
         """A literal of the value's own storage class."""
@@ -294,9 +295,14 @@ class SQLite(Grammar):
             return sa.cast(sa.literal_column(f"X'{data.hex()}'"), sa.Text)
         return sa.literal_column(repr(value)) if isinstance(value, float) else sa.literal(value)
 
-    def today(self) -> Expression:
-        """The date in UTC."""
-        return sa.func.date("now")
+    def within(self, cursor: Column) -> Expression | None:
+        """Cells of the column's own type, where there are others."""
+        types = _SQLITE_TYPES.get(cursor.kind)
+        return sa.func.typeof(self.col(cursor)).in_(types) if cursor.mixed and types else None
+
+    def now(self) -> Expression:
+        """In UTC."""
+        return sa.func.datetime("now")
 
 
 class Other(Grammar):

@@ -96,10 +96,10 @@ class Reader:
             try:
                 connection = self._open()
                 statement = self._composer.rows(self._part, None, None)
-                found = [
-                    self._page(batch, None)[0]
-                    for batch in connection.batches(statement, batch_bytes, self._row_bytes, whole=False)
-                ]
+                found, rows = [], 0
+                for batch in connection.batches(statement, batch_bytes, self._row_bytes, whole=False):
+                    found.append(page(batch, self._shape, rows))
+                    rows += len(batch)
             except Transient as error:
                 self._smaller(1, failures, error)
                 continue

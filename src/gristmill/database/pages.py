@@ -19,9 +19,10 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gristmill.core import tombstones
 from gristmill.core.mapping import Field, Mapping, Rows
 from gristmill.core.source import PAGE_SCHEMA, Page, Reject
-from gristmill.database import cells
+from gristmill.database import cells, refused
 from gristmill.database.relation import ROLES
 
 UNIT = "rows"
@@ -53,11 +54,11 @@ def empty() -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in PAGE_SCHEMA], schema=PAGE_SCHEMA)
 
 
-def page(batch: pa.RecordBatch, shape: Shape) -> Page:
-    """Make a page of a batch."""
+def page(batch: pa.RecordBatch, shape: Shape, first: int = 0) -> Page:
+    """Make a page of a batch. first: rows of the part before it."""
     columns = {name: _text_or_self(name, batch.column(at)) for at, name in enumerate(batch.schema.names)}
     size = batch.nbytes
-    found = _Sorted(columns, shape, len(batch))
+    found = _Sorted(columns, shape, len(batch), first)
     found.sort_out(may_be_large=size > shape.max_cell_bytes)
     columns = found.kept()
     warnings = found.warnings
@@ -74,8 +75,12 @@ def page(batch: pa.RecordBatch, shape: Shape) -> Page:
 
 
 def keys_only(batch: pa.RecordBatch, shape: Shape) -> Page:
-    """Make a page that tells which keys are there."""
+    """Make a page that tells which keys are there, and not known to be deleted."""
     columns = {name: batch.column(at) for at, name in enumerate(batch.schema.names)}
+    if "gone" in columns:
+        there = pc.invert(cells.gone(columns.pop("gone"))[0])
+        batch = batch.filter(there)
+        columns = {name: column.filter(there) for name, column in columns.items()}
     bad = set() if shape.trusted else {at for k in range(shape.keys) for at in cells.not_utf8(columns[f"k{k}"])}
     if bad:
         keep = pa.array([at not in bad for at in range(len(batch))])
@@ -120,11 +125,14 @@ def _text_or_self(name: str, column: pa.Array) -> pa.Array:
 class _Sorted:
     """The rows of a batch, and what of them becomes no row."""
 
-    def __init__(self, columns: dict[str, pa.Array], shape: Shape, n: int) -> None:
+    def __init__(self, columns: dict[str, pa.Array], shape: Shape, n: int, first: int) -> None:
         self._columns = columns
         self._shape = shape
         self._n = n
+        self._first = first
         self._bad: dict[int, tuple[str, str, int]] = {}
+        self._raw_keys: dict[int, bytes] = {}
+        self._gone: pa.Array | None = None
         self.rejects: list[Reject] = []
         self.deleted: list[str] = []
         self.warnings: dict[str, int] = {}
@@ -150,7 +158,10 @@ class _Sorted:
             self._check_sizes()
         self._columns["key"] = key_text(columns, shape.keys)
         gone = columns.pop("gone", None)
-        self._gone = _truth(gone) if gone is not None else None
+        if gone is not None:
+            self._gone, neither = cells.gone(gone)
+            for at in neither:
+                self._bad.setdefault(at, (tombstones.CODE, tombstones.DETAIL, 0))
         if "text" in columns and columns["text"].null_count:
             self._reject(pc.is_null(columns["text"]), "field.missing", "the text is NULL")
 
@@ -176,6 +187,8 @@ class _Sorted:
             for at in wrong:
                 code = "id.invalid" if name[0] == "k" else "text.encoding"
                 self._bad.setdefault(at, (code, "a cell is not UTF-8", 0))
+                if name[0] == "k":
+                    self._raw_keys[at] = column[at].cast(pa.binary()).as_py()
             good = cells.without(column, wrong) if wrong else column
             self._columns[name] = self._without_nul(name, good) if cells.has_nul(good) else good
         meta = self._columns.get("meta")
@@ -226,13 +239,11 @@ class _Sorted:
             self._bad = {at: why for at, why in self._bad.items() if at not in deleted - nameless}
             keep = pc.invert(self._gone)
         if self._bad:
-            places = sorted(self._bad)
-            names = self._columns["key"].take(pa.array(places, pa.int64())).to_pylist()
-            for at, name in zip(places, names, strict=True):
-                code, why, size = self._bad[at]
-                self.rejects.append(Reject(code, f"{UNIT}#{_printable(name)}", why, size))
+            self.rejects = refused.rejects(
+                UNIT, self._columns, self._shape.keys, self._bad, self._raw_keys, self._first
+            )
             good = np.ones(self._n, bool)
-            good[places] = False
+            good[list(self._bad)] = False
             keep = pa.array(good) if keep is None else pc.and_(keep, pa.array(good))
         if keep is None:
             return self._columns
@@ -274,19 +285,6 @@ class _Sorted:
             self.warnings["text.nul"] = pc.sum(pc.match_substring(column, "\0")).as_py()
             column = pc.replace_substring(column, "\0", "")
         self._columns["text"] = column
-
-
-def _printable(key: str | None) -> str:
-    return "" if key is None else key.replace("\0", "\\0")
-
-
-def _truth(gone: pa.Array) -> pa.Array:
-    """Give what a tombstone column says: a number other than 0 or a value that is none."""
-    if pa.types.is_boolean(gone.type):
-        return gone.fill_null(False)
-    if pa.types.is_integer(gone.type):
-        return pc.not_equal(gone.fill_null(0), 0)
-    return pc.is_valid(gone)
 
 
 def _by_column(columns: dict[str, pa.Array], warnings: dict[str, int]) -> pa.RecordBatch:

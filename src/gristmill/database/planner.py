@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from datetime import date
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gristmill.core.errors import SourceError
+from gristmill.core.errors import SourceError, SourceMisconfigured
 from gristmill.core.source import Window
 from gristmill.database.compose import Composer, Part
 from gristmill.database.connect import Connection
 from gristmill.database.pages import key_text
-from gristmill.database.values import Encoded, Value, decode, encode, is_time, kind_of, minus, parse, typed
+from gristmill.database.reach import Reach, look, must_fit
+from gristmill.database.values import Encoded, Value, decode, encode, minus, moment, parse, typed
 
 DOC_VERSION = 1
 _SAMPLE = 500  # keys remembered: exact for small tables, else the share gone is known to about 1 %
@@ -38,13 +38,13 @@ _BATCH_BYTES = 1 << 20
 class Asked(msgspec.Struct, frozen=True):
     """What the config asks for.
 
-    overlap_s: of time cursors; overlap: of numbers. must_be_time: a duration was asked for. of: digest of what the state is of. known: rows were read before, though
-    perhaps there is no cursor yet: only rows without one, or a backfill.
+    overlap_s: of time cursors; overlap: of numbers. overlap_of: what it was given for, None if it was not. of: digest of what
+    the state is of. known: rows were read before, though perhaps there is no cursor yet: only rows without one, or a backfill.
     """
 
     overlap_s: int
     overlap: float
-    must_be_time: bool
+    overlap_of: Literal["times", "numbers"] | None
     xmin: bool
     scan_days: int | None
     max_gone_ratio: float
@@ -78,7 +78,7 @@ class Planner:
         if doc and doc.get("v") != DOC_VERSION:
             raise SourceError(f"the state of {self._called} has version {doc.get('v')}; upgrade gristmill")
         if doc and doc.get("of") != asked.of:
-            raise SourceError(
+            raise SourceMisconfigured(
                 f"the state is not of {self._called} with this key, cursor and horizon; run with --full-refresh to begin anew"
             )
 
@@ -86,21 +86,22 @@ class Planner:
         """Plan.
 
         Raises:
-            SourceError: the cursor went back, too many keys are gone, a key is not unique, a bound makes no sense.
+            SourceMisconfigured: a bound or the overlap makes no sense for this cursor.
+            SourceError: the cursor went back, too many keys are gone, a key is not unique.
         """
         self._row_bytes = self._measure()
         window = self._asked.window
         if self._composer.layout.cursor is None:
             if window.since is not None or window.until is not None:
-                raise SourceError("--window needs a cursor column; set cursor:")
+                raise SourceMisconfigured("--window needs a cursor column; set cursor:")
             return self._whole()
         if self._asked.xmin and window.since is None and window.until is None:
             return self._by_horizon()
-        high, odd, nokey, today = self._one(self._composer.head())
-        top = None if high is None else typed(self._composer.layout.cursor.kind, high)
+        before = decode(self._doc["cursor"]) if "cursor" in self._doc else None
+        reach = look(self._connection, self._composer, before)
         if window.since is not None or window.until is not None:
-            return self._window(window, top, nokey=bool(nokey))
-        return self._by_cursor(top, bool(odd), bool(nokey), _day(today))
+            return self._window(window, reach)
+        return self._by_cursor(before, reach)
 
     def _one(self, statement: Any) -> tuple[Any, ...]:
         (row,) = self._connection.rows(statement)
@@ -134,51 +135,32 @@ class Planner:
 
     # With a cursor.
 
-    def _by_cursor(self, top: Value | None, odd: bool, nokey: bool, today: int) -> Found:
-        before = decode(self._doc["cursor"]) if "cursor" in self._doc else None
-        self._must_fit(before, top)
-        if before is not None and (top is None or top < before):  # type: ignore[operator]
-            self._went_back(before, top)
-            top = before
+    def _by_cursor(self, before: Value | None, reach: Reach) -> Found:
+        top, settled = reach.top, reach.settled
+        must_fit(self._composer, self._asked.overlap_of, before, top if settled is None else settled)
+        if before is not None and (settled is None or settled < before):  # type: ignore[operator]
+            self._went_back(settled)
+            settled = before
+            top = before if top is None or top < before else top  # type: ignore[operator]
         if top is None:
-            return self._with_odd(Found([], {}, moves=False), odd, nokey, None)
-        doc = self._new_doc() | {"cursor": encode(top), "newest": self._newest()}
+            return self._with_odd(Found([], {}, moves=False), reach, None)
+        doc = self._new_doc()
+        if settled is not None:  # else all are ahead of the clock, and all are read again
+            doc |= {"cursor": encode(settled), "newest": self._newest(settled)}
+            doc["window"] = self._digest(self._low(settled), top)
         if before is None:
             part = Part(high=encode(top), row_bytes=self._row_bytes)
             parts, sample = self._ranges(part, sampled=self._asked.scan_days is not None)
-            doc |= {"window": self._digest(self._low(top), top)}
-            doc |= {"sample": sample, "scanned": today} if sample else {}
-            first = Found(parts, doc, warnings={"cursor.future": 1} if _day_of(top) > today + 1 else {})
-            return self._with_odd(self._first(first), odd, nokey, None)
+            doc |= {"sample": sample, "scanned": reach.day} if sample else {}
+            return self._with_odd(self._first(Found(parts, doc, warnings=reach.warnings)), reach, None)
         doc = self._doc | doc
-        low = self._low(before)
-        part = Part(by_cursor=True, low=encode(low), high=encode(top), row_bytes=self._row_bytes)
-        digest = self._digest(self._low(top), top)
-        doc["window"] = digest
-        if top == before and digest is not None and digest == self._doc.get("window"):
-            found = Found([], doc)
+        part = Part(by_cursor=True, low=encode(self._low(before)), high=encode(top), row_bytes=self._row_bytes)
+        if settled == before and doc["window"] is not None and doc["window"] == self._doc.get("window"):
+            found = Found([], doc, warnings=reach.warnings)
         else:
             self._must_be_unique(part)
-            found = Found([(part, int(self._one(self._composer.count(part))[0]))], doc)
-        if _day_of(top) > today + 1:  # it hides all that come until then: say so while it can be mended
-            found.warnings = found.warnings | {"cursor.future": 1}
-        return self._with_scan(self._with_odd(found, odd, nokey, part), today)
-
-    def _must_fit(self, before: Value | None, top: Value | None) -> None:
-        """Refuse a cursor that holds other values than it did, or than the overlap is for."""
-        numbers = {"int", "float", "decimal"}
-        kinds = {
-            kind if (kind := kind_of(value)) not in numbers else "number"
-            for value in (before, top)
-            if value is not None
-        }
-        if len(kinds) > 1:
-            raise SourceError(
-                f"the cursor of {self._called} holds {kind_of(top)} values now, {kind_of(before)} at the last run; "
-                "run with --full-refresh"
-            )
-        if self._asked.must_be_time and top is not None and not is_time(top):
-            raise SourceError(f"overlap: the cursor of {self._called} holds no times, so it can overlap by no duration")
+            found = Found([(part, int(self._one(self._composer.count(part))[0]))], doc, warnings=reach.warnings)
+        return self._with_scan(self._with_odd(found, reach, part), reach.day)
 
     def _first(self, found: Found) -> Found:
         """Add to a first load a look at the keys, if rows were read before: some may be gone."""
@@ -190,11 +172,11 @@ class Planner:
     def _low(self, value: Value) -> Value:
         return minus(value, self._asked.overlap_s, self._asked.overlap)
 
-    def _with_odd(self, found: Found, odd: bool, nokey: bool, part: Part | None) -> Found:
-        """Add rows whose cursor is NULL or endless, each time; and those without a key among what is read."""
-        if odd:
+    def _with_odd(self, found: Found, reach: Reach, part: Part | None) -> Found:
+        """Add rows whose cursor is NULL, endless or of another type, each time; and those without a key among what is read."""
+        if reach.odd:
             found.parts.append((Part(of="odd", row_bytes=self._row_bytes), 0))
-        if nokey and (part is None or found.parts):
+        if reach.nokey and (part is None or found.parts):
             low, high = (part.low, part.high) if part else (None, None)
             found.parts.append((Part(of="nokey", low=low, high=high), 0))
         return found
@@ -211,16 +193,21 @@ class Planner:
         found.replaces = True
         return found
 
-    def _went_back(self, before: Value, top: Value | None) -> None:
+    def _went_back(self, settled: Value | None) -> None:
         """Accept a cursor that went back if all that is left was there before: the newest rows were deleted.
 
         Raises:
             SourceError: it was not.
         """
-        newest = self._newest()
+        if settled is None:
+            if self._asked.max_gone_ratio >= 1:
+                return
+            raise SourceError(
+                f"no row of {self._called} has a cursor any more, though some had one at the last run, as if it had been emptied. If that "
+                "is right, set max_gone_ratio: 1 for one run; if it was restored or filled anew, run with --full-refresh"
+            )
+        newest = self._newest(settled)
         if newest and newest[0] in self._doc.get("newest", []):
-            return
-        if self._asked.max_gone_ratio >= 1 and not newest:
             return
         raise SourceError(
             f"the cursor of {self._called} went back: its greatest value is below that of the last run, and the row that "
@@ -228,9 +215,9 @@ class Planner:
         )
 
     def _by_horizon(self) -> Found:
-        high, nokey, today = self._one(self._composer.xmin_head())
+        high, nokey, now = self._one(self._composer.xmin_head())
         doc = self._doc | self._new_doc() | {"horizon": int(high)}
-        day = _day(today)
+        day = moment(now).toordinal()
         before = self._doc.get("horizon")
         if before is None:
             parts, sample = self._ranges(Part(row_bytes=self._row_bytes), sampled=self._asked.scan_days is not None)
@@ -252,40 +239,47 @@ class Planner:
             found.parts.append((Part(of="nokey", xids=xids), 0))
         return found if before is None else self._with_scan(found, day)
 
-    def _window(self, window: Window, top: Value | None, *, nokey: bool) -> Found:
+    def _window(self, window: Window, reach: Reach) -> Found:
         """A backfill, or a beginning other than the state's."""
-        cursor = self._composer.layout.cursor
-        assert cursor is not None
-        bounds: list[Encoded | None] = []
-        for name, text in (("--window: its begin", window.since), ("--window: its end", window.until)):
-            try:
-                bounds.append(None if text is None else encode(parse(cursor.kind, text)))
-            except ValueError as error:
-                raise SourceError(
-                    f'{name}: "{text}" is no value of the cursor "{cursor.name}" ({cursor.kind})'
-                ) from error
-        low, high = bounds
-        if top is None:
+        low, high = self._bound(window.since, "begin"), self._bound(window.until, "end")
+        if low is not None and high is not None and not low < high:  # type: ignore[operator]
+            raise SourceMisconfigured(
+                f"--window {window.since}..{window.until}: it ends before it begins, or there; write SINCE..UNTIL, the end not within"
+            )
+        if reach.top is None:
             return Found([], {}, moves=False)
-        moves = window.until is None and not self._asked.xmin
+        moves = window.until is None and not self._asked.xmin and reach.settled is not None
         part = Part(
             by_cursor=True,
-            low=low,
-            high=encode(top) if high is None else high,
+            low=None if low is None else encode(low),
+            high=encode(reach.top if high is None else high),
             high_open=high is not None,
             row_bytes=self._row_bytes,
         )
         self._must_be_unique(part)
         count = int(self._one(self._composer.count(part))[0])
-        doc = self._doc | self._new_doc() | {"cursor": encode(top), "newest": self._newest()} if moves else {}
+        doc = {}
+        if moves and reach.settled is not None:
+            doc = self._doc | self._new_doc()
+            doc |= {"cursor": encode(reach.settled), "newest": self._newest(reach.settled), "window": None}
         found = Found([(part, count)] if count else [], doc, moves=moves)
-        return self._with_odd(found, False, nokey, part)
+        return self._with_odd(found, msgspec.structs.replace(reach, odd=False), part)
+
+    def _bound(self, text: str | None, which: str) -> Value | None:
+        cursor = self._composer.layout.cursor
+        assert cursor is not None
+        try:
+            return None if text is None else parse(cursor.kind, text)
+        except ValueError as error:
+            raise SourceMisconfigured(
+                f'--window: its {which}: "{text}" is no value of the cursor "{cursor.name}" ({cursor.kind})'
+            ) from error
 
     # What is measured.
 
-    def _newest(self) -> list[str]:
+    def _newest(self, high: Value) -> list[str]:
         names = ["c"] + [f"k{at}" for at in range(len(self._composer.layout.keys))]
-        rows = self._connection.rows(self._composer.newest(_NEWEST))
+        rows = self._connection.rows(self._composer.newest(_NEWEST, high))
         by_name = [dict(zip([*names[1:], "c"], row, strict=True)) for row in rows]
         return [_short(repr([str(row[name]) for name in names])) for row in by_name]
 
@@ -371,20 +365,6 @@ class Planner:
                 f"{gone} of {len(sample)} known keys of {self._called} are gone, more than max_gone_ratio "
                 f"{self._asked.max_gone_ratio:g} allows; if that is right, set max_gone_ratio: 1 for one run"
             )
-
-
-def _day(today: Any) -> int:
-    return date.fromisoformat(str(today)[:10]).toordinal()
-
-
-def _day_of(cursor: Value) -> int:
-    """Give the day that a time, or a text that begins with one, lies on; 0 for other cursors."""
-    if isinstance(cursor, date):
-        return cursor.toordinal()
-    try:
-        return date.fromisoformat(cursor[:10]).toordinal() if isinstance(cursor, str) else 0
-    except ValueError:
-        return 0
 
 
 def _short(text: str) -> str:

@@ -10,7 +10,7 @@ import re
 
 import msgspec
 
-from gristmill.core.errors import ConfigError, SourceError
+from gristmill.core.errors import ConfigError, SourceMisconfigured
 from gristmill.core.find import suggestion
 from gristmill.core.mapping import Field, Mapping
 from gristmill.database.values import Kind
@@ -27,11 +27,12 @@ _BEGINS = {"select", "with", "values", "table"}
 
 
 class Column(msgspec.Struct, frozen=True):
-    """A column as the database has it."""
+    """A column as the database has it. mixed: some cells hold another type than `kind` (SQLite takes any)."""
 
     name: str
     kind: Kind
     nullable: bool = True
+    mixed: bool = False
 
 
 class Relation(msgspec.Struct, frozen=True):
@@ -51,12 +52,12 @@ class Relation(msgspec.Struct, frozen=True):
         """Give the column that config key `key` names.
 
         Raises:
-            SourceError: there is none.
+            SourceMisconfigured: there is none.
         """
         names = [column.name for column in self.columns]
         if name not in names:
             hint = suggestion(name, names) or f"; it has {', '.join(names[:30])}"
-            raise SourceError(f'{key}: {self.called} has no column "{name}"{hint}')
+            raise SourceMisconfigured(f'{key}: {self.called} has no column "{name}"{hint}')
         return self.columns[names.index(name)]
 
 
@@ -123,7 +124,7 @@ def lay_out(relation: Relation, mapping: Mapping, keys: list[str], cursor: str |
     """Find the columns the config names and say what becomes of all others.
 
     Raises:
-        SourceError: one is not there.
+        SourceMisconfigured: one is not there.
     """
     names = {column.name for column in relation.columns}
     specs = {role: spec for role in ROLES if (spec := getattr(mapping, role))}

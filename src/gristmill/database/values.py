@@ -57,8 +57,8 @@ def typed(kind: Kind, raw: Any) -> Value:
         ValueError: it is nothing of the kind, or a time no calendar of ours holds.
     """
     try:
-        if kind == "int":
-            return int(raw)
+        if kind == "int":  # a fraction among integers (SQLite) stays one: rounded, a page would begin before it again
+            return raw if isinstance(raw, float) and not raw.is_integer() else int(raw)
         if kind == "float":
             return float(raw)
         if kind == "decimal":
@@ -133,6 +133,30 @@ def minus(value: Value, overlap_s: int, overlap: float) -> Value:
     if isinstance(value, int):
         return value - int(overlap)
     return value - overlap if isinstance(value, float) else value
+
+
+def moment(raw: Any) -> datetime:
+    """Give what a driver gave for its database's clock as a time in UTC; one that names no zone is UTC."""
+    value = typed("timetz", raw)
+    assert isinstance(value, datetime)
+    return value
+
+
+def clock(value: Value, now: datetime) -> Value | None:
+    """Give the time `now` (in UTC) as `value` spells times, None if it is none. What names no zone is taken for UTC."""
+    if isinstance(value, datetime):
+        return now if value.tzinfo is not None else now.replace(tzinfo=None)
+    if isinstance(value, date):
+        return now.date()
+    found = _ISO_TEXT.fullmatch(value) if isinstance(value, str) else None
+    if not found:
+        return None
+    return now.date().isoformat() if found[3] is None else now.replace(tzinfo=None).isoformat(found[2], "seconds")
+
+
+def is_number(value: Value) -> bool:
+    """Tell whether an overlap for this cursor is a number."""
+    return isinstance(value, int | float | Decimal)
 
 
 def is_time(value: Value) -> bool:

@@ -17,9 +17,10 @@ import msgspec
 import orjson
 import pyarrow as pa
 
-from gristmill.core.errors import ConfigError, MissingExtra, SourceError
+from gristmill.core.errors import ConfigError, MissingExtra, SourceError, SourceMisconfigured
 from gristmill.core.mapping import Mapping
 from gristmill.core.source import (
+    NOTE,
     UNIT_FIELDS,
     Page,
     PlanContext,
@@ -34,11 +35,12 @@ from gristmill.core.source import (
 from gristmill.database.dsn import Dsn, family_of
 from gristmill.database.dsn import parse as parse_dsn
 from gristmill.database.relation import Column, Layout, Relation, checked_query, lay_out, split_name
-from gristmill.database.values import Kind, duration_s
+from gristmill.database.values import Kind, decode, duration_s, kind_of
 from gristmill.extract import Document, Extracted, ExtractOptions, Extractor, needs
 
 if TYPE_CHECKING:
     from gristmill.database.catalog import Facts
+    from gristmill.database.compose import Composer
     from gristmill.database.connect import Connection
 
 EXTRA = "sql"
@@ -46,6 +48,8 @@ UNIT = "rows"
 _LISTING = pa.table({"unit": pa.array([UNIT], pa.string())})
 _OVERLAP_S = 600  # longer than most transactions
 _MIB = 1 << 20
+_NAMED = 5  # rows named in a message
+_CALLED: dict[Kind, str] = {"int": "number", "float": "number"}
 _CURSOR_KINDS: set[Kind] = {"int", "float", "decimal", "text", "time", "timetz", "date"}
 
 
@@ -66,7 +70,7 @@ class Sql(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     table: a table or view, perhaps schema.table. query: a SELECT instead. key: the columns that name a row, by default the
     primary key. cursor: a column that grows with every insert and update; without it all is read each run. text, url,
     time, lang, license: the column for each; a path into a JSON column (payload.body) or a template ("{title}: {body}")
-    works too; all other columns go to `meta`. deleted: a column that is true, or not null, in rows that are deleted.
+    works too; all other columns go to `meta`. deleted: a column that says of a row that it is deleted: true, a number but 0, a time.
     overlap: how far before the cursor each run begins, for what was committed late: a duration such as 10m (the default
     for times), for a number a number. horizon: xmin finds what was committed late exactly, on PostgreSQL, by reading what
     transactions wrote that had not ended at the last run. scan_keys: every so many days all keys are read, to find what
@@ -158,10 +162,10 @@ class Sql(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
             try:
                 opened = self._look(connection)
+                composer = Composer(opened.relation, opened.layout, dsn.family, self.max_cell_bytes)
                 if self.horizon:
-                    composer = Composer(opened.relation, opened.layout, dsn.family, self.max_cell_bytes)
                     connection.rows(composer.exists(Part(xids=(0, 1))))  # a view has no transaction numbers
-                return self._advice(opened)
+                return [NOTE + advice for advice in [*self._advice(opened), *self._strays(opened, composer)]]
             finally:
                 connection.close()
         except (ConfigError, SourceError) as error:
@@ -186,6 +190,20 @@ class Sql(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             )
         return found
 
+    def _strays(self, opened: _Opened, composer: Composer) -> list[str]:
+        """Name rows whose cursor is of another type than that of most (SQLite takes any)."""
+        cursor = opened.layout.cursor
+        if cursor is None or not cursor.mixed or self.horizon:
+            return []
+        ((count,),) = opened.connection.rows(composer.strays())
+        keys = ["/".join(map(str, row)) for row in opened.connection.rows(composer.stray_keys(_NAMED))]
+        names = ", ".join([*keys, *(["..."] if count > len(keys) else [])])
+        told = (
+            f"cursor: {count} rows of {opened.relation.called} hold no {_CALLED.get(cursor.kind, cursor.kind)} in {cursor.name}, "
+            f"as the others do ({names}); they are read again each run until that is mended"
+        )
+        return [told]
+
     def _connect(self, dsn: Dsn) -> Connection:
         try:
             from gristmill.database.connect import connect
@@ -201,11 +219,11 @@ class Sql(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         schema, table = split_name(self.table or "")
         return Relation(table, schema, columns=columns)
 
-    def _look(self, connection: Connection) -> _Opened:
-        """Read the catalogue and find the columns.
+    def _look(self, connection: Connection, doc: dict[str, Any] | None = None) -> _Opened:
+        """Read the catalogue and find the columns. doc: of the state, which knows what the cursor held.
 
         Raises:
-            SourceError: a column is not there, or there is no usable key.
+            SourceMisconfigured: a column is not there, or there is no usable key.
         """
         from gristmill.database import catalog
 
@@ -213,20 +231,21 @@ class Sql(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         facts = catalog.facts(connection, relation)
         keys = self._keys or list(facts.primary)
         if not keys:
-            raise SourceError(
+            raise SourceMisconfigured(
                 f"{relation.called} has no primary key; name the columns that are unique in it with key:, "
                 "or make a query that has such columns"
             )
         columns = [msgspec.structs.replace(c, nullable=c.name not in facts.not_null) for c in relation.columns]
         relation = msgspec.structs.replace(relation, columns=columns)
-        relation, trusted = catalog.with_kinds(connection, relation, [*keys, *([self.cursor] if self.cursor else [])])
+        hint = kind_of(decode(doc["cursor"])) if doc and "cursor" in doc else None
+        relation, trusted = catalog.with_kinds(connection, relation, keys, self.cursor, hint)
         layout = lay_out(relation, self._mapping, keys, self.cursor, self.deleted)
         if layout.record and self.format != "text":
-            raise SourceError(
+            raise SourceMisconfigured(
                 f"text: with format: {self.format} all mapped names must be columns, not paths or templates"
             )
         if layout.cursor is not None and layout.cursor.kind not in _CURSOR_KINDS:
-            raise SourceError(
+            raise SourceMisconfigured(
                 f"cursor: {self.cursor} is of a type that has no order to read on in; take a time, a number or a text"
             )
         return _Opened(connection, relation, layout, facts, trusted)
@@ -236,13 +255,15 @@ class Sql(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
         Raises:
             ConfigError: the DSN is none.
-            SourceError: no such table or column, a cursor that went back, too many keys gone.
+            SourceMisconfigured: no such table or column, or what is asked for makes no sense for it.
+            SourceError: a cursor that went back, too many keys gone.
             Transient: the database cannot be reached now.
         """
         dsn = parse_dsn(self.dsn, context.folder)
         connection = self._connect(dsn)
         try:
-            return self._plan(self._look(connection), state, context, dsn.lane)
+            doc = state.doc if state is not None else {}
+            return self._plan(self._look(connection, doc), state, context, dsn.lane)
         finally:
             connection.close()
 
@@ -252,16 +273,15 @@ class Sql(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
         layout, relation = opened.layout, opened.relation
         keys = [column.name for column in layout.keys]
-        overlap_s, overlap = self._overlap(layout.cursor)
         asked = Asked(
-            overlap_s=overlap_s,
-            overlap=overlap,
+            overlap_s=(duration_s(self.overlap) or 0) if isinstance(self.overlap, str) else _OVERLAP_S,
+            overlap=self.overlap if isinstance(self.overlap, int | float) else 0,
+            overlap_of=None if self.overlap is None else "times" if isinstance(self.overlap, str) else "numbers",
             xmin=self.horizon is not None,
             scan_days=self.scan_keys,
             max_gone_ratio=self.max_gone_ratio,
             parallel=self.parallel,
             unique=opened.facts.is_unique(keys),
-            must_be_time=isinstance(self.overlap, str),
             of=_digest([self.table, keys, self.cursor, self.horizon]),
             known=state is not None and state.units is not None and len(state.units) > 0,
             window=context.window,
@@ -269,8 +289,8 @@ class Sql(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         doc = state.doc if state is not None else {}
         composer = Composer(relation, layout, opened.connection.family, self.max_cell_bytes)
         found = Planner(opened.connection, composer, asked, doc).plan()
-        columns = [[column.name, column.kind, column.nullable] for column in relation.columns]
-        shown = _digest([name for name, _, _ in columns])
+        columns = [list(msgspec.structs.astuple(column)) for column in relation.columns]
+        shown = _digest([column.name for column in relation.columns])
         if found.doc:
             found.doc["columns"] = shown
         if doc.get("columns", shown) != shown:
@@ -302,23 +322,6 @@ class Sql(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             warnings=found.warnings,
         )
 
-    def _overlap(self, cursor: Column | None) -> tuple[int, float]:
-        """Give the overlap in seconds, for times, and in numbers, for numbers.
-
-        Raises:
-            SourceError: it is given in the other one.
-        """
-        if cursor is None or self.overlap is None:
-            return _OVERLAP_S, 0
-        numeric = cursor.kind in {"int", "float", "decimal"}
-        if isinstance(self.overlap, str):
-            if numeric:
-                raise SourceError(f"overlap: {self.cursor} holds numbers; give the overlap as a number")
-            return duration_s(self.overlap) or 0, 0
-        if not numeric:
-            raise SourceError(f"overlap: {self.cursor} holds no numbers; give the overlap as a duration such as 10m")
-        return 0, self.overlap
-
     def read(self, split: Split, context: ReadContext) -> Iterator[Page]:
         """Read a part, reconnecting as often as it helps.
 
@@ -331,7 +334,7 @@ class Sql(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         from gristmill.database.pages import Shape
 
         dsn = parse_dsn(self.dsn, context.folder)
-        columns = [Column(name, kind, nullable) for name, kind, nullable in split.spec["columns"]]
+        columns = [Column(*column) for column in split.spec["columns"]]
         relation = self._relation(columns)
         layout = lay_out(relation, self._mapping, split.spec["keys"], self.cursor, self.deleted)
         layout = msgspec.structs.replace(layout, raw=self.format != "text")
