@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from gristmill.core.source import UnitRead
-from gristmill.engine import merge, plan
+from gristmill.engine import merge, plan, staged
 from gristmill.engine.plan import Plan
 from gristmill.engine.work import Job, TaskResult, Work
 from gristmill.store import index, journal
@@ -40,8 +40,14 @@ class Phases:
         self.makers = {name: makers[name] for name in names(work)}
 
     def jobs(self, phase: str, results: Results) -> list[Job]:
-        """Give the jobs of a phase, given the results of the phases before it."""
-        return self.makers[phase](results)
+        """Give the jobs of a phase, given the results of the phases before it, whose files are all to be seen here.
+
+        Raises:
+            Transient: they are not.
+        """
+        sees = staged.expected((result for done in results.values() for result in done), _folder(phase))
+        staged.wait_for(self.work, sees)
+        return [msgspec.structs.replace(job, sees=sees) if sees else job for job in self.makers[phase](results)]
 
     def journalled(self, phase: str, results: Results) -> list[TaskResult] | None:
         """Give the results of a phase that is done, None if a job of it is not."""
@@ -117,6 +123,12 @@ class Phases:
             if hi > lo:
                 jobs.append(Job(f"w-{i:06d}", "withdraw", shard=shard))
         return jobs
+
+
+def _folder(phase: str) -> int:
+    """Give the number of the folder below staging that the tasks of a phase look at."""
+    kind, _, number = phase.partition("-")
+    return int(number) - (kind == "stage") if number else 0
 
 
 def names(work: Work) -> list[str]:

@@ -45,7 +45,7 @@ class Job(msgspec.Struct, frozen=True):
     """One task: `kind` says which function does it. number: the task's place in the total order (read, stage).
 
     skip: units that another task of the same source found bad: nothing of them is read here either. void: the source failed
-    and may be left out (`on_error: skip`): nothing is read.
+    and may be left out (`on_error: skip`): nothing is read. sees: how many staged files of earlier phases a machine must see (`engine.staged`).
     """
 
     id: str
@@ -64,6 +64,7 @@ class Job(msgspec.Struct, frozen=True):
     suspect: tuple[int, str] | None = None
     skip: list[UnitRead] = []
     void: str = ""
+    sees: dict[str, int] = {}
 
 
 class TaskResult(msgspec.Struct):

@@ -33,6 +33,7 @@ from gristmill.core.build import build
 from gristmill.core.errors import ConfigError, GristmillError, MissingExtra, StepError, Transient
 from gristmill.core.machine import MERGE_ROW_BYTES, WORKER_MB, worker_count
 from gristmill.engine.executors.border import next_job, portable
+from gristmill.engine.staged import wait_for
 from gristmill.engine.task import run_task
 from gristmill.engine.work import Job, Outcome, Setup, TaskResult, Work
 
@@ -322,7 +323,9 @@ class _Answer(msgspec.Struct, frozen=True):
 def serve(order: bytes, job: bytes) -> bytes:
     """Do one job in a worker of the cluster, which keeps its `Work` for the next."""
     try:
-        answer = _Answer(result=run_task(_work(order), msgspec.json.decode(job, type=Job)))
+        work, todo = _work(order), msgspec.json.decode(job, type=Job)
+        wait_for(work, todo.sees)
+        answer = _Answer(result=run_task(work, todo))
     except Exception as error:
         answer = _Answer(failure=_Failure.of(portable(error)))
     return msgspec.json.encode(answer)
