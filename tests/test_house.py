@@ -79,7 +79,7 @@ MAY = {
     "net": {"net", "core"},  # fetching: HTTP, politeness, object stores
     "extract": {"extract", "core"},  # text out of HTML and PDF, in processes that can be killed
     "database": {"database", "core"},  # SQL: composing, dialects, readers
-    "exports": {"core", "kernels"},
+    "exports": {"core", "kernels", "database"},
     "steps": {"steps.signals", "core", "kernels"},
     "kernels": {"kernels"},
     "core": {"core"},

@@ -271,16 +271,12 @@ def export(
             f"only the newest snapshot, {newest}, can be exported; read snapshot {snapshot} with Dataset.read({snapshot})"
         )
     with session.listening() as events:
-        written = pipeline.export(name, events)
+        made = pipeline.export(name, events)
     if ASKED.json:
-        out_json({"snapshot": newest, "chunks_written": written})
-    tell(
-        *(
-            f"export {each}: {terminal.plural(n, 'chunk')} written" if n else f"export {each}: whole already"
-            for each, n in written.items()
-        )
-    )
-    if not written:
+        chunks = {each: done["chunks_written"] for each, done in made.items() if "chunks_written" in done}
+        out_json({"snapshot": newest, "chunks_written": chunks, "exports": made})
+    tell(*(terminal.export_line(each, done) for each, done in made.items()))
+    if not made:
         tell("the config has no exports")
 
 

@@ -295,11 +295,12 @@ class Pipeline:
         """Whether the dataset is well, and telling people if not."""
         return Health(self.config)
 
-    def export(self, name: str | None = None, events: Events | None = None) -> dict[str, int]:
-        """Make the exports of the newest snapshot whole; give the chunks written by export name.
+    def export(self, name: str | None = None, events: Events | None = None) -> dict[str, dict[str, Any]]:
+        """Make the exports of the newest snapshot whole, every value in tables looked at; give what was done, by export name.
 
         Raises:
             ConfigError: there is no such export, or nothing is published yet.
+            ExportError: one cannot be made now.
         """
         known = [bound.name for bound in self.config.exports]
         if name is not None and name not in known:
@@ -312,7 +313,10 @@ class Pipeline:
                 Setup(self.layout.root, head.seq, head.parent, "", self.config.file, self.overrides, self.config)
             )
             driver = Driver(work, make_executor(work, 1, True), events or Silent())
-            return exports.reconcile(self.config, self.layout, head, lambda jobs: driver.run("exports", jobs), name)
+            done = exports.reconcile(
+                self.config, self.layout, head, lambda jobs: driver.run("exports", jobs), name, thorough=True
+            )
+            return {each: made.report for each, made in done.or_raise().items()}
 
 
 def make_executor(work: Work, workers: int, small: bool) -> Executor:

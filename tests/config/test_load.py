@@ -59,8 +59,8 @@ class Once(GlobalStep, frozen=True, kw_only=True):
     """Once."""
 '''
 EXPORT = '''"""A tiny export. Invariant: none."""
-from gristmill.core.export import Export
-class Out(Export, frozen=True, kw_only=True):
+from gristmill.core.export import FileExport
+class Out(FileExport, frozen=True, kw_only=True):
     """Out."""
 '''
 BEGIN = "version: 1\ndataset: ./corpus\n"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gristmill.core.errors import ConfigError, StoreError
 from gristmill.core.export import (
     Chunk,
-    Export,
+    FileExport,
     Ledger,
     Written,
     deal,
@@ -26,7 +26,7 @@ from gristmill.core.shards import Cutter
 NONE = np.zeros(0, np.int64)
 
 
-class Plain(Export, frozen=True, kw_only=True):
+class Plain(FileExport, frozen=True, kw_only=True):
     """An export of no format: only its names and limits matter here."""
 
     FORMAT = "plain"

@@ -43,7 +43,7 @@ def test_every_part_is_found(part, tmp_path):
 
 def test_the_listing_imports_nothing_and_leaves_helpers_out():
     script = (
-        "import sys; from gristmill.core.find import parts; names = [p.name for p in parts()];"
+        "import sys; from gristmill.core.find import parts; names = [f'{p.kind}:{p.name}' for p in parts()];"
         "own = [m for m in sys.modules if m.startswith(('gristmill.steps.', 'gristmill.sources.', 'gristmill.exports.'))];"
         "assert not own, own; assert names; print('\\n'.join(names))"
     )

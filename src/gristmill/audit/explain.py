@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from gristmill.core.batch import TABLE_SCHEMA
 from gristmill.core.errors import ConfigError
 from gristmill.store.layout import Layout
-from gristmill.store.snapshot import Manifest, read_manifest
+from gristmill.store.snapshot import ExportState, Manifest, read_manifest
 
 Kind = Literal["kept", "dropped", "duplicates", "quarantined"]
 ACTIONS = {"dropped": "drop", "duplicates": "duplicate", "quarantined": "quarantine"}
@@ -56,11 +56,15 @@ def explain(layout: Layout, manifests: list[Manifest], wanted: str) -> dict[str,
             entry["dup_of_id"] = id_of(layout, manifests, entry["dup_of"])
     for row in live:
         row["signals"] = _signals(layout, row["seq"], row["ord"])
-        row["exports"] = {
-            name: next((c.name for c in state.ledger.chunks if c.first_ord <= row["ord"] <= c.last_ord), None)
-            for name, state in head.exports.items()
-        }
+        row["exports"] = {name: _copy(state, row["ord"]) for name, state in head.exports.items()}
     return {"wanted": wanted, "snapshot": head.seq, "published": live, "history": history}
+
+
+def _copy(state: ExportState, place: int) -> str | None:
+    """Give the chunk a row lies in, or the table."""
+    table = state.config["params"].get("table")
+    chunks = state.ledger.chunks
+    return table or next((chunk.name for chunk in chunks if chunk.first_ord <= place <= chunk.last_ord), None)
 
 
 def _rows_with(layout: Layout, manifest: Manifest, wanted: str) -> list[dict[str, Any]]:

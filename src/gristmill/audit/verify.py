@@ -18,7 +18,9 @@ from gristmill.config.settings import BoundExport, PipelineConfig
 from gristmill.core import export as ledgers
 from gristmill.core.batch import TABLE_SCHEMA
 from gristmill.core.errors import StoreError
-from gristmill.engine.exports import folder_of
+from gristmill.core.load import Load
+from gristmill.engine.exports import folder_of, in_files
+from gristmill.engine.loads import Head
 from gristmill.kernels.columns import hash_columns
 from gristmill.store import disk, index, snapshot
 from gristmill.store.layout import Layout
@@ -35,7 +37,10 @@ def verify(layout: Layout, manifest: Manifest, config: PipelineConfig | None) ->
     ]
     if config is not None and manifest.seq == snapshot.head_seq(layout):
         for bound in config.exports:
-            found += _export(bound, config, manifest)
+            if isinstance(bound.export, Load):
+                found += _table(bound.name, bound.export, config, layout, manifest)
+            else:
+                found += _export(bound, config, manifest)
     return found
 
 
@@ -120,6 +125,11 @@ def _shards(layout: Layout, manifest: Manifest) -> Iterator[str]:
             yield f"{twice} ids stand more than once in snapshot {manifest.seq}"
 
 
+def _table(name: str, export: Load, config: PipelineConfig, layout: Layout, manifest: Manifest) -> Iterator[str]:
+    for told in export.verify(Head(layout, manifest), config.folder):
+        yield config.redact(f"export {name}: {told}; repair it with `gristmill export {name}`")
+
+
 def _export(bound: BoundExport, config: PipelineConfig, manifest: Manifest) -> Iterator[str]:
     folder = folder_of(bound, config)
     try:
@@ -143,7 +153,7 @@ def _export(bound: BoundExport, config: PipelineConfig, manifest: Manifest) -> I
             yield f"export {bound.name}: {chunk.name} is damaged (sha256 differs); {repair}"
         else:
             try:
-                docs = bound.export.count(path)
+                docs = in_files(bound).count(path)
             except StoreError as error:
                 yield f"export {bound.name}: {error}"
                 continue

@@ -48,15 +48,15 @@ def step_fingerprint(config: PipelineConfig, bound: BoundStep) -> dict[str, Any]
 
 
 def problems(config: PipelineConfig, *, sources: bool = True) -> list[str]:
-    """Ask every step (and source) what would stop a run, as `examine` does.
+    """Ask every step (and source and export) what would stop a run, as `examine` does.
 
-    A run leaves its sources out: what one cannot open there is quarantined, not a reason to stop.
+    A run leaves its sources and exports out: what one cannot open there is quarantined, not a reason to stop.
     """
     return examine(config, sources=sources)[0]
 
 
 def examine(config: PipelineConfig, *, sources: bool = True) -> tuple[list[str], list[str]]:
-    """Ask every step and source what a user could act on; looks at the world, changes nothing.
+    """Ask every step, source and export what a user could act on; looks at the world, changes nothing.
 
     Returns:
         What would stop a run; and notes on what would not: advice, and sources that fail and may be left out.
@@ -76,6 +76,8 @@ def examine(config: PipelineConfig, *, sources: bool = True) -> tuple[list[str],
         checks += [(f"steps.{step.name}", f"step {step.name!r}", step.part, step.step) for step in source.steps]
     checks += [(f"steps.{step.name}", f"step {step.name!r}", step.part, step.step) for step in config.steps]
     checks.append(("require", "require", "require", config.require.step))
+    if sources:  # a run leaves exports out too: what a database lacks then keeps the export waiting, not the snapshot
+        checks += [(f"exports.{each.name}", f"export {each.name!r}", each.part, each.export) for each in config.exports]
     for key, called, part, thing in checks:
         try:
             told = list(thing.check(config.folder))

@@ -253,7 +253,7 @@ class _Reader:
     def _check_export_paths(self, exports: list[Named], dataset: str) -> None:
         seen: dict[str, str] = {}
         for each in exports:
-            if isinstance(each.built, Export):
+            if isinstance(each.built, FileExport):
                 path = absolute(each.built.path, self.document.folder)
                 at = self.document.at((*each.path, "path"))
                 if path in seen:

@@ -17,6 +17,7 @@ import msgspec
 
 from gristmill.core import find, params
 from gristmill.core.errors import ConfigError, GristmillError
+from gristmill.core.load import Load
 from gristmill.core.source import WHOLE, Window
 
 if TYPE_CHECKING:
@@ -119,6 +120,9 @@ def _units(pipeline: Pipeline, relative: str) -> Json:
 def _export(pipeline: Pipeline, bound: Any, newest: int) -> Json:
     from gristmill.core.export import read_manifest
 
+    if isinstance(bound.export, Load):  # its ledger lies in the database, which `status` does not ask; `verify` does
+        state = "see gristmill verify" if newest else "none yet"
+        return {"state": state, "docs": None, "chunks": None, "path": bound.export.place}
     folder = (pipeline.config.folder / Path(bound.export.path).expanduser()).resolve()
     try:
         made = read_manifest(folder / "manifest.json")

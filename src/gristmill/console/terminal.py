@@ -193,16 +193,30 @@ def _gate(rule: Json) -> str:
     return f"{visible(rule['rule'])} {rule['value']:.4g} ({sign} {rule['limit']:.4g}) {state}"
 
 
+def export_line(name: str, made: Json) -> str:
+    """Say what `gristmill export` did."""
+    if "rows" in made:
+        done = made["rows_put"] or made["rows_taken"]
+        what = f"{plural(made['rows_put'], 'row')} written, {made['rows_taken']:,} deleted"
+    else:
+        done, what = made["chunks_written"], f"{plural(made['chunks_written'], 'chunk')} written"
+    return f"export {name}: {what if done else 'whole already'}"
+
+
+def _copied(made: Json) -> str:
+    """Say what an export did."""
+    if "rows" in made:
+        return f"{plural(made['rows'], 'row')}, {made['rows_put']:,} written, {made['rows_taken']:,} deleted"
+    return f"{plural(made['chunks'], 'chunk')}, {made['chunks_written']:,} written"
+
+
 def _facts(report: Json) -> list[tuple[str, str]]:
     counts = report["counts"]
     codes = _reasons(counts["quarantined"])
     if counts["quarantined"]:
         codes += f"  (gristmill inspect --quarantined --run {report.get('run')})"
     speed = f"{size(report['bytes_read'])} in {report['seconds']:.1f} s, {report['mb_per_s']:.1f} MB/s, peak memory {report['peak_rss_mb']:,.0f} MB"
-    exports = ", ".join(
-        f"{visible(name)}: {plural(made['chunks'], 'chunk')}, {made['chunks_written']:,} written"
-        for name, made in report["exports"].items()
-    )
+    exports = ", ".join(f"{visible(name)}: {_copied(made)}" for name, made in report["exports"].items())
     return [
         ("dropped", _reasons(counts["dropped"])),
         ("duplicates", _reasons(counts["duplicates"])),

@@ -1,6 +1,6 @@
-"""Export: a derived copy of a snapshot in chunks, the ledger that says which chunk holds which records, its manifest.
+"""Export: a derived copy of a snapshot; of one in chunks, the ledger that says which chunk holds which records, its manifest.
 
-Not here: file formats (`exports/`), when exports are made (`engine.export`). Words: a *chunk* is one file holding the
+Not here: copies that are rows of a table (`core.load`), file formats (`exports/`), when exports are made (`engine`). Words: a *chunk* is one file holding the
 live records of one interval of `ord`; the *ledger* is the list of chunks of one snapshot, kept in its manifest.
 Invariants: the ledger is a function of the previous ledger, the records added and the records withdrawn; a chunk whose
 records change gets a new name (`chunk_00003.r7.jsonl.zst`) and no name is ever used for other records again, so no
@@ -85,6 +85,28 @@ class ExportManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class Export(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all exports. A part is a `FileExport` (chunks in a folder) or a `Load` (`core.load`: rows of a table)."""
+
+    VERSION: ClassVar[int] = 1
+    FORMAT: ClassVar[str] = ""
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Give what decides the copy, given its records; no secret, as it is kept in manifests.
+
+        If it changes, all of the copy is out of date.
+        """
+        return {"format": self.FORMAT, "version": self.VERSION, "params": msgspec.to_builtins(self)}
+
+    def digest(self) -> str:
+        """Give a short digest of `fingerprint`, in hex."""
+        return hashlib.sha256(msgspec.json.encode(self.fingerprint(), order="sorted")).hexdigest()[:16]
+
+    def check(self, folder: Path) -> list[str]:
+        """Give the problems a user can act on, and advice, which begins with `NOTE`; no side effect."""
+        return []
+
+
+class FileExport(Export, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of all chunked exports.
 
     path: the folder. docs_per_chunk: records a file (default 10,000, but no limit where bytes_per_chunk is given).
@@ -92,9 +114,6 @@ class Export(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     over. Both null: one file. prefix, digits: of the file names. mode: append keeps finished chunks and adds new ones;
     full deals all records out anew.
     """
-
-    VERSION: ClassVar[int] = 1
-    FORMAT: ClassVar[str] = ""
 
     path: str
     docs_per_chunk: Annotated[int, msgspec.Meta(ge=1)] | msgspec.UnsetType | None = msgspec.UNSET
@@ -136,10 +155,6 @@ class Export(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         cutting = {"path", "docs_per_chunk", "bytes_per_chunk", "mode"}
         params = {key: value for key, value in msgspec.to_builtins(self).items() if key not in cutting}
         return {"format": self.FORMAT, "version": self.VERSION, "params": params}
-
-    def digest(self) -> str:
-        """Give a short digest of `fingerprint`, in hex."""
-        return hashlib.sha256(msgspec.json.encode(self.fingerprint(), order="sorted")).hexdigest()[:16]
 
     def row_bytes(self, rows: pa.RecordBatch) -> Int64s:
         """Give the serialised size of each row before compression, in bytes."""
@@ -187,7 +202,7 @@ def check_columns(columns: list[str] | None) -> None:
         raise ValueError(f"columns: {found}; choose from {', '.join(TABLE_SCHEMA.names)}")
 
 
-def extend(export: Export, ledger: Ledger, added: Iterable[Rows], removed: Int64s, seq: int) -> Ledger:
+def extend(export: FileExport, ledger: Ledger, added: Iterable[Rows], removed: Int64s, seq: int) -> Ledger:
     """Give the ledger of snapshot `seq` in mode append: chunks shrink, new rows go into new chunks (or the one file).
 
     Args:
@@ -213,7 +228,7 @@ def extend(export: Export, ledger: Ledger, added: Iterable[Rows], removed: Int64
     return Ledger(shrunk, index)
 
 
-def deal(export: Export, ledger: Ledger, live: Iterable[Rows], removed: Int64s, seq: int) -> Ledger:
+def deal(export: FileExport, ledger: Ledger, live: Iterable[Rows], removed: Int64s, seq: int) -> Ledger:
     """Give the ledger of snapshot `seq` in mode full: all `live` rows are dealt anew; unchanged chunks keep their names.
 
     Args:
@@ -245,7 +260,7 @@ def restore(head: Ledger, target: Ledger) -> Ledger:
     return Ledger(target.chunks, max(head.next_index, target.next_index))
 
 
-def manifest_bytes(export: Export, name: str, seq: int, ledger: Ledger, files: Mapping[str, Written]) -> bytes:
+def manifest_bytes(export: FileExport, name: str, seq: int, ledger: Ledger, files: Mapping[str, Written]) -> bytes:
     """Give `manifest.json` of the export called `name` at snapshot `seq`; `files` by chunk name. Holds no times."""
     chunks = [
         ManifestChunk(chunk.name, chunk.docs, file.bytes, file.raw_bytes, file.sha256, chunk.first_ord, chunk.last_ord)
@@ -308,7 +323,7 @@ def _within(removed: Int64s, chunk: Chunk) -> int:
     return int(high - low)
 
 
-def _without(export: Export, ledger: Ledger, removed: Int64s, seq: int) -> list[Chunk]:
+def _without(export: FileExport, ledger: Ledger, removed: Int64s, seq: int) -> list[Chunk]:
     """Take the removed rows out of the chunks: those concerned get a new name, empty ones go."""
     if not bool(np.all(removed[1:] > removed[:-1])):
         raise ValueError("removed ords must be sorted and each stand once")
@@ -329,7 +344,7 @@ def _without(export: Export, ledger: Ledger, removed: Int64s, seq: int) -> list[
     return kept
 
 
-def _one_file(export: Export, ledger: Ledger, kept: list[Chunk], new: tuple[int, int, int] | None, seq: int) -> Ledger:
+def _one_file(export: FileExport, ledger: Ledger, kept: list[Chunk], new: tuple[int, int, int] | None, seq: int) -> Ledger:
     """Put all there is into the one file; it keeps its name only if nothing changes."""
     if new is None and len(kept) <= 1:
         return Ledger(kept, ledger.next_index)
@@ -339,6 +354,6 @@ def _one_file(export: Export, ledger: Ledger, kept: list[Chunk], new: tuple[int,
     return Ledger([Chunk(0, _fresh_name(export, ledger, 0, seq), docs, first, last)], max(1, ledger.next_index))
 
 
-def _fresh_name(export: Export, ledger: Ledger, index: int, seq: int) -> str:
+def _fresh_name(export: FileExport, ledger: Ledger, index: int, seq: int) -> str:
     """Name a chunk whose records are new under this number; the number alone only where it was never used."""
     return export.name(index, seq if index < ledger.next_index else None)

@@ -32,7 +32,7 @@ _BASES: dict[Kind, type[Source] | type[Step] | type[Export]] = {"sources": Sourc
 _BASE_NAMES: dict[Kind, set[str]] = {
     "sources": {"Source"},
     "steps": {"Step", "Transform", "Filter", "GlobalStep"},
-    "exports": {"Export"},
+    "exports": {"Export", "FileExport", "Load"},
 }
 _ONE: dict[Kind, str] = {"sources": "source", "steps": "step", "exports": "export"}
 _MODULE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")

@@ -1,6 +1,6 @@
-"""Exports: which chunks a snapshot's exports must have, and making them so.
+"""Exports: which chunks a snapshot's exports must have, and making them so; having tables follow.
 
-Not here: chunk formats (`exports/`), how a ledger grows (`core.export`). Invariants: an export is derived from a
+Not here: chunk formats (`exports/`), how a ledger grows (`core.export`), what changed for a table (`engine.loads`). Invariants: an export is derived from a
 committed snapshot and can be made again byte for byte; swapping its `manifest.json` is its commit; chunks that no
 manifest names are removed afterwards.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -17,9 +18,11 @@ import numpy as np
 from gristmill.config.settings import BoundExport, PipelineConfig
 from gristmill.core import export as ledgers
 from gristmill.core.batch import Int64s
-from gristmill.core.errors import ConfigError
-from gristmill.core.export import Chunk, Export, ExportManifest, Ledger, ManifestChunk, Rows, Written
+from gristmill.core.errors import ConfigError, ExportError
+from gristmill.core.export import Chunk, ExportManifest, FileExport, Ledger, ManifestChunk, Rows, Written
 from gristmill.core.failpoints import failpoint
+from gristmill.core.load import Load
+from gristmill.engine import loads
 from gristmill.engine.work import Job, TaskResult, Work
 from gristmill.store import disk
 from gristmill.store.layout import Layout
@@ -31,17 +34,57 @@ Runner = Callable[[list[Job]], Iterable[TaskResult]]
 Content = tuple[str, int, int, int]  # of a chunk: its name, docs, first and last ord
 
 
+class Made(msgspec.Struct, frozen=True):
+    """What was done for one export. written: chunks or rows, 0 if it was whole already; report: as the run's report has it.
+
+    unfit: values that a table could not hold as they are.
+    """
+
+    written: int
+    report: dict[str, Any]
+    unfit: int = 0
+
+
+class Reconciled(msgspec.Struct, frozen=True):
+    """What came of the exports, by name: those that are whole now, and why others are not."""
+
+    made: dict[str, Made]
+    failures: dict[str, Exception]
+
+    def or_raise(self) -> dict[str, Made]:
+        """Give what was made, or raise the first failure."""
+        for failure in self.failures.values():
+            raise failure
+        return self.made
+
+    def waiting(self, config: PipelineConfig) -> Exception | None:
+        """Give the first failure of a table, which need not keep a run from its work; raise one of a folder."""
+        tables = {bound.name for bound in config.exports if isinstance(bound.export, Load)}
+        for name, failure in self.failures.items():
+            if name not in tables:
+                raise failure
+        return next(iter(self.failures.values()), None)
+
+
+def in_files(bound: BoundExport) -> FileExport:
+    """Give an export that is no load."""
+    assert isinstance(bound.export, FileExport), bound.name
+    return bound.export
+
+
 def folder_of(bound: BoundExport, config: PipelineConfig) -> Path:
     """Give the folder an export is written to."""
-    return (config.folder / Path(bound.export.path).expanduser()).resolve()
+    return (config.folder / Path(in_files(bound).path).expanduser()).resolve()
 
 
 def next_state(
     bound: BoundExport, layout: Layout, parent: Manifest, shards: list[Shard], withdrawn: Int64s, seq: int
 ) -> ExportState:
     """Give what snapshot `seq` (made of `shards`) fixes of an export; `withdrawn`: ords that left the table, sorted."""
-    export = bound.export
-    made_by = export.fingerprint()
+    made_by = bound.export.fingerprint()
+    if isinstance(bound.export, Load):  # its ledger lies in its target
+        return ExportState(bound.part, made_by, Ledger())
+    export = in_files(bound)
     before = parent.exports.get(bound.name)
     if before is not None and before.config == made_by:
         ledger = before.ledger
@@ -56,14 +99,14 @@ def next_state(
 
 
 def _grow(
-    export: Export, layout: Layout, ledger: Ledger, live: list[Shard], new: list[Shard], removed: Int64s, seq: int
+    export: FileExport, layout: Layout, ledger: Ledger, live: list[Shard], new: list[Shard], removed: Int64s, seq: int
 ) -> Ledger:
     if export.mode == "full":
         return ledgers.deal(export, ledger, _rows(export, layout, live), removed, seq)
     return ledgers.extend(export, ledger, _rows(export, layout, new), removed, seq)
 
 
-def _rows(export: Export, layout: Layout, shards: list[Shard]) -> Iterator[Rows]:
+def _rows(export: FileExport, layout: Layout, shards: list[Shard]) -> Iterator[Rows]:
     for shard in sorted(shards, key=lambda shard: shard.first_ord):
         columns = ["ord"] if export.bytes_per_chunk is None else None
         for rows in read_shard(layout, shard, columns):
@@ -72,17 +115,39 @@ def _rows(export: Export, layout: Layout, shards: list[Shard]) -> Iterator[Rows]
 
 
 def reconcile(
-    config: PipelineConfig, layout: Layout, head: Manifest, run: Runner, only: str | None = None
-) -> dict[str, int]:
-    """Make every export of `head` what its ledger says; give the chunks written by export name (0: nothing to do)."""
-    written = {}
+    config: PipelineConfig,
+    layout: Layout,
+    head: Manifest,
+    run: Runner,
+    only: str | None = None,
+    *,
+    thorough: bool = False,
+) -> Reconciled:
+    """Make every export of `head` what its ledger says; one that fails does not keep the others from being made.
+
+    thorough: compare the values in tables too, where counts say that nothing is to do.
+    """
+    made: dict[str, Made] = {}
+    failures: dict[str, Exception] = {}
     for bound in config.exports:
         if only is None or bound.name == only:
-            written[bound.name] = _make(bound, config, layout, head, run)
-    return written
+            try:
+                if isinstance(bound.export, Load):
+                    made[bound.name] = _load(bound.name, bound.export, config, layout, head, thorough=thorough)
+                else:
+                    made[bound.name] = _make(bound, config, layout, head, run)
+            except (ConfigError, ExportError, OSError) as error:
+                failures[bound.name] = error
+    return Reconciled(made, failures)
 
 
-def _make(bound: BoundExport, config: PipelineConfig, layout: Layout, head: Manifest, run: Runner) -> int:
+def _load(name: str, export: Load, config: PipelineConfig, layout: Layout, head: Manifest, *, thorough: bool) -> Made:
+    done = loads.load(name, export, config, layout, head, thorough=thorough)
+    report = {"how": done.how, "rows": done.rows, "rows_put": done.put, "rows_taken": done.taken, "unfit": done.unfit}
+    return Made(done.put + done.taken, report, sum(done.unfit.values()))
+
+
+def _make(bound: BoundExport, config: PipelineConfig, layout: Layout, head: Manifest, run: Runner) -> Made:
     state = head.exports.get(bound.name)
     if state is None or state.config != bound.export.fingerprint():
         state = next_state(bound, layout, head, head.shards, NONE, head.seq)
@@ -90,22 +155,23 @@ def _make(bound: BoundExport, config: PipelineConfig, layout: Layout, head: Mani
     disk.make_folder(folder)
     known = _known(bound, folder)
     whole = {chunk.name: known[_content(chunk)] for chunk in state.ledger.chunks if _content(chunk) in known}
+    chunks = len(state.ledger.chunks)
     todo = [i for i, chunk in enumerate(state.ledger.chunks) if chunk.name not in whole]
     current = _manifest(folder)
     if not todo and current is not None and current.snapshot == head.seq and len(current.chunks) == len(whole):
-        _sweep(folder, {chunk.name for chunk in state.ledger.chunks}, bound.export, current)
-        return 0
+        _sweep(folder, {chunk.name for chunk in state.ledger.chunks}, in_files(bound), current)
+        return Made(0, {"chunks_written": 0, "chunks": chunks})
     shards = sorted(head.shards, key=lambda shard: shard.first_ord)
     jobs = [_job(bound, i, state.ledger.chunks[i], shards) for i in todo]
     for result in run(jobs):
         whole[result.extra["name"]] = msgspec.convert(result.extra["written"], Written)
     failpoint("export.before_manifest")
     disk.write_file(
-        folder / "manifest.json", ledgers.manifest_bytes(bound.export, bound.name, head.seq, state.ledger, whole)
+        folder / "manifest.json", ledgers.manifest_bytes(in_files(bound), bound.name, head.seq, state.ledger, whole)
     )
     failpoint("export.manifest_written")
-    _sweep(folder, set(whole), bound.export, current)
-    return len(todo)
+    _sweep(folder, set(whole), in_files(bound), current)
+    return Made(len(todo), {"chunks_written": len(todo), "chunks": chunks})
 
 
 def _job(bound: BoundExport, i: int, chunk: Chunk, shards: list[Shard]) -> Job:
@@ -145,7 +211,7 @@ def _content(chunk: Chunk | ManifestChunk) -> Content:
     return chunk.name, chunk.docs, chunk.first_ord, chunk.last_ord
 
 
-def _sweep(folder: Path, keep: set[str], export: Export, before: ExportManifest | None) -> None:
+def _sweep(folder: Path, keep: set[str], export: FileExport, before: ExportManifest | None) -> None:
     """Remove chunks that no manifest names any more, and scratch files of dead writers; never a file of the user's."""
     named = {chunk.name for chunk in before.chunks} if before is not None else set()
     for path in folder.iterdir():
@@ -167,7 +233,7 @@ def chunk_task(work: Work, job: Job) -> TaskResult:
     between = (chunk.first_ord, chunk.last_ord)
     with scratch.open("wb") as file:
         rows = (rows for shard in job.shards for rows in read_shard(work.layout, shard, None, between))
-        raw_bytes = bound.export.write(file, rows)
+        raw_bytes = in_files(bound).write(file, rows)
     written = Written(scratch.stat().st_size, raw_bytes, disk.sha256_of(scratch))
     disk.adopt_file(scratch, folder / chunk.name)
     failpoint("export.chunk_written")

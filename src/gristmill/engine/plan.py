@@ -22,6 +22,7 @@ from gristmill.config.settings import PipelineConfig
 from gristmill.core.batch import Int64s
 from gristmill.core.counts import Counts
 from gristmill.core.errors import ConfigError, SourceError, StoreError, Transient
+from gristmill.core.export import FileExport
 from gristmill.core.failpoints import failpoint
 from gristmill.core.source import NO_UNITS, WHOLE, BoundSource, PlanContext, SourcePlan, State, UnitRead, Window
 from gristmill.engine import merge
@@ -124,7 +125,14 @@ def _check_own_output(source: str, listing: pa.Table, config: PipelineConfig, la
     """Refuse a source that reads what this pipeline writes: every run would feed the next."""
     if "path" not in listing.column_names:
         return
-    for own in [layout.root, *((config.folder / bound.export.path).resolve() for bound in config.exports)]:
+    for own in [
+        layout.root,
+        *(
+            (config.folder / bound.export.path).resolve()
+            for bound in config.exports
+            if isinstance(bound.export, FileExport)
+        ),
+    ]:
         for begin in {f"{own}/", f"{os.path.relpath(own, config.folder)}/"}:
             if pc.any(pc.starts_with(listing["path"], begin)).as_py():
                 raise ConfigError(

@@ -87,10 +87,12 @@ def run(
             frozen = plan.read_plan(layout, dead.seq)
             report = _Run(config, options, events, make, head, frozen, resumed=True).go()
             head = snapshot.head(layout)
-        finish(config, layout, head, options, events, make)
+        waiting = finish(config, layout, head, options, events, make)
         drafted = drafted or plan.draft(config, layout, head, options.source, options.window)
         planned = claim_next(config, layout, head, fingerprint, drafted)
         if planned is None:
+            if waiting is not None and report is None:
+                raise waiting
             return report or ends.nothing_new(config, layout, head, drafted, events)
         return _Run(config, options, events, make, head, planned, resumed=False).go()
 
@@ -151,20 +153,28 @@ def _check_indexes(config: PipelineConfig, head: Manifest) -> None:
 
 def finish(
     config: PipelineConfig, layout: Layout, head: Manifest, options: Options, events: Events, make: MakeExecutor
-) -> None:
-    """Complete what a run that died after its commit left open: exports, report, staging."""
+) -> Exception | None:
+    """Complete what a run that died after its commit left open: exports, report, staging.
+
+    Gives why a table could not be loaded: the run goes on, and tries again when it has published.
+    """
+    waiting = None
     if not head.seq:
-        return
+        return None
     if config.exports:
         work = Work(Setup(layout.root, head.seq, head.parent, "", config.file, options.overrides, config))
         driver = Driver(work, make(work, 1, True), events)
-        exports.reconcile(config, layout, head, lambda jobs: driver.run("exports", jobs))
+        done = exports.reconcile(config, layout, head, lambda jobs: driver.run("exports", jobs))
         driver.executor.close()
+        waiting = done.waiting(config)
+        if waiting is not None:
+            events.note(f"{waiting}; tried again after this run")
     died = not layout.report(head.seq).exists()
     ends.close(layout, head)
     if died:
         announce(events, layout, plan.read_plan(layout, head.seq), resumed=True)
         events.report(msgspec.json.decode(layout.report(head.seq).read_bytes()))
+    return waiting
 
 
 def announce(events: Events, layout: Layout, planned: Plan, *, resumed: bool) -> None:
@@ -316,18 +326,17 @@ class _Run:
         return report
 
     def _export(self, manifest: Manifest, report: Report) -> None:
-        try:
-            made = exports.reconcile(self.config, self.layout, manifest, lambda jobs: self.driver.run("exports", jobs))
-            report.exports = {
-                name: {"chunks_written": n, "chunks": len(manifest.exports[name].ledger.chunks)}
-                for name, n in made.items()
-            }
-        except OSError as error:  # the snapshot stands; the export is repaired by the next run
+        done = exports.reconcile(self.config, self.layout, manifest, lambda jobs: self.driver.run("exports", jobs))
+        report.exports = {name: made.report for name, made in done.made.items()}
+        if unfit := sum(made.unfit for made in done.made.values()):
+            report.warnings = report.warnings | {"export.unfit": unfit}
+        for name, error in done.failures.items():  # the snapshot stands; the export is repaired by the next run
             report.status = "published_export_failed"
-            message = f"the snapshot is published, an export failed ({type(error).__name__}: {error.strerror}); the next run repairs it"
-            report.errors.append(
-                error_entry("export", None, "export.failed", message, claim.now(), {"path": str(error.filename)})
-            )
+            why, context = str(error), {"export": name}
+            if isinstance(error, OSError):
+                why, context = f"{type(error).__name__}: {error.strerror}", context | {"path": str(error.filename)}
+            message = f"the snapshot is published, an export failed ({why}); the next run repairs it"
+            report.errors.append(error_entry("export", None, "export.failed", message, claim.now(), context))
 
     def _report(self, candidate: Candidate, verdicts: list[gate.Verdict], lineage: list[dict[str, object]]) -> Report:
         counts, manifest = candidate.manifest.counts, candidate.manifest

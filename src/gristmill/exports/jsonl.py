@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gristmill.core.batch import TABLE_SCHEMA, TIME, Bytes, Int32s, Int64s, utf8_buffers
-from gristmill.core.export import Export, check_columns
+from gristmill.core.export import FileExport, check_columns
 from gristmill.core.jsonlines import Codec, LineWriter, count_lines
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _PIECE_BYTES = 1 << 19  # encoded at a time: stays in the cache until it is comp
 _HEX_PAIRS = np.frombuffer("".join(f"{byte:02x}" for byte in range(256)).encode(), np.uint8).reshape(256, 2)
 
 
-class Jsonl(Export, frozen=True, kw_only=True):
+class Jsonl(FileExport, frozen=True, kw_only=True):
     """One JSON object a line.
 
     compression: zst (also zstd), gz (also gzip) or none. level: 1-22 for zst (default 1), 0-3 for gz (default 1).

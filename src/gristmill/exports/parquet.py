@@ -14,11 +14,11 @@ import msgspec
 import pyarrow as pa
 
 from gristmill.core.batch import TABLE_SCHEMA, Int64s
-from gristmill.core.export import Export, check_columns
+from gristmill.core.export import FileExport, check_columns
 from gristmill.core.shards import ShardWriter, count_rows, row_bytes
 
 
-class Parquet(Export, frozen=True, kw_only=True):
+class Parquet(FileExport, frozen=True, kw_only=True):
     """The table's columns as Parquet.
 
     level: of zstd, 1-22. columns: the columns written, in order; null for all of the table.

@@ -137,6 +137,13 @@ def head(layout: Layout) -> Manifest:
     return read_manifest(layout.manifest(seq)) if seq else EMPTY
 
 
+def dataset_id(layout: Layout) -> str:
+    """Give the id of the dataset's Delta table, made with it and for ever the same; a copy of the folder keeps it."""
+    from deltalake import DeltaTable
+
+    return str(DeltaTable(str(layout.table)).metadata().id)
+
+
 def check_files(layout: Layout, manifest: Manifest) -> None:
     """Refuse to build on a snapshot that has lost a shard or an index run; looks at sizes only.
 

@@ -1,0 +1,136 @@
+"""Loads: what differs between two snapshots, row by row, and having a table follow.
+
+Not here: writing tables (`exports/`), exports in chunks (`engine.exports`). Invariants: a snapshot is compared with one
+that was committed, which its manifest's sha256 proves; of two shards only rows that differ are told, by `ord` and `seq`
+(what stands in a row never changes under both); memory holds the ords of one shard and what overlaps it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+
+from gristmill.config.settings import PipelineConfig
+from gristmill.core.batch import Int64s, Mask
+from gristmill.core.errors import ConfigError, ExportError, StoreError, Transient
+from gristmill.core.load import Changes, Load, Loaded
+from gristmill.store import snapshot
+from gristmill.store.layout import Layout
+from gristmill.store.rows import read_shard
+from gristmill.store.snapshot import Manifest, Shard, read_manifest
+
+BACKOFF_S = (0.2, 1.0, 3.0, 10.0, 30.0)
+_PLACE = ("ord", "seq")
+
+
+class Head:
+    """A snapshot as `core.load.Wanted`."""
+
+    def __init__(self, layout: Layout, manifest: Manifest) -> None:
+        self._layout = layout
+        self._manifest = manifest
+
+    @cached_property
+    def dataset(self) -> str:
+        """The id Delta gave the table when it was made."""
+        return snapshot.dataset_id(self._layout)
+
+    @property
+    def seq(self) -> int:
+        """The snapshot's number."""
+        return self._manifest.seq
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of its manifest."""
+        return hashlib.sha256(self._layout.manifest(self.seq).read_bytes()).hexdigest()
+
+    @property
+    def rows(self) -> int:
+        """How many rows it has."""
+        return self._manifest.rows
+
+    def live(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Give these columns of all rows, in their order."""
+        for shard in _in_order(self._manifest.shards):
+            yield from read_shard(self._layout, shard, list(columns))
+
+    def since(self, seq: int, sha256: str, columns: Sequence[str]) -> Changes | None:
+        """Give what changed since snapshot `seq`, which may be a later one; None if it cannot be told."""
+        path = self._layout.manifest(seq)
+        try:
+            if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+                return None
+            other = read_manifest(path)
+        except (FileNotFoundError, StoreError):
+            return None
+        before = {shard.path: shard for shard in other.shards}
+        after = {shard.path: shard for shard in self._manifest.shards}
+        gone = _in_order([shard for path, shard in before.items() if path not in after])
+        come = _in_order([shard for path, shard in after.items() if path not in before])
+        if not all(self._layout.absolute(shard.path).exists() for shard in gone):
+            return None
+        removed = (rows.column("id") for rows in self._differing(gone, come, ["id"]))
+        return Changes(removed, self._differing(come, gone, list(columns)))
+
+    def _differing(self, shards: list[Shard], others: list[Shard], columns: list[str]) -> Iterator[pa.RecordBatch]:
+        """Give the rows of `shards` that are in none of `others`."""
+        wanted = list(dict.fromkeys([*columns, *_PLACE]))
+        for shard in shards:
+            beside = [o for o in others if o.first_ord <= shard.last_ord and o.last_ord >= shard.first_ord]
+            places = self._places(beside)
+            for rows in read_shard(self._layout, shard, wanted):
+                differ = _differ(rows.column("ord").to_numpy(), rows.column("seq").to_numpy(), places)
+                if differ.any():
+                    yield (rows if differ.all() else rows.filter(pa.array(differ))).select(columns)
+
+    def _places(self, shards: list[Shard]) -> tuple[Int64s, Int64s]:
+        """Give the ords of some shards, sorted, and the seq of each."""
+        batches = [rows for shard in shards for rows in read_shard(self._layout, shard, list(_PLACE))]
+        none = np.zeros(0, np.int64)
+        ords: Int64s = np.concatenate([none, *(rows.column("ord").to_numpy() for rows in batches)])
+        seqs: Int64s = np.concatenate([none, *(rows.column("seq").to_numpy() for rows in batches)])
+        order = np.argsort(ords, kind="stable")
+        return ords[order], seqs[order]
+
+
+def _in_order(shards: list[Shard]) -> list[Shard]:
+    return sorted(shards, key=lambda shard: shard.first_ord)
+
+
+def _differ(ords: Int64s, seqs: Int64s, places: tuple[Int64s, Int64s]) -> Mask:
+    """Tell for each row whether it is not among `places`."""
+    known, known_seqs = places
+    if not len(known):
+        return np.ones(len(ords), np.bool_)
+    at = np.minimum(np.searchsorted(known, ords), len(known) - 1)
+    same: Mask = (known[at] == ords) & (known_seqs[at] == seqs)
+    return ~same
+
+
+def load(name: str, export: Load, config: PipelineConfig, layout: Layout, head: Manifest, *, thorough: bool) -> Loaded:
+    """Make a table hold `head`, again after a passing failure.
+
+    Raises:
+        ConfigError: the table is not what the config says.
+        ExportError: it cannot be done now.
+    """
+    wanted = Head(layout, head)
+    waits = iter(BACKOFF_S[: config.run.retries])
+    while True:
+        try:
+            return export.load(wanted, config.folder, thorough=thorough)
+        except Transient as error:
+            wait_s = next(waits, None)
+            if wait_s is None:
+                raise ExportError(config.redact(f"export {name}: {error}")) from None
+            time.sleep(wait_s)
+        except ConfigError as error:
+            raise ConfigError(*(config.redact(f"export {name}: {problem}") for problem in error.problems)) from None
+        except ExportError as error:
+            raise ExportError(config.redact(f"export {name}: {error}")) from None
