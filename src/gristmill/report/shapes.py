@@ -92,9 +92,5 @@ def _rows(read: dict[str, Json], published: dict[str, Json]) -> list[list[str]]:
 
 
 def _told(numbers: Numbers) -> list[str]:
-    marks = " / ".join(count(_rounded(bins.quantile(numbers, q))) for q in _QUANTILES)
+    marks = " / ".join(words.short(bins.quantile(numbers, q) or 0.0) for q in _QUANTILES)
     return [count(numbers.total), marks]
-
-
-def _rounded(value: float | None) -> float | None:
-    return float(f"{value:.3g}") if value is not None else None

@@ -6,13 +6,12 @@ is a number, one of a few words, or text that is only compared; an unexpected fa
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlencode
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
@@ -60,17 +59,19 @@ def make(config: PipelineConfig, dataset: Dataset, keys: Keys, port: int) -> Gua
                 return show("message.html", {"title": "There is no such thing", "told": config.redact(str(error))}, 404)
             except GristmillError as error:
                 return show("message.html", {"title": "That did not work", "told": config.redact(str(error))}, 500)
+            except Exception as error:  # told here, or the server would print it with its values
+                return show("message.html", {"title": "That did not work", "told": _unexpected(error)}, 500)
 
         return Route(f"{keys.root}{path}", answer, methods=["GET"])
 
-    def absent(_: Request, error: Exception) -> Response:
-        told = "There is no such page." if isinstance(error, HTTPException) else type(error).__name__
-        return show("message.html", {"title": "Nothing here", "told": told}, 404)
+    def absent(_: Request, __: Exception) -> Response:
+        return show("message.html", {"title": "Nothing here", "told": "There is no such page."}, 404)
 
-    def broken(_: Request, error: Exception) -> Response:
-        told = f"An unexpected {type(error).__name__}; what it says is not shown, as it may hold document text."
-        return show("message.html", {"title": "That did not work", "told": told}, 500)
-
-    handlers: dict[Any, Any] = {404: absent, Exception: broken}
     routes = [route(path, *page) for path, page in PAGES.items()]
-    return Guard(Starlette(routes=routes, exception_handlers=handlers), keys, port)
+    return Guard(Starlette(routes=routes, exception_handlers={404: absent}), keys, port)
+
+
+def _unexpected(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"An unexpected {type(error).__name__}{place}; its message is not shown, as it may hold document text."

@@ -41,17 +41,17 @@ def spans_of(text: str | None) -> list[Span]:
     return kept
 
 
-def marked(text: str, spans: list[Span]) -> Markup:
-    """Give a text for a block that keeps line ends, with the spans marked."""
+def marked(text: str, spans: list[Span], most: int) -> Markup:
+    """Give the first `most` characters of a text, for a block that keeps line ends, with the spans marked."""
     parts, at = [], 0
     for span in spans:
-        if span.end > len(text):
+        if span.end > min(len(text), most):
             break
         parts.append(_safe(text[at : span.first]))
         title = Markup(' title="{}"').format(visible(span.word)) if span.word else Markup("")
         parts.append(Markup("<mark{}>{}</mark>").format(title, _safe(text[span.first : span.end])))
         at = span.end
-    return Markup("").join([*parts, _safe(text[at:])])
+    return Markup("").join([*parts, _safe(text[at:most]), "…" if len(text) > most else ""])
 
 
 def _safe(text: str) -> Markup:

@@ -37,6 +37,7 @@ def serve(app: Guard, at: socket.socket) -> None:
         ws="none",
         lifespan="off",
         log_config=None,
+        log_level="critical",
         access_log=False,
         server_header=False,
         proxy_headers=False,

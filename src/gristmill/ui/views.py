@@ -26,6 +26,7 @@ ROWS = 25
 RUNS = 50
 TREND = 60
 TEXT = 50_000  # characters of a text on one page
+SNIPPET = 600  # characters of one of many texts on a page
 LONGEST = 500  # characters of a question
 
 
@@ -180,24 +181,27 @@ def record(asked: Asked) -> Json:
     found = explain.explain(layout, manifests, wanted)
     shown = []
     for row in found["published"]:
-        whole = texts.record(layout, manifests[-1], row["ord"]) or {}
-        shown.append({"row": row, "text": marks.marked(str(whole.get("text", ""))[:TEXT], []), "long": len(whole.get("text", "")) > TEXT, "meta": whole.get("meta")})  # fmt: skip
-    return {"wanted": wanted, "found": found, "shown": shown, "history": [_told(asked, e) for e in found["history"]]}
+        whole = texts.record(layout, manifests[-1], row["ord"]) or {"text": "", "meta": None}
+        shown.append({"row": row, "text": marks.marked(whole["text"], [], TEXT), "meta": whole["meta"]})
+    texts_of = _texts(asked, found["history"])
+    history = [{"entry": entry, "told": texts_of.get(entry.get("ord"))} for entry in found["history"]]
+    return {"wanted": wanted, "found": found, "shown": shown, "history": history}
 
 
-def _told(asked: Asked, entry: Json) -> Json:
-    """Give a verdict with the text it was passed on, where it can be read again."""
-    told = {"entry": entry, "text": None, "why": "", "seen": False}
-    if entry["action"] not in {"drop", "change", "quarantine", "duplicate"} or entry.get("ord") is None:
-        return told
-    try:
-        read = again.read_again(asked.config, asked.dataset.layout, entry["ord"], entry["id"], entry["step"] or "")
-    except again.NotAgain as error:
-        return told | {"why": str(error)}
-    seen = read.seen is not None
-    text = read.seen if read.seen is not None else read.text
-    spans = marks.spans_of(entry.get("spans")) if seen else []
-    return told | {"text": marks.marked(text[:TEXT], spans), "seen": seen, "long": len(text) > TEXT}
+def _texts(asked: Asked, verdicts: list[Json], most: int = TEXT) -> dict[int, Json]:
+    """Give by `ord` the texts that verdicts were passed on, as far as they can be read again, with what they point at marked."""
+    passed = [
+        row for row in verdicts if row.get("action", "quarantine") in {"drop", "duplicate", "quarantine", "change"}
+    ]
+    judged = {row["ord"]: row for row in passed if row.get("ord") is not None and row.get("id") is not None}
+    wanted = [again.Wanted(at, row["id"], row["step"] or "") for at, row in judged.items()]
+    told: dict[int, Json] = {}
+    for at, read in again.read_again(asked.config, asked.dataset.layout, wanted).items():
+        seen = read.seen is not None
+        spans = marks.spans_of(judged[at].get("spans")) if seen else []
+        text = read.seen if read.seen is not None else read.text
+        told[at] = {"text": marks.marked(text, spans, most), "seen": seen, "why": read.why}
+    return told
 
 
 def browse(asked: Asked) -> Json:
@@ -215,13 +219,14 @@ def browse(asked: Asked) -> Json:
         rows, more = texts.first_rows(layout, sorted(mine, key=lambda shard: shard.first_ord), after, ROWS)
     else:
         rows, more = sample.sample(layout, seq, cast("Kind", kind), step, reason, after, ROWS)
+    wants = asked.word("texts") == "yes" and kind != "kept"
     if kind == "duplicates":
         manifests = chain(asked.dataset)
         for row in rows:
             row["dup_of_id"] = explain.id_of(layout, manifests, row["dup_of"])
     return {
         "kind": kind, "kinds": get_args(Kind), "run": seq, "runs": known[::-1][:RUNS], "step": step, "reason": reason,
-        "rows": rows, "more": more, "after": after, "facets": _facets(stored.report_of(layout, seq), kind),
+        "rows": rows, "more": more, "texts": _texts(asked, rows, SNIPPET) if wants else None, "facets": _facets(stored.report_of(layout, seq), kind),
     }  # fmt: skip
 
 
