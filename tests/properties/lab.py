@@ -123,6 +123,9 @@ def _fixed(path: Path) -> bytes:
     return content
 
 
+LASTING = {"verdicts", "signals", "quarantine", "manifest.json", "plan.json", "distributions.json"}
+
+
 def _lasting(name: str) -> bool:
     """DESIGN promise 2: shards, index, state, verdicts, manifest and chunks; not claims, reports, logs, the Delta log."""
     parts = name.split("/")
@@ -131,7 +134,7 @@ def _lasting(name: str) -> bool:
             return True
         if parts[1] == "table":
             return "_delta_log" not in parts
-        return parts[1] == "runs" and (parts[3] in {"verdicts", "signals", "quarantine", "manifest.json", "plan.json"})
+        return parts[1] == "runs" and (parts[3] in LASTING)
     return parts[0].startswith("out")
 
 

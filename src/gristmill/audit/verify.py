@@ -76,6 +76,7 @@ def _laws(layout: Layout, manifest: Manifest) -> Iterator[str]:
 def _files(layout: Layout, manifest: Manifest) -> Iterator[str]:
     named = [(run.path, run.sha256) for run in manifest.index]
     named += [(state["path"], state["sha256"]) for state in manifest.states.values()]
+    named += [(each["path"], each["sha256"]) for each in manifest.summary.get("distributions", [])]
     for relative, digest in named:
         path = layout.absolute(relative)
         if not path.exists():

@@ -23,18 +23,44 @@ from gristmill.core.yamlfile import Keys
 Ratio = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+
+
+class Drift(msgspec.Struct, frozen=True, kw_only=True):
+    """How far what a source brings may be from what it brought before.
+
+    window: how many of the source's last snapshots are taken together. baseline: number of a snapshot to compare with
+    instead. min_records: records a distribution needs on both sides to be judged. warn_psi, warn_ks: above it the report
+    warns. block_psi, block_ks: above it the gate refuses. distributions: the only ones to judge, such as read.lang;
+    all by default. A limit that is null is none.
+    """
+
+    window: Annotated[int, msgspec.Meta(ge=1, le=30)] = 7
+    baseline: Positive | None = None
+    min_records: Positive = 500
+    warn_psi: NotNegative | None = 0.2
+    block_psi: NotNegative | None = None
+    warn_ks: Ratio | None = 0.15
+    block_ks: Ratio | None = None
+    distributions: list[str] | None = None
+
+    def __post_init__(self) -> None:
+        for name, warn, block in (("psi", self.warn_psi, self.block_psi), ("ks", self.warn_ks, self.block_ks)):
+            if warn is not None and block is not None and warn > block:
+                raise ValueError(f"warn_{name} {warn:g} is above block_{name} {block:g}: it could never warn")
 
 
 class SourceGate(msgspec.Struct, frozen=True, kw_only=True):
     """Rules for what one source gave in a run.
 
     min_kept_ratio: published records over those read that were not unchanged. max_quarantined_ratio: quarantined
-    records over those read. min_docs: records published.
+    records over those read. min_docs: records published. drift: in the place of the run's.
     """
 
     min_kept_ratio: Ratio | None = None
     max_quarantined_ratio: Ratio | None = None
     min_docs: Count | None = None
+    drift: Drift | None = None
 
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +69,8 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     min_quality_score: valid records over those that reached `require`. min_kept_ratio: published records over those
     read that were not unchanged. max_quarantined_ratio: quarantined records over those read. min_docs: records
     published. max_gone_ratio: rows withdrawn because their source no longer has them, over the rows before: the guard
-    against a listing or a table that lost its content by accident. sources: rules for one source, by its name.
+    against a listing or a table that lost its content by accident. drift: how far what a source brings may be from what it
+    brought before; null: nothing is compared. sources: rules for one source, by its name.
     """
 
     min_quality_score: Ratio | None = 0.8
@@ -51,6 +78,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     max_quarantined_ratio: Ratio | None = None
     min_docs: Count | None = None
     max_gone_ratio: Ratio | None = None
+    drift: Drift | None = Drift()
     sources: dict[str, SourceGate] = {}
 
 
@@ -153,34 +181,6 @@ class SourceEnvelope(StepEnvelope, frozen=True, kw_only=True):
         return int(self.freshness[:-1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[self.freshness[-1]]
 
 
-class ConfigFile(msgspec.Struct, frozen=True, kw_only=True):
-    """The top of a config file.
-
-    version: of this format. dataset: folder or object store where the snapshots live, from the config's folder.
-    description: for people. sources: where records come from, in their order. steps: what is done to every record, in
-    order. require: what every record must meet in the end. gate: what a run must meet. exports: copies made of each
-    snapshot. airflow: how its DAG is scheduled. monitoring: what watches a run. alerts: who is told when it is unwell. run: how a run works. cost: prices, and what a run may cost.
-    """
-
-    version: Literal[1]
-    dataset: Annotated[str, msgspec.Meta(min_length=1)]
-    sources: Annotated[list[dict[str, Any]], msgspec.Meta(min_length=1)]
-    description: str = ""
-    steps: list[str | dict[str, Any]] = []
-    require: dict[str, Any] | None = None
-    gate: Gate = Gate()
-    exports: list[dict[str, Any]] = []
-    run: RunSettings = RunSettings()
-    airflow: AirflowSettings = AirflowSettings()
-    monitoring: Monitoring = Monitoring()
-    alerts: list[Alert] = []
-
-
-class BoundExport(msgspec.Struct, frozen=True, kw_only=True):
-    """An export in its place in a pipeline: its unique name, its part name, and who answers for it."""
-
-    name: str
-    part: str
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
     """What machines and storage cost. Money is in `currency`; without a price there is no cost.
 
@@ -202,12 +202,40 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("max_cost without a price limits nothing; set core_hour or gb_month too")
 
 
+class ConfigFile(msgspec.Struct, frozen=True, kw_only=True):
+    """The top of a config file.
+
+    version: of this format. dataset: folder or object store where the snapshots live, from the config's folder.
+    description: for people. sources: where records come from, in their order. steps: what is done to every record, in
+    order. require: what every record must meet in the end. gate: what a run must meet. exports: copies made of each
+    snapshot. airflow: how its DAG is scheduled. monitoring: what watches a run. alerts: who is told when it is unwell. run: how a run works. cost: prices, and what a run may cost.
+    """
+
+    version: Literal[1]
+    dataset: Annotated[str, msgspec.Meta(min_length=1)]
+    sources: Annotated[list[dict[str, Any]], msgspec.Meta(min_length=1)]
+    description: str = ""
+    steps: list[str | dict[str, Any]] = []
+    require: dict[str, Any] | None = None
+    gate: Gate = Gate()
+    exports: list[dict[str, Any]] = []
+    run: RunSettings = RunSettings()
+    airflow: AirflowSettings = AirflowSettings()
+    monitoring: Monitoring = Monitoring()
+    alerts: list[Alert] = []
+    cost: Cost = Cost()
+
+
+class BoundExport(msgspec.Struct, frozen=True, kw_only=True):
+    """An export in its place in a pipeline: its unique name, its part name, and who answers for it."""
+
+    name: str
+    part: str
     export: Export
     description: str = ""
     owner: str = ""
 
 
-    cost: Cost = Cost()
 class Written(msgspec.Struct, frozen=True):
     """Where a config was written, and what it holds by reference. Keys: `sources.<name>`, `steps.<name>`, `require`, ….
 
@@ -238,6 +266,7 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
     airflow: AirflowSettings = AirflowSettings()
     monitoring: Monitoring = Monitoring()
     alerts: list[Alert] = []
+    cost: Cost = Cost()
     folder: Path
     file: Path | None = None
     written: Written = Written()
@@ -253,4 +282,3 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
             return text
         longest_first = sorted(spelled, key=len, reverse=True)
         return re.sub("|".join(map(re.escape, longest_first)), lambda match: spelled[match[0]], text)
-    cost: Cost = Cost()

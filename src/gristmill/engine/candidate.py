@@ -19,7 +19,7 @@ from gristmill.core.counts import Counts, StepCounts, add_into
 from gristmill.core.failpoints import failpoint
 from gristmill.core.source import UnitRead
 from gristmill.core.step import GlobalStep
-from gristmill.engine import exports, gate, merge, plan
+from gristmill.engine import distributions, drift, exports, gate, merge, plan
 from gristmill.engine.gate import Quality
 from gristmill.engine.phases import Results, left_out, units_of
 from gristmill.engine.plan import Plan
@@ -98,10 +98,13 @@ def build(work: Work, planned: Plan, done: Results, tombstones: list[str]) -> Ca
     removed = _withdrawn_ords(work, rewritten)
     states = _states(work, planned, units_of(done), set(absent))
     failpoint("state.written")
+    described = changes.describe(work.config)
+    counted = distributions.gather(work, results, sources)
+    digest = distributions.write(layout, work.seq, counted)
+    own = drift.own_entry(layout, work.seq, digest, counted.sources, described)
     exported = {
         bound.name: exports.next_state(bound, layout, head, shards, removed, work.seq) for bound in work.config.exports
     }
-    described = changes.describe(work.config)
     lineage = [{"config_changed": text} for text in changes.changes(head.pipeline, described)] if head.seq else []
     score_before = head.summary.get("dataset_valid", 0), head.summary.get("dataset_total", 0)
     valid, judged = score_before[0] + quality.valid, score_before[1] + quality.total
@@ -111,6 +114,7 @@ def build(work: Work, planned: Plan, done: Results, tombstones: list[str]) -> Ca
         ),
         "dataset_valid": valid,
         "dataset_total": judged,
+        "distributions": drift.history(work.config, layout, head, own),
     }
     manifest = Manifest(
         FORMAT,

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gristmill.core.batch import Batch
+from gristmill.core.batch import Batch, Int64s
 from gristmill.core.counts import StepCounts
 from gristmill.core.errors import GristmillError
 from gristmill.core.step import BoundStep, Filter, Transform
@@ -24,6 +25,9 @@ from gristmill.engine.sides import QUARANTINE_SCHEMA, SIGNAL_SCHEMA, VERDICT_SCH
 from gristmill.store import disk
 
 RETRY_WAITS_S = (0.05, 0.2, 0.5)
+
+# What filters measured: `<step>:<signal>`, the ords of the records, a number for each.
+Noted: TypeAlias = list[tuple[str, Int64s, npt.NDArray[np.generic]]]
 
 
 class Judging(Protocol):
@@ -62,12 +66,14 @@ class Flow:
         self.dropped: dict[str, int] = {}
         self.quarantined: dict[str, int] = {}
         self.step_errors = 0
+        self.noted: Noted = []  # of the batch that was run last
         self.sides = sides
         self.crash = crash
         self.retries = retries
 
     def run(self, batch: Batch) -> Batch:
         """Run all steps; give the rows that are left."""
+        self.noted = []
         left = self._run(batch)
         for kind in Sides.__struct_fields__:
             getattr(self.sides, kind).settle()
@@ -105,7 +111,7 @@ class Flow:
         for wait_s in (*waits, None):
             try:
                 self._mark(bound, batch)
-                return _apply(step, batch)
+                done, reasons = _apply(step, batch)
             except (GristmillError, MemoryError):
                 raise
             except Exception as error:
@@ -114,6 +120,9 @@ class Flow:
                     continue
                 if len(batch) == 1:
                     return Batch(batch.rows, pa.array([f"step.error {type(error).__name__}"])), None
+            else:
+                self._note_signals(bound, done)  # here, as a batch that was halved forgets them
+                return done, reasons
         return self._halves(bound, step, batch)
 
     def _halves(self, bound: BoundStep, step: Any, batch: Batch) -> tuple[Batch, pa.Array | None]:
@@ -130,7 +139,6 @@ class Flow:
 
     def _settle(self, bound: BoundStep, batch: Batch, reasons: pa.Array | None) -> Batch:
         """Record what the step said, and give the rows it left."""
-        self._note_signals(bound, batch)
         keep = np.ones(len(batch), bool)
         if batch.errors is not None and batch.errors.null_count < len(batch):
             keep &= self._quarantine(bound, batch, batch.errors)
@@ -210,6 +218,7 @@ class Flow:
                 "value": batch.signals[name],
             }
             self.sides.signals.write(rows_of(SIGNAL_SCHEMA, len(batch), columns))
+            self.noted.append((f"{bound.name}:{name}", batch.ords, batch.signals[name]))
 
     def _count(self, bound: BoundStep) -> StepCounts:
         return next(counts for counts in self.counts if counts.name == bound.name)

@@ -37,13 +37,14 @@ class Quality(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """One rule, judged. accepted: the run was told to go on although it does not hold."""
+    """One rule, judged. accepted: the run was told to go on although it does not hold. told: of what the value is."""
 
     rule: str
     value: float
     limit: float
     ok: bool
     accepted: bool = False
+    told: str = ""
 
 
 def count_equal(paths: list[Path]) -> int:
@@ -139,7 +140,11 @@ def quarantined_ratio(counts: Counts) -> float:
 
 def refusal(verdicts: list[Verdict]) -> str:
     """Say which rules do not hold, and what to do."""
-    broken = [f"{v.rule} is {v.value:.6g}, limit {v.limit:.6g}" for v in verdicts if not v.ok]
+    broken = [
+        f"{v.rule} is {v.value:.6g}, limit {v.limit:.6g}{f' ({v.told})' if v.told else ''}"
+        for v in verdicts
+        if not v.ok
+    ]
     names = " ".join(f"--accept-gate {v.rule}" for v in verdicts if not v.ok)
     return (
         f"the gate refused: {'; '.join(broken)}. Nothing is published, the candidate is kept; look with "

@@ -58,6 +58,8 @@ class Report(msgspec.Struct, kw_only=True):
     retries: int = 0
     resumed: bool = False
     gate: list[dict[str, Any]] = []
+    drift: list[dict[str, Any]] = []
+    drift_not_judged: list[dict[str, Any]] = []
     exports: dict[str, Any] = {}
     lineage: list[dict[str, Any]] = []
 

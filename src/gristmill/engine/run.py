@@ -127,6 +127,7 @@ def clear_staging(layout: Layout, open_claim: Claim | None) -> None:
 def claim_next(config: PipelineConfig, layout: Layout, head: Manifest, fingerprint: str, drafted: Draft) -> Plan | None:
     """Claim a number for what was found and freeze the plan; None if nothing is new. The lock is held."""
     _check_indexes(config, head)
+    drift.check(config, layout, head)
     snapshot.check_files(layout, head)
     if drafted.empty:
         return None
@@ -261,6 +262,8 @@ class _Run:
         counts, sources = candidate.manifest.counts, candidate.manifest.sources
         gone_ratio = candidate.gone / self.head.rows if self.head.rows else 0.0
         verdicts = gate.judge(self.config.gate, counts, sources, candidate.quality, accepted, gone_ratio)
+        drifted = drift.judge(self.config.gate, self.layout, candidate.manifest)
+        verdicts += drift.verdicts(drifted, accepted)
         lineage = list(candidate.manifest.lineage)
         lineage += [
             {"accepted": v.rule, "value": v.value, "limit": v.limit, "why": self.options.why}
@@ -268,6 +271,8 @@ class _Run:
             if v.accepted
         ]
         report = self._report(candidate, verdicts, lineage)
+        report.drift, report.drift_not_judged = drifted.entries, drifted.not_judged
+        report.errors += drift.warnings(drifted)
         manifest = msgspec.structs.replace(
             candidate.manifest, lineage=lineage, summary=candidate.manifest.summary | {"report": _timeless(report)}
         )
@@ -356,18 +361,19 @@ class _Run:
     def _write(self, report: Report) -> None:
         report.seconds = time.perf_counter() - self.clock
         report.mb_per_s = report.bytes_read / 1e6 / report.seconds
+        report.cpu_seconds = cost.cpu_s() - self.cpu_clock + self.driver.cpu_s
+        report.cores = self.driver.executor.slots
+        cost.settle(self.config.cost, self.layout, self.plan.stored_bytes, self.plan.config, report)
         ends.write_report(self.layout, report)
         self.events.report(report.to_json())
 
 
 def _timeless(report: Report) -> dict[str, object]:
-        report.cpu_seconds = cost.cpu_s() - self.cpu_clock + self.driver.cpu_s
-        report.cores = self.driver.executor.slots
-        cost.settle(self.config.cost, self.layout, self.plan.stored_bytes, self.plan.config, report)
     """Give what of a report depends on the records alone, for the manifest."""
     names = ("balanced", "quality", "dataset_quality_score", "success_rate", "records_failed", "sources", "warnings",
              "bytes_read", "bytes_published", "compression_ratio", "gate")  # fmt: skip
     steps = [{**step, "seconds": 0.0} for step in msgspec.to_builtins(report.steps)]
     plain = report.to_json()
     errors = [{**entry, "time": ""} for entry in plain["errors"]]
-    return {name: plain[name] for name in names} | {"steps": steps, "errors": errors}
+    over = [entry for entry in plain["drift"] if entry["level"] != "ok"]  # a manifest holds what matters of many lines
+    return {name: plain[name] for name in names} | {"steps": steps, "errors": errors, "drift": over}

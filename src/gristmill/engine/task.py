@@ -106,16 +106,20 @@ class _Reading:
         work, job, result = self.work, self.job, self.result
         self._reject([Reject(error.code, error.unit, error.detail) for error in self.failed.values()])
         names = [f"0/{job.number:06d}{end}" for end in (".arrow", ".ids.arrow", ".keys.arrow")]
+        names.append(distributions.measured_name(0, job.number))
         barrier = work.barrier(0)
+        measured = distributions.measured_schema(work.segment(0, job.source), first=True)
         with (
             StagedWriter(work.staged(names[0]), RECORD_SCHEMA) as rows_out,
             StagedWriter(work.staged(names[1]), merge.ID_OBSERVED) as ids_out,
             StagedWriter(work.staged(names[2]), OBSERVED) as keys_out,
+            StagedWriter(work.staged(names[3]), measured) as measured_out,
         ):
             for pages in self._gather(ids_out):
                 batch, ids = self._name(pages)
                 ids_out.write(ids)
-                batch = self.flow.run(batch)
+                came, batch = batch, self.flow.run(batch)
+                measured_out.write(distributions.measured_rows(measured, came, self.flow.noted))
                 rows_out.write(batch.rows)
                 if barrier is not None and len(batch):
                     keys_out.write(observe(barrier.step, batch, work.seq))
@@ -266,8 +270,9 @@ def stage_task(work: Work, job: Job) -> TaskResult:
     decided = Decisions(work, job.stage - 1, first_ord(work.seq, job.number), first_ord(work.seq, job.number + 1))
     if job.stage == 1:
         result.sides = settle_first(work, job, decided, result.counts)
+    counting = distributions.Counting(work, job, decided)
     batches = (
-        flow.run(apply_decisions(decided, Batch(rows), sides, result.counts))
+        counting.take(flow.run(apply_decisions(decided, Batch(rows), sides, result.counts)), flow.noted)
         for rows in read_staged(work.staged(f"{job.stage - 1}/{job.number:06d}.arrow"))
     )
     if job.stage == work.stages - 1:
@@ -282,14 +287,19 @@ def stage_task(work: Work, job: Job) -> TaskResult:
         barrier = work.barrier(job.stage)
         assert barrier is not None
         result.staged = [f"{job.stage}/{job.number:06d}.arrow", f"{job.stage}/{job.number:06d}.keys.arrow"]
+        result.staged.append(distributions.measured_name(job.stage, job.number))
+        measured = distributions.measured_schema(work.segment(job.stage, job.source), first=False)
         with (
             StagedWriter(work.staged(result.staged[0]), RECORD_SCHEMA) as rows_out,
             StagedWriter(work.staged(result.staged[1]), OBSERVED) as keys_out,
+            StagedWriter(work.staged(result.staged[2]), measured) as measured_out,
         ):
             for batch in batches:
                 rows_out.write(batch.rows)
                 keys_out.write(observe(barrier.step, batch, work.seq))
+                measured_out.write(distributions.measured_rows(measured, batch, flow.noted))
         failpoint("task.staged")
+    result.staged.append(counting.save())
     add_into(result.counts.dropped, flow.dropped)
     add_into(result.counts.quarantined, flow.quarantined)
     result.steps, result.step_errors = flow.counts, flow.step_errors

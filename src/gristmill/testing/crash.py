@@ -40,7 +40,7 @@ Attack: TypeAlias = Callable[[Path, int], int]
 FINISHED = 0
 KILLED = -int(signal.SIGKILL)
 # What lasts of a run: all that a manifest names or a reader may look for. Claims, reports, logs and tasks carry times.
-LASTING = ("state", "index", "runs/*/manifest.json", "runs/*/plan.json", "runs/*/candidate.json")
+LASTING = ("state", "index", *(f"runs/*/{name}.json" for name in ("manifest", "plan", "candidate", "distributions")))
 LASTING_SIDES = ("runs/*/verdicts", "runs/*/quarantine", "runs/*/signals", "runs/*/listing")
 
 
