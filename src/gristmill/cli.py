@@ -50,6 +50,12 @@ def each_verb(
     """Declare the options that every verb takes."""
 
 
+def each_worker(
+    engine: Annotated[Literal["local", "ray"] | None, typer.Option(show_choices=False, metavar="local|ray", help="where tasks run; default: as the config says")] = None,
+) -> None:  # fmt: skip
+    """Declare the options that every verb takes which may start workers."""
+
+
 @app.callback()
 def top(version: Annotated[bool, typer.Option("--version", help="print the version and exit")] = False) -> None:
     """Text in, a clean, deduplicated, versioned dataset out."""
@@ -327,15 +333,22 @@ def warmup() -> None:
 def command() -> Any:
     """Give the whole command, with the shared options on every verb."""
     whole: Any = typer.main.get_command(app)
+    shared, of_workers = _declared(each_verb), _declared(each_worker)
+    for verb in _verbs(whole):
+        works = any(option.name == "workers" for option in verb.params)
+        verb.params += [*(of_workers if works else []), *shared]
+    return whole
+
+
+def _declared(function: Any) -> list[Any]:
+    """Give the options that a function declares, as ones that are remembered and not handed to the verb."""
     one = typer.Typer(add_completion=False)
-    one.command()(each_verb)
-    extra = typer.main.get_command(one).params
-    for option in extra:
+    one.command()(function)
+    options: list[Any] = typer.main.get_command(one).params
+    for option in options:
         option.expose_value = False
         option.callback = ASKED.remember
-    for verb in _verbs(whole):
-        verb.params += extra
-    return whole
+    return options
 
 
 def _verbs(group: Any) -> Iterator[Any]:
