@@ -40,6 +40,7 @@ class Asked:
         self.config: Path | None = None
         self.log_format: str | None = None
         self.json = self.quiet = self.verbose = self.debug = False
+        self.engine: str | None = None
         self.pipeline: Pipeline | None = None
         self.began = time.time()
 
@@ -146,7 +147,9 @@ def warn_cold() -> None:
 
 
 def start_fork_server() -> None:
-    """Have the workers' process start beside what follows."""
+    """Have the workers' process start beside what follows; workers on Ray are no children of it."""
+    if ASKED.engine == "ray":
+        return
     from gristmill.engine.executors import server
 
     server.start()
@@ -157,7 +160,8 @@ def open_pipeline(overrides: Sequence[str] | None = None, config: Path | None = 
     warn_cold()
     from gristmill.pipeline import Pipeline
 
-    ASKED.pipeline = Pipeline.from_file(config or ASKED.config, overrides=overrides or [])
+    asked = [f"run.engine={ASKED.engine}"] if ASKED.engine else []
+    ASKED.pipeline = Pipeline.from_file(config or ASKED.config, overrides=[*(overrides or []), *asked])
     return ASKED.pipeline
 
 
