@@ -12,7 +12,7 @@ from gristmill.core.errors import ConfigError
 CONFIG = """version: 1
 dataset: ./corpus
 sources:
-  - {name: a, files: {path: "data/a/*.jsonl", text: text, id: id}}
+  - {name: a, files: {path: "data/a/*.jsonl", text: text, id: id, split_bytes: 12000}}
   - {name: b, files: {path: "data/b/*.jsonl", text: text, id: id}}
 steps: [clean.text, dedup.exact]
 exports:
