@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from gristmill import __version__
-from gristmill.console import session, stages, terminal, watching
+from gristmill.console import airflow, session, stages, terminal, watching
 from gristmill.console.options import Accept, Seq, Setting, Source, Why, Window, Workers
 from gristmill.console.session import ASKED, answer, complain, open_dataset, open_pipeline, out, out_json, room, tell
 
@@ -37,6 +37,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": terminal.WIDTH},
 )
 app.add_typer(stages.app, name="stage", hidden=True)
+app.add_typer(airflow.app, name="airflow")
 
 
 def each_verb(

@@ -32,12 +32,12 @@ def plan(wait: Wait = 0.0, setting: Setting = None) -> None:
 @app.command("work")
 def work(
     seq: Run,
-    name: Annotated[str, typer.Argument(metavar="STAGE")],
+    names: Annotated[list[str], typer.Argument(metavar="STAGE...")],
     part: Annotated[str, typer.Option(metavar="I/N", help="the I-th of N parts of the work")] = "1/1",
     workers: Annotated[int, typer.Option(min=1, metavar="N", help="worker processes")] = 1,
     setting: Setting = None,
 ) -> None:
-    """Do a part of one stage of a planned run."""
+    """Do a part of one stage of a planned run, or of several in a row."""
     this, slash, of = part.partition("/")
     if not (slash and this.isdecimal() and of.isdecimal()):
         raise typer.BadParameter(f"--part {part!r} is none; write I/N, such as 1/4")
@@ -45,8 +45,8 @@ def work(
         session.start_fork_server()
     pipeline = open_pipeline(setting)
     with session.listening() as events:
-        done = pipeline.stage_work(seq, name, (int(this), int(of)), workers=workers, events=events)
-    out_json(done)
+        done = [pipeline.stage_work(seq, name, (int(this), int(of)), workers=workers, events=events) for name in names]
+    out_json(done[0] if len(done) == 1 else {**done[-1], "stage": names, "tasks": sum(each["tasks"] for each in done)})
 
 
 @app.command("gate")

@@ -19,7 +19,7 @@ from gristmill.engine import ends, phases, plan
 from gristmill.engine.drive import Driver
 from gristmill.engine.phases import Phases, Results
 from gristmill.engine.report import Report
-from gristmill.engine.run import MakeExecutor, Options, claim_next, clear_staging, finish, go_on
+from gristmill.engine.run import INLINE_BYTES, MakeExecutor, Options, claim_next, clear_staging, finish, go_on
 from gristmill.engine.work import Setup, Work
 from gristmill.observe.events import Events
 from gristmill.store import claim, snapshot
@@ -105,7 +105,8 @@ def work_stage(
             raise ConfigError(f"stage {name} of run {seq} is not done yet; {stage} comes after it")
         every.take(name, done, results)
     jobs = every.jobs(stage, results)[this - 1 :: parts]
-    driver = Driver(work, make(work, options.workers or 1, options.workers in {None, 1}), events)
+    workers = options.workers or 1
+    driver = Driver(work, make(work, workers, workers == 1 or frozen.stored_bytes < INLINE_BYTES), events)
     try:
         return told | {"tasks": len(driver.run(stage, jobs))}
     finally:

@@ -1,0 +1,136 @@
+"""Telling people that a task has failed for good: by mail, and by any apprise URL.
+
+Not here: when (Airflow calls it after the last try). Invariants: passwords and addresses of hooks are read from Airflow's connections
+and variables when they are needed, and stand in no message and no log; one that cannot be reached does not keep the others waiting.
+"""
+
+from __future__ import annotations
+
+import json
+import smtplib
+import socket
+import ssl
+import subprocess
+from collections.abc import Callable, Mapping
+from email.message import EmailMessage
+from functools import partial
+from typing import Any
+
+from airflow.sdk import BaseNotifier, Connection, Variable  # type: ignore[import-not-found]
+from airflow.sdk.exceptions import AirflowException  # type: ignore[import-not-found]
+
+from gristmill.airflow.program import Gristmill
+
+SMTP_TIMEOUT_S = 30
+VERDICT_TIMEOUT_S = 60
+
+
+class Notifier(BaseNotifier):  # type: ignore[misc]
+    """Tells people that a task has failed for good: by mail, and by any apprise URL.
+
+    emails: who is written to. smtp: the connection of the mail server, with the fields of Airflow's own SMTP connections. apprise:
+    variables that hold apprise URLs. gristmill: whom to ask for the report's verdict.
+    """
+
+    def __init__(
+        self, gristmill: Gristmill, emails: list[str], smtp: str = "smtp_default", apprise: list[str] | None = None
+    ) -> None:
+        super().__init__()
+        self.gristmill, self.emails, self.smtp, self.apprise = gristmill, list(emails), smtp, list(apprise or [])
+
+    def notify(self, context: Any) -> None:
+        """Send to all; where one cannot be reached the others still are.
+
+        Raises:
+            AirflowException: with the names of those that could not be reached.
+        """
+        subject, body = subject_of(context), self.body(context)
+        ways: list[tuple[str, Callable[[], None]]] = []
+        if self.emails:
+            ways.append((f"connection {self.smtp}", partial(self._mail, subject, body)))
+        ways += [(f"variable {name}", partial(_post, name, subject, body)) for name in self.apprise]
+        failed = []
+        for called, send in ways:
+            try:
+                send()
+            except Exception as error:
+                failed.append(f"{called}: {type(error).__name__}")
+        if failed:
+            raise AirflowException(f"could not be told of the failure: {'; '.join(failed)}")
+
+    def body(self, context: Any) -> str:
+        """Give the text of a message."""
+        ti = context["ti"]
+        lines = {
+            "DAG": ti.dag_id,
+            "Task": f"{ti.task_id}{f' [{ti.map_index}]' if ti.map_index >= 0 else ''}",
+            "Run": ti.run_id,
+            "Try": f"{ti.try_number} of {ti.max_tries + 1}",
+            "Log": ti.log_url,
+            "Verdict": self.verdict(ti),
+        }
+        error = str(context.get("exception") or "the task was killed, or its worker was lost").strip()
+        return "\n".join(f"{name}: {value}" for name, value in lines.items()) + f"\n\n{error}\n"
+
+    def verdict(self, ti: Any) -> str:
+        """Say what gristmill's report of the run says; a failure to find out is no failure."""
+        try:
+            groups = ti.xcom_pull(task_ids="plan")
+            if not groups:
+                return "no run was planned"
+            seq = groups[0]["seq"]
+            command = self.gristmill.command(("show", str(seq)))
+            done = subprocess.run(command, capture_output=True, text=True, timeout=VERDICT_TIMEOUT_S, check=False)  # noqa: S603
+            return (
+                verdict_of(json.loads(done.stdout))
+                if done.returncode == 0
+                else f"run {seq} has not ended: it has no report"
+            )
+        except Exception as error:
+            return f"unknown ({type(error).__name__})"
+
+    def _mail(self, subject: str, body: str) -> None:
+        """Send a mail as the connection says; its fields mean what they mean to Airflow's SMTP provider."""
+        server = Connection.get(self.smtp)
+        extra = server.extra_dejson
+        message = EmailMessage()
+        message["Subject"], message["To"] = subject, ", ".join(self.emails)
+        message["From"] = extra.get("from_email") or (
+            server.login if "@" in (server.login or "") else f"gristmill@{socket.getfqdn()}"
+        )
+        message.set_content(body)
+        encrypted = not extra.get("disable_ssl", False)
+        timeout_s = float(extra.get("timeout", SMTP_TIMEOUT_S))
+        if encrypted:
+            client: smtplib.SMTP = smtplib.SMTP_SSL(
+                server.host, server.port or 465, timeout=timeout_s, context=ssl.create_default_context()
+            )
+        else:
+            client = smtplib.SMTP(server.host, server.port or 25, timeout=timeout_s)
+        with client:
+            if not encrypted and not extra.get("disable_tls", False):
+                client.starttls(context=ssl.create_default_context())
+            if server.login and server.password:
+                client.login(server.login, server.password)
+            client.send_message(message)
+
+
+def subject_of(context: Any) -> str:
+    """Give the subject of a message."""
+    ti = context["ti"]
+    return f"[gristmill] {ti.dag_id}: {ti.task_id} failed"
+
+
+def verdict_of(report: Mapping[str, Any]) -> str:
+    """Say in a line what a report says."""
+    counts, broken = report["counts"], [rule for rule in report["gate"] if not rule["ok"]]
+    rules = "".join(f"; {rule['rule']} is {rule['value']:.6g}, limit {rule['limit']:.6g}" for rule in broken)
+    return f"run {report['run']} {report['status']}: {counts['read']} read, {counts['published']} published{rules}"
+
+
+def _post(variable: str, subject: str, body: str) -> None:
+    from apprise import Apprise  # pip install apprise, in Airflow's environment
+
+    sender = Apprise()
+    if not sender.add(Variable.get(variable)) or not sender.notify(title=subject, body=body):
+        raise AirflowException(f"variable {variable} holds no apprise URL, or it was not answered")
