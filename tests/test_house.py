@@ -42,8 +42,8 @@ MAY = {
         "core",
     },
     "airflow": {"airflow"},  # it lives in Airflow's environment, where none of our dependencies is
-    "pipeline": {"engine", "config", "store", "observe", "core"},
-    "dataset": {"audit", "engine", "config", "store", "core"},
+    "pipeline": {"engine", "config", "store", "observe", "report", "core"},
+    "dataset": {"audit", "engine", "config", "store", "report", "core"},
     "audit": {"audit", "engine", "config", "store", "kernels", "core"},
     "engine": {"engine", "config", "store", "observe", "report", "kernels", "core"},  # kernels: content hashes of rows
     "config": {"config", "core"},

@@ -19,6 +19,8 @@ import typer
 
 from gristmill import __version__
 from gristmill.console import airflow, session, stages, terminal, watching
+from gristmill.console import report as page
+from gristmill.console import ui as web
 from gristmill.console.options import Accept, Seq, Setting, Source, Why, Window, Workers
 from gristmill.console.session import ASKED, answer, complain, open_dataset, open_pipeline, out, out_json, room, tell
 
@@ -161,7 +163,7 @@ def run(
 ) -> None:  # fmt: skip
     """Make the next snapshot and its exports, if there is anything new."""
     if dry_run:
-        plan(source, window, setting)
+        plan(source, window, setting=setting)
         return
     if workers != 1:  # it loads the kernels while this process reads the config and plans
         session.start_fork_server()
@@ -298,6 +300,10 @@ def verify(seq: Seq = None) -> None:
     if found:
         complain(f"snapshot {number}: {terminal.plural(len(found), 'damaged thing')}")
         raise typer.Exit(4)
+
+
+app.command()(page.report)
+app.command()(web.ui)
 
 
 @app.command()

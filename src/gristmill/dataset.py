@@ -32,6 +32,11 @@ class Dataset:
         if not self.layout.root.is_dir():
             raise ConfigError(f"there is no dataset at {str(path)!r}; `gristmill run` makes one")
 
+    def _repr_html_(self) -> str:
+        from gristmill.report import notebook  # templates load where somebody looks
+
+        return notebook.dataset(str(self.layout.root), self.log())
+
     def seqs(self) -> list[int]:
         """Give the numbers of all published snapshots, oldest first."""
         chain = []

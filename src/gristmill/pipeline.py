@@ -23,8 +23,10 @@ from gristmill.core.export import Export
 from gristmill.core.machine import worker_count
 from gristmill.core.source import WHOLE, BoundSource, Source, Window
 from gristmill.core.step import BoundStep, Step
+from gristmill.engine import estimate as estimates
 from gristmill.engine import exports, plan, seams
 from gristmill.engine.drive import Driver, Executor
+from gristmill.engine.estimate import Estimate
 from gristmill.engine.health import Health
 from gristmill.engine.report import Report
 from gristmill.engine.run import Options, run
@@ -72,6 +74,17 @@ class Pipeline:
         pipeline.overrides = list(overrides)
         return pipeline
 
+    def _repr_html_(self) -> str:
+        from gristmill.report import notebook  # templates load where somebody looks
+
+        config = self.config
+        parts = [
+            *(("source", each.name, each.part) for each in config.sources),
+            *(("step", each.name, each.part) for each in [*config.steps, config.require]),
+            *(("export", each.name, each.part) for each in config.exports),
+        ]
+        return notebook.pipeline(config.dataset, parts)
+
     @property
     def layout(self) -> Layout:
         """Where the dataset's files lie."""
@@ -100,6 +113,31 @@ class Pipeline:
         head = snapshot.head(self.layout)
         changed = changes.changes(head.pipeline, changes.describe(self.config)) if head.seq else []
         return plan.draft(self.config, self.layout, head, source, window), changed
+
+    def estimate(self, *, source: str | None = None, window: Window = WHOLE, machines: int = 1) -> Estimate:
+        """Do a part of what is new in a dataset of its own, measure, and say what all of it will take; the estimate is kept.
+
+        Raises:
+            ConfigError: nothing of it can be measured.
+            GristmillError: the part failed, as the run would.
+        """
+        drafted, _ = self.plan(source=source, window=window)
+        head = snapshot.head_seq(self.layout)
+        told = estimates.estimate(
+            self.config, self.overrides, drafted, head, self._cores(), make_executor, machines=machines
+        )
+        estimates.keep(self.layout, told)
+        return told
+
+    def _cores(self) -> int:
+        return self.config.run.workers or worker_count()
+
+    def _afford(self, source: str | None = None, window: Window = WHOLE) -> None:
+        """Stop before anything is begun if it would cost more than it may."""
+        if self.config.cost.max_cost is not None:
+            drafted, _ = self.plan(source=source, window=window)
+            head = snapshot.head_seq(self.layout)
+            estimates.afford(self.config, self.overrides, drafted, head, self._cores(), make_executor)
 
     def run(
         self,
@@ -141,6 +179,7 @@ class Pipeline:
             window=window,
         )
         with self._guarded(events, window) as watch:
+            self._afford(source, window)
             return watch.over(run(self.config, options, watch.events, make_executor))
 
     @contextmanager
@@ -180,6 +219,7 @@ class Pipeline:
             raise ConfigError(*found)
         options = Options(overrides=self.overrides, wait_s=wait_s)
         with _signals():
+            self._afford()
             return seams.plan_stage(self.config, options, events or Silent(), make_executor)
 
     def stage_work(

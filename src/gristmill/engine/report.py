@@ -68,6 +68,11 @@ class Report(msgspec.Struct, kw_only=True):
         plain: dict[str, Any] = msgspec.to_builtins(self)
         return plain
 
+    def _repr_html_(self) -> str:
+        from gristmill.report import notebook  # templates load where somebody looks
+
+        return notebook.report(self.to_json())
+
 
 def error_entry(
     stage: str, source: str | None, code: str, message: str, time: str, context: dict[str, Any]
