@@ -30,14 +30,14 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
     """How far what a source brings may be from what it brought before.
 
     window: how many of the source's last snapshots are taken together. baseline: number of a snapshot to compare with
-    instead. min_records: records a distribution needs on both sides to be judged. warn_psi, warn_ks: above it the report
-    warns. block_psi, block_ks: above it the gate refuses. distributions: the only ones to judge, such as read.lang;
+    instead. min_records: records a distribution needs on both sides to be judged; of few, only what is far above chance counts.
+    warn_psi, warn_ks: above it the report warns. block_psi, block_ks: above it the gate refuses. distributions: the only ones to judge, such as read.lang;
     all by default. A limit that is null is none.
     """
 
     window: Annotated[int, msgspec.Meta(ge=1, le=30)] = 7
     baseline: Positive | None = None
-    min_records: Positive = 500
+    min_records: Positive = 100
     warn_psi: NotNegative | None = 0.2
     block_psi: NotNegative | None = None
     warn_ks: Ratio | None = 0.15

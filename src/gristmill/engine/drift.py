@@ -1,16 +1,18 @@
 r"""Drift: how far what a source brought is from what it brought before; PSI and KS over histograms with fixed bins.
 
-For one distribution, with e the records before, a the records now, both by bin:
+For one distribution, with e the n records before, a the m records now, both by bin:
 
     pooled   neighbouring bins are joined from below until they hold POOL of both sides' mean share, so at most 1 / POOL groups;
              a word stands alone from WORD_POOL on, the others are one group
-    PSI      sum over groups of (A - E) * ln(A / E), with A = (a + 1/2) / (sum of a + groups / 2), E likewise
+    PSI      sum over groups of (A - E) * ln(A / E), with A = (a + 1/2) / (m + groups / 2), E = (e + 1/2) / (n + groups / 2)
     KS       greatest distance of the two cumulative shares, over all bins as they are; of numbers only
+    noise    what two samples of one thing exceed about once in a million times, by n and m alone: a value is over a limit
+             only if it is over its noise too
 
 PSI is read by convention: below 0.1 nothing, 0.1 to 0.25 a little, above 0.25 a lot (Siddiqi, Credit Risk Scorecards, 2006); the half
 record a group (Jeffreys) keeps an empty one finite. KS is an effect size here: a p-value would call every difference significant at
-the numbers of records there are. Of two samples of one thing PSI is about (groups - 1) * (1/n + 1/m) (Yurdakul, Statistical
-properties of PSI, 2018), and KS is over d about as often as 2 exp(-2 d^2 n m / (n + m)): hence `min_records`.
+the numbers of records there are. Noise of PSI: (1/n + 1/m) times chi-squared with groups - 1 degrees of freedom (Yurdakul, Statistical
+properties of PSI, 2018), its quantile by Wilson and Hilferty (1931); of KS: 2 exp(-2 d^2 n m / (n + m)) solved for d (Smirnov).
 
 What was read is compared whatever the steps; what the steps made of it only with snapshots in which the same steps made it.
 
@@ -23,7 +25,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -43,6 +45,7 @@ SOURCE_DRIFT = "source.drift"
 KEPT = 30  # newest snapshots of each source whose distributions a manifest names: the longest window
 POOL = 0.1
 WORD_POOL = 0.05
+RARE, RARE_Z = 1e-6, 4.753424  # how often chance alone may look like drift, and where the normal distribution has it
 WHATEVER_THE_STEPS = frozenset({"read.chars", "read.non_ascii", "read.spaces", "read.lang"})
 
 Json = dict[str, Any]
@@ -57,28 +60,33 @@ class Judged(msgspec.Struct, frozen=True):
     def over(self, source: str | None = None) -> list[Json]:
         """Give the entries that are over a limit, the worst first."""
         found = [e for e in self.entries if e["level"] != "ok" and source in (None, e["source"])]
-        return sorted(found, key=lambda e: (e["level"] != "block", -e["value"] / (e["block"] or e["warn"] or 1.0)))
+        return sorted(
+            found, key=lambda e: (e["level"] != "block", -e["value"] / max(e["warn"] or e["block"], e["noise"]))
+        )
 
 
 # --- the measures ------------------------------------------------------------------------------------------------
 
 
-def psi(before: Histogram, now: Histogram) -> float:
-    """Give the population stability index of two histograms of one distribution, none of them empty."""
+def psi(before: Histogram, now: Histogram) -> tuple[float, float]:
+    """Give the population stability index of two histograms of one distribution, none of them empty; and its noise."""
     pairs = _pooled_words(before, now) if before.values or now.values else _pooled(before, now)
     b, n = (sum(pair[i] for pair in pairs) + len(pairs) / 2 for i in (0, 1))
     shares = [((x + 0.5) / b, (y + 0.5) / n) for x, y in pairs]
-    return math.fsum((actual - expected) * math.log(actual / expected) for expected, actual in shares)
+    value = math.fsum((actual - expected) * math.log(actual / expected) for expected, actual in shares)
+    free = max(len(pairs) - 1, 1)
+    chi_squared = free * (1 - 2 / (9 * free) + RARE_Z * math.sqrt(2 / (9 * free))) ** 3
+    return value, (1 / before.total + 1 / now.total) * chi_squared
 
 
-def ks(before: Histogram, now: Histogram) -> float:
-    """Give the greatest distance of the cumulative shares of two histograms of numbers, none of them empty."""
+def ks(before: Histogram, now: Histogram) -> tuple[float, float]:
+    """Give the greatest distance of the cumulative shares of two histograms of numbers, none of them empty; and its noise."""
     b, n = before.total, now.total
     below_b = below_n = furthest = 0
     for x, y in zip(before.counts, now.counts, strict=True):
         below_b, below_n = below_b + x, below_n + y
         furthest = max(furthest, abs(below_b * n - below_n * b))
-    return furthest / (b * n)
+    return furthest / (b * n), math.sqrt(math.log(2 / RARE) / 2 * (1 / b + 1 / n))
 
 
 def _pooled(before: Histogram, now: Histogram) -> list[tuple[int, int]]:
@@ -227,10 +235,12 @@ class _Judging:
         if min(before.total, now.total) < limits.min_records:
             return f"fewer than {limits.min_records} records, before or now"
         against = _called([seq for seq, _ in kept], limits)
-        for measure, value, warn, block in _values(before, now, limits):
+        values = [("psi", *psi(before, now), limits.warn_psi, limits.block_psi)]
+        values += [("ks", *ks(before, now), limits.warn_ks, limits.block_ks)] if now.counts else []
+        for measure, value, noise, warn, block in values:
             entry = {"source": source, "distribution": called, "measure": measure, "value": round(value, 6)}
-            level = "block" if _over(value, block) else "warn" if _over(value, warn) else "ok"
-            entry |= {"warn": warn, "block": block, "level": level, "against": against}
+            level = "block" if _over(value, block, noise) else "warn" if _over(value, warn, noise) else "ok"
+            entry |= {"noise": round(noise, 6), "warn": warn, "block": block, "level": level, "against": against}
             self.entries.append(entry | {"records": now.total, "records_against": before.total})
         return ""
 
@@ -241,16 +251,8 @@ class _Judging:
         return self._held[seq]
 
 
-def _values(
-    before: Histogram, now: Histogram, limits: Drift
-) -> Iterator[tuple[str, float, float | None, float | None]]:
-    yield "psi", psi(before, now), limits.warn_psi, limits.block_psi
-    if now.counts:
-        yield "ks", ks(before, now), limits.warn_ks, limits.block_ks
-
-
-def _over(value: float, limit: float | None) -> bool:
-    return limit is not None and value > limit
+def _over(value: float, limit: float | None, noise: float) -> bool:
+    return limit is not None and value > max(limit, noise)
 
 
 def _called(seqs: list[int], limits: Drift) -> str:
@@ -275,15 +277,14 @@ def verdicts(judged: Judged, accepted: frozenset[str]) -> list[Verdict]:
     found = []
     for source in dict.fromkeys(entry["source"] for entry in judged.entries if entry["block"] is not None):
         limited = [e for e in judged.entries if e["source"] == source and e["block"] is not None]
-        worst = max(
-            limited, key=lambda e: (e["level"] == "block", e["value"] / e["block"] if e["block"] else e["value"])
-        )
+        worst = max(limited, key=lambda e: (e["level"] == "block", e["value"] / max(e["block"], e["noise"])))
         rule, holds = f"{source}.drift", worst["level"] != "block"
         taken = not holds and bool(accepted & {"drift", rule})
         told = f"{worst['measure']} of {worst['distribution']} against {worst['against']}"
         others = sum(e["level"] == "block" for e in limited) - 1
         told += f", and {others} more: `gristmill drift`" if others > 0 else ""
-        found.append(Verdict(rule, worst["value"], worst["block"], holds or taken, taken, told))
+        limit = max(worst["block"], worst["noise"])
+        found.append(Verdict(rule, worst["value"], limit, holds or taken, taken, told))
     return found
 
 
