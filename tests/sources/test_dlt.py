@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip("dlt", reason="the extra dlt is not installed")
 
-from gristmill.core.errors import SourceError, Transient
+from gristmill.core.errors import SourceError, SourceMisconfigured, Transient
 from gristmill.core.find import find
 from gristmill.core.source import PlanContext, ReadContext, State, Window
 from gristmill.sources.formats import dlt_items
@@ -144,6 +144,25 @@ def test_a_tombstone_withdraws_and_a_record_that_comes_back_in_the_same_item_sta
             yield [{"id": 1, "gone": True}, {"id": 2, "gone": "2026-01-01"}, {"id": 1, "text": "one again", "gone": False}]
         """
     assert texts(tmp_path, code, deleted="gone") == {"1": "one again"}
+
+
+def test_a_tombstone_that_says_neither_is_no_deletion_and_no_record(tmp_path):
+    code = """
+        @dlt.resource
+        def items():
+            words = ["no", 0, None, "0000-00-00", "yes", 2, "archived", {}]
+            yield [{"id": n, "text": "a", "gone": word} for n, word in enumerate(words)]
+        """
+    found = pages(source(tmp_path, code, deleted="gone"), tmp_path)[0]
+    assert (found.rows["key"].to_pylist(), found.deleted, found.present) == (
+        ["0", "1", "2", "3"],
+        ["4", "5"],
+        ["6", "7"],
+    )
+    assert [(r.code, r.origin) for r in found.rejects] == [
+        ("deleted.unknown", "items#6"),
+        ("deleted.unknown", "items#7"),
+    ]
 
 
 # --- state -------------------------------------------------------------------------------------------------------
@@ -387,11 +406,22 @@ def test_the_type_of_a_window_may_come_from_the_state(tmp_path):
         ({}, Window("1", "2"), "since and until need a cursor"),
         ({"incremental": {"cursor_path": "at"}}, Window(None, "2"), "until alone is no window"),
         ({"incremental": {"cursor_path": "at", "initial_value": 0}}, Window("x", "2"), "since: 'x' is no int"),
+        ({"incremental": {"cursor_path": "at", "initial_value": 0}}, Window("10", "9"), "it ends before it begins"),
+        (
+            {"incremental": {"cursor_path": "iso", "initial_value": "2026-01-01"}},
+            Window("2026-01-06", "2026-01-03"),
+            "it ends before it begins",
+        ),
     ],
 )
-def test_a_window_that_cannot_be_read_is_refused(tmp_path, parameters, window, said):
-    with pytest.raises(SourceError, match=said):
-        pages(source(tmp_path, PLAIN, **parameters), tmp_path, window=window)
+def test_a_window_that_cannot_be_read_is_refused_in_planning(tmp_path, parameters, window, said):
+    with pytest.raises(SourceMisconfigured, match=said):
+        source(tmp_path, PLAIN, **parameters).plan(None, PlanContext(tmp_path, window))
+
+
+def test_a_window_whose_cursor_is_of_no_known_type_is_not_judged(tmp_path):
+    made = source(tmp_path, PLAIN, incremental={"cursor_path": "at"})
+    assert made.plan(None, PlanContext(tmp_path, Window("10", "9"))).splits
 
 
 def test_a_whole_read_withdraws_what_is_gone_and_stops_when_all_is(tmp_path):

@@ -15,7 +15,7 @@ from tests.faults.api import STYLES, Api
 from tests.faults.reading import HERE, rest, run, texts
 from tests.faults.server import Fault, FaultServer, Reply, Request
 
-from gristmill.core.errors import ConfigError, SourceError
+from gristmill.core.errors import ConfigError, SourceError, SourceMisconfigured
 from gristmill.core.source import PlanContext, ReadContext, State, Window
 from gristmill.dataset import Dataset
 from gristmill.pipeline import Pipeline
@@ -85,10 +85,32 @@ def test_a_listing_of_any_length_is_read_whole(style, count):
         assert all(request.method == ("POST" if style == "graph" else "GET") for request in server.requests)
 
 
-def test_origins_count_the_records_of_the_listing_and_name_the_endpoint_without_port_and_query():
+def place(server: FaultServer, path: str) -> str:
+    return f"{server.url.removeprefix('http://')}/{path}"
+
+
+def test_origins_count_the_records_of_the_listing_and_name_the_endpoint_without_its_query():
     with FaultServer(Api(records(6))) as server:
         got = run(rest(f"{server.url}/next?page=1", id=None, **STYLES["next"]))
-    assert [row["origin"] for row in got.rows] == [f"127.0.0.1/next#{n}" for n in range(6)]
+    assert [row["origin"] for row in got.rows] == [f"{place(server, 'next')}#{n}" for n in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "unit", "lane"),
+    [
+        ("https://api.test/v1/a?b=c", "api.test/v1/a", "api.test"),
+        ("https://api.test:443/v1", "api.test/v1", "api.test"),
+        ("http://api.test:80/v1", "api.test/v1", "api.test"),
+        ("https://api.test:80/v1", "api.test:80/v1", "api.test"),
+        ("http://api.test:8080/{a}", "api.test:8080/{a}", "api.test"),
+        ("http://[::1]:8080/v1", "[::1]:8080/v1", "[::1]"),
+        ("http://[::1]/", "[::1]/", "[::1]"),
+    ],
+)
+def test_a_unit_names_the_port_unless_it_is_the_usual_one_and_a_lane_is_the_host(endpoint, unit, lane):
+    parents = {"endpoint": "http://api.test/"} if "{" in endpoint else None
+    (split,) = rest(endpoint, parents=parents, allow_hosts=["::1"]).plan(None, PlanContext(HERE)).splits
+    assert (split.units, split.lane) == ([unit], lane)
 
 
 @pytest.mark.parametrize("batch_bytes", [1, 200, 1 << 20])
@@ -259,10 +281,12 @@ def test_a_backfill_asks_for_both_ends_and_leaves_the_cursor_alone():
         moved = run(source, None, window=Window("2026-01-01T00:02:00Z"))
         assert moved.state.doc["since"] == "2026-01-01T00:09:00Z"
         unbounded = rest(f"{server.url}/next", since={"param": "p", "cursor": "updated"}, **STYLES["next"])
-        with pytest.raises(SourceError, match="until_param"):
+        with pytest.raises(SourceMisconfigured, match="until_param"):
             run(unbounded, window=Window("2026-01-01", "2026-01-02"))
-        with pytest.raises(SourceError, match="'yesterday' is no time"):
+        with pytest.raises(SourceMisconfigured, match="'yesterday' is no time"):
             run(source, window=Window("yesterday"))
+        with pytest.raises(SourceMisconfigured, match="it ends before it begins"):
+            run(source, window=Window("2026-01-01T05:00:00+05:00", "2026-01-01"))
 
 
 def test_cursors_are_compared_as_moments_and_what_is_none_is_counted():
@@ -337,11 +361,11 @@ def test_without_since_a_run_tells_that_its_listing_is_all_there_is():
     with FaultServer(Api(records(3))) as server:
         source = rest(f"{server.url}/next", **STYLES["next"])
         first = source.plan(None, PlanContext(HERE))
-        assert first.listing.to_pylist() == [{"unit": "127.0.0.1/next"}]
+        assert first.listing.to_pylist() == [{"unit": place(server, "next")}]
         assert (first.replaced, first.splits[0].fresh, first.splits[0].lane) == ([], True, "127.0.0.1")
         state = run(source).state
         again = source.plan(state, PlanContext(HERE))
-        assert (again.replaced, again.gone, again.splits[0].fresh) == (["127.0.0.1/next"], [], False)
+        assert (again.replaced, again.gone, again.splits[0].fresh) == ([place(server, "next")], [], False)
 
 
 def test_a_listing_that_becomes_empty_withdraws_nothing_unless_it_may():
@@ -380,7 +404,20 @@ def test_tombstones_become_deletions(deleted):
         got = run(rest(f"{server.url}/next", deleted=deleted, **STYLES["next"]))
     assert texts(got) == {"2": "b", "3": "back again"}
     assert got.deleted == ["1", "3"]
-    assert got.rejects == [("id.missing", "127.0.0.1/next#5")]
+    assert got.rejects == [("id.missing", f"{place(server, 'next')}#5")]
+
+
+def test_a_tombstone_that_says_neither_is_no_deletion_and_no_record():
+    words = [False, "no", 0, None, "true", 1, "2026-01-01T00:00:00Z", "archived", {"by": "x"}, []]
+    items = [{"id": n, "text": "a", "gone": word} for n, word in enumerate(words)]
+    with FaultServer(Api(items)) as server:
+        source = rest(f"{server.url}/next", deleted="gone", **STYLES["next"])
+        got = run(source)
+        (split,) = source.plan(None, PlanContext(HERE)).splits
+        there = [key for page in source.read(split, ReadContext(HERE)) for key in page.present]
+    assert (list(texts(got)), got.deleted) == (["0", "1", "2", "3"], ["4", "5", "6"])
+    assert got.rejects == [("deleted.unknown", f"{place(server, 'next')}#{n}") for n in (7, 8, 9)]
+    assert there == ["7", "8", "9"], "what was published of them stands"
 
 
 def test_a_field_whose_type_flips_is_text_and_counted():
@@ -467,7 +504,7 @@ def test_children_of_all_parents_are_read_in_their_order(connections):
     assert [row["text"] for row in got.rows] == list(POSTS.values())
     assert texts(got) == POSTS
     assert json.loads(got.rows[0]["meta"]) == {"_parent": {"title": "Bread"}}  # slug is mapped, as a part of the id
-    assert got.rows[0]["origin"] == "127.0.0.1/topics/{slug}/posts#0"
+    assert got.rows[0]["origin"] == place(server, "topics/{slug}/posts#0")
 
 
 @pytest.mark.parametrize("label", ["topics0", "topics1", "bread0", "bread1", "wine2", "łódź0"])

@@ -591,7 +591,9 @@ def test_the_source_loads_without_its_extra():
 # --- any history --------------------------------------------------------------------------------------------------
 
 STEPS = st.lists(
-    st.tuples(st.sampled_from(["put", "late", "touch", "delete", "null", "far", "odd", "run", "lost"]), st.integers(0, 12)),
+    st.tuples(
+        st.sampled_from(["put", "late", "touch", "delete", "null", "far", "odd", "run", "lost"]), st.integers(0, 12)
+    ),
     max_size=30,
 )
 

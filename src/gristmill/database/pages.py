@@ -71,7 +71,7 @@ def page(batch: pa.RecordBatch, shape: Shape, first: int = 0) -> Page:
     else:
         made = _by_row(columns, shape.mapping, warnings)
         rows, rejects = made.rows, found.rejects + made.rejects
-    return Page(UNIT, rows, rejects, size, warnings, deleted=found.deleted)
+    return Page(UNIT, rows, rejects, size, warnings, deleted=found.deleted, present=found.present)
 
 
 def keys_only(batch: pa.RecordBatch, shape: Shape) -> Page:
@@ -135,6 +135,7 @@ class _Sorted:
         self._gone: pa.Array | None = None
         self.rejects: list[Reject] = []
         self.deleted: list[str] = []
+        self.present: list[str] = []
         self.warnings: dict[str, int] = {}
 
     def sort_out(self, *, may_be_large: bool) -> None:
@@ -242,6 +243,8 @@ class _Sorted:
             self.rejects = refused.rejects(
                 UNIT, self._columns, self._shape.keys, self._bad, self._raw_keys, self._first
             )
+            doubtful = [at for at, (code, _, _) in sorted(self._bad.items()) if code == tombstones.CODE]
+            self.present = self._columns["key"].take(pa.array(doubtful, pa.int64())).to_pylist()
             good = np.ones(self._n, bool)
             good[list(self._bad)] = False
             keep = pa.array(good) if keep is None else pc.and_(keep, pa.array(good))

@@ -18,6 +18,7 @@ import msgspec
 import orjson
 
 from gristmill.core.errors import SourceError
+from gristmill.core.tombstones import is_gone
 
 Token: TypeAlias = dict[str, Any]
 
@@ -110,6 +111,10 @@ class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.equals is None:
             return bool(found)
         return bool(found == self.equals and isinstance(found, bool) == isinstance(self.equals, bool))
+
+    def is_gone(self, value: Any) -> bool | None:
+        """Tell whether an object says that it is gone: by `equals`, else by what tombstones mean; None: it says neither."""
+        return is_gone(dig(value, self.path)) if self.equals is None else self.holds(value)
 
 
 class Seen(msgspec.Struct, frozen=True):

@@ -25,8 +25,8 @@ import orjson
 import pyarrow as pa
 
 from gristmill.core import modules
-from gristmill.core.errors import ConfigError, SourceError, Transient
-from gristmill.core.mapping import Mapping, Rows
+from gristmill.core.errors import ConfigError, SourceError, SourceMisconfigured, Transient
+from gristmill.core.mapping import Mapping, Rows, microseconds
 from gristmill.core.source import (
     NO_UNITS,
     Page,
@@ -75,8 +75,8 @@ class Dlt(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     resource: "module:function" or "./file.py:function" that gives a dlt resource or source. arguments: what it is called
     with. select: the resource's name inside a source of several. key: the field, dotted path or template that names a
-    record. text, url, time, lang, license: the field for each column; all others go to `meta`. deleted: a field that is
-    set (not false, 0 or empty) on records that are gone. incremental: a cursor, for a resource without one of its own.
+    record. text, url, time, lang, license: the field for each column; all others go to `meta`. deleted: a field by which a
+    record says that it is gone: true, a number but 0, a time. incremental: a cursor, for a resource without one of its own.
     full: read all of it each run and withdraw what is not there any more. allow_empty: a full read may give nothing.
     resume: `page` if the state the resource keeps itself is right after each item; `auto` trusts a rising dlt cursor only.
     """
@@ -134,7 +134,8 @@ class Dlt(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Give the one split, which holds the committed state.
 
         Raises:
-            SourceError: the window cannot be read, or the state is of another format.
+            SourceMisconfigured: the window cannot be read.
+            SourceError: the state is of another format.
         """
         window, unit = context.window, self.unit
         self._can_read(window)
@@ -147,6 +148,10 @@ class Dlt(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         spec: Doc = {"dlt": {} if self.full or asked else doc.get("dlt", {}), "known": known}
         if asked:
             spec |= {"since": window.since, "until": window.until, "last": self._last_value(doc)}
+            if _reversed(*self._bounds(spec)):
+                raise SourceMisconfigured(
+                    f"--window {window.since}..{window.until}: it ends before it begins, or there; write SINCE..UNTIL"
+                )
         content = orjson.dumps([self.resource, unit, self.full, spec], option=orjson.OPT_SORT_KEYS)
         digest = hashlib.blake2b(content, digest_size=16).hexdigest()
         return SourcePlan(
@@ -160,11 +165,11 @@ class Dlt(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if window == Window():
             return
         if self.incremental is None:
-            raise SourceError(
+            raise SourceMisconfigured(
                 f"dlt {self.resource}: since and until need a cursor; give incremental: {{cursor_path: ...}}"
             )
         if window.since is None:
-            raise SourceError(f"dlt {self.resource}: until alone is no window; give since too")
+            raise SourceMisconfigured(f"dlt {self.resource}: until alone is no window; give since too")
 
     def _last_value(self, doc: Doc) -> Any:
         """Give the last value of the config's cursor as the state has it: a window is read as its type."""
@@ -267,10 +272,7 @@ class Dlt(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if self.incremental is None:
             return resource
         cursor = self.incremental
-        like = cursor.initial_value
-        if like is None:
-            like = dlt_items.names().decode(split.spec.get("last"))
-        since, until = (_as_typed(split.spec.get(name), like, name) for name in ("since", "until"))
+        since, until = self._bounds(split.spec)
         incremental = dlt_items.names().Incremental(
             cursor.cursor_path,
             initial_value=cursor.initial_value if since is None else since,
@@ -279,6 +281,13 @@ class Dlt(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             lag=cursor.lag,
         )
         return resource.apply_hints(incremental=incremental)
+
+    def _bounds(self, spec: Doc) -> tuple[Any, Any]:
+        """Give begin and end of the window as values of the cursor's type."""
+        like = self.incremental.initial_value if self.incremental is not None else None
+        if like is None and "since" in spec:
+            like = dlt_items.names().decode(spec.get("last"))
+        return _as_typed(spec.get("since"), like, "since"), _as_typed(spec.get("until"), like, "until")
 
     def _failure(self, error: Exception) -> SourceError:
         """Give the error to raise for what dlt or the user's code raised: its kinds and place, not its words.
@@ -314,6 +323,16 @@ def _status(error: BaseException) -> int:
     return code if type(code) is int else 0
 
 
+def _reversed(since: Any, until: Any) -> bool:
+    """Tell if a window surely holds nothing. Texts are compared as times: of others nobody knows here what they stand for."""
+    if isinstance(since, str) or isinstance(until, str):
+        since, until = microseconds(since), microseconds(until)
+    try:
+        return since is not None and until is not None and bool(since >= until)
+    except TypeError:  # a time with a zone and one without
+        return False
+
+
 def _as_typed(written: str | None, like: Any, name: str) -> Any:
     """Read a bound of the window as a value of the cursor's type."""
     readers: list[tuple[type, Callable[[str], Any]]] = [
@@ -328,4 +347,4 @@ def _as_typed(written: str | None, like: Any, name: str) -> Any:
     try:
         return next((read(written) for kind, read in readers if isinstance(like, kind)), written)
     except ValueError:
-        raise SourceError(f"{name}: {written!r} is no {type(like).__name__}, which the cursor is") from None
+        raise SourceMisconfigured(f"{name}: {written!r} is no {type(like).__name__}, which the cursor is") from None

@@ -1,7 +1,7 @@
 """The `rest` source: records of a JSON API, page by page, with what is new since the last run or as a whole.
 
 Not here: fetching, retries, credentials, pagination (`net`), records into pages (`formats/api_records.py`). One split,
-as what is there is only known by asking; its unit is the endpoint without scheme, user and query. Without `since` a run
+as what is there is only known by asking; its unit is the endpoint without scheme and query. Without `since` a run
 reads all there is, and what is not there any more is withdrawn; with it a run asks from the newest record of the last
 ones on, less a lag. A resume point is a page's place in its listing; it is good in the run it comes from.
 Invariants: the cursor moves when the split has ended and by what the records say; a page comes once and in order, or
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,7 +23,7 @@ import msgspec
 import orjson
 import pyarrow as pa
 
-from gristmill.core.errors import SourceError
+from gristmill.core.errors import SourceError, SourceMisconfigured
 from gristmill.core.mapping import Field, Mapping, Rows
 from gristmill.core.source import (
     NO_UNITS,
@@ -138,12 +139,14 @@ class Rest(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def _unit(self) -> str:
-        host, _, path = self.endpoint.partition("://")[2].partition("?")[0].partition("/")
-        return f"{host.partition(':')[0] if ']' not in host else host.partition(']')[0] + ']'}/{path}"
+        scheme, _, rest = self.endpoint.partition("://")
+        host, _, path = rest.partition("?")[0].partition("/")
+        return f"{host.removesuffix(':443' if scheme == 'https' else ':80')}/{path}"
 
     @property
     def _host(self) -> str:
-        return self._unit.partition("/")[0]
+        """The host without its port: what must not be hurried."""
+        return re.sub(r":\d+$", "", self._unit.partition("/")[0])
 
     @property
     def _is_full(self) -> bool:
@@ -191,7 +194,8 @@ class Rest(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Give one split: where to begin follows from the last state, or from what part is asked for.
 
         Raises:
-            SourceError: a part is asked for that cannot be, or the state is of a newer version.
+            SourceMisconfigured: a part is asked for that cannot be.
+            SourceError: the state is of a newer version.
         """
         doc = state.doc if state is not None else {}
         if doc.get("v", 1) != 1:
@@ -208,7 +212,13 @@ class Rest(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 begin = self.since.parse(self.since.initial)
             end = self._cursor(window.until, "until")
             if end is not None and not self.since.until_param:
-                raise SourceError("since: until_param is not set, so no end can be asked for; set it to fill a part in")
+                raise SourceMisconfigured(
+                    "since: until_param is not set, so no end can be asked for; set it to fill a part in"
+                )
+            if begin is not None and end is not None and window.since is not None and begin >= end:
+                raise SourceMisconfigured(
+                    f"--window {window.since}..{window.until}: it ends before it begins, or there; write SINCE..UNTIL"
+                )
             params = {self.since.param: begin, self.since.until_param: end}
             spec["params"] = {name: self.since.written(at) for name, at in params.items() if at is not None}
         listing = pa.table({"unit": [self._unit]}, NO_UNITS.schema) if self._is_full else NO_UNITS
@@ -225,7 +235,7 @@ class Rest(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             return None
         found = self.since.parse(value)
         if found is None:
-            raise SourceError(f"{self._unit}: {what} {value!r} is no {self.since.kind()}")
+            raise SourceMisconfigured(f"{self._unit}: {what} {value!r} is no {self.since.kind()}")
         return found
 
     def read(self, split: Split, context: ReadContext) -> Iterator[Page]:
@@ -302,7 +312,7 @@ class Rest(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         extractor = stack.enter_context(Extractor(self.extract)) if self.format == "html" else None
         check = Check(self.deleted) if isinstance(self.deleted, str) else self.deleted
         rows = Rows(self._unit, self._mapping, batch_bytes)
-        return Records(rows, self._mapping, check.holds if check is not None else None, extractor, count)
+        return Records(rows, self._mapping, check.is_gone if check is not None else None, extractor, count)
 
     def _pages(self, answers: Iterator[Got], records: Any, resume: dict[str, Any], split: Split) -> Iterator[Page]:
         """Gather answers into pages; the last one has the note for `fold`."""

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import orjson
 
+from gristmill.core import tombstones
 from gristmill.core.mapping import Field, Mapping, Rows
 from gristmill.core.source import Page
 from gristmill.extract import Document, Extractor
@@ -25,7 +26,7 @@ class Records:
         self,
         rows: Rows,
         mapping: Mapping,
-        is_gone: Callable[[Any], bool] | None,
+        is_gone: Callable[[Any], bool | None] | None,
         extractor: Extractor | None,
         count: int,
     ) -> None:
@@ -34,6 +35,7 @@ class Records:
         self._id = Field(mapping.id) if mapping.id else None
         self._is_gone, self._extractor = is_gone, extractor
         self._gone: list[str] = []
+        self._there: list[str] = []  # quarantined, and not known to be gone
         self._pending_bytes = 0
 
     def answer(self, records: list[Any], size: int) -> Iterator[Page]:
@@ -46,8 +48,9 @@ class Records:
                 yield self.take()
             if isinstance(record, dict):
                 key = self._key(record)
-                if self._is_gone is not None and self._is_gone(record):
-                    self._deleted(key, size)
+                gone = self._is_gone(record) if self._is_gone is not None else False
+                if gone is not False:
+                    self._marked(key, size, gone)
                     continue
                 if key is not None and key in self._gone:
                     yield self.take()
@@ -60,18 +63,22 @@ class Records:
             self.rows.add(record, self.count, size)
             self.count += 1
 
-    def refuse(self, code: str, detail: str) -> None:
+    def refuse(self, code: str, detail: str, size: int = 0) -> None:
         """Count something in the place of a record that is none."""
-        self.rows.reject(code, self.count, detail, 0)
+        self.rows.reject(code, self.count, detail, size)
         self.count += 1
 
     def _key(self, record: dict[str, Any]) -> str | None:
         value = self._id.get(record) if self._id is not None else None
         return str(value) if type(value) in {str, int} and value != "" else None
 
-    def _deleted(self, key: str | None, size: int) -> None:
+    def _marked(self, key: str | None, size: int, gone: bool | None) -> None:
+        """Take up a record whose tombstone says that it is gone, or (None) neither that nor the opposite."""
+        if gone is None:
+            self._there += [] if key is None else [key]
+            return self.refuse(tombstones.CODE, tombstones.DETAIL, size)
         if key is None:
-            return self.refuse("id.missing", "a deletion without the id of what is deleted")
+            return self.refuse("id.missing", "a deletion without the id of what is deleted", size)
         self._gone.append(key)
         self.count += 1
         return None
@@ -101,9 +108,14 @@ class Records:
     def take(self, resume: dict[str, Any] | None = None, note: dict[str, Any] | None = None) -> Page:
         """Give what is held as a page."""
         page = msgspec.structs.replace(
-            self.rows.take(self._pending_bytes), deleted=self._gone, versioned=True, resume=resume, note=note or {}
+            self.rows.take(self._pending_bytes),
+            deleted=self._gone,
+            present=self._there,
+            versioned=True,
+            resume=resume,
+            note=note or {},
         )
-        self._gone, self._pending_bytes = [], 0
+        self._gone, self._there, self._pending_bytes = [], [], 0
         return page
 
 

@@ -19,6 +19,7 @@ import msgspec
 import orjson
 import pyarrow as pa
 
+from gristmill.core import tombstones
 from gristmill.core.errors import MissingExtra, SourceError
 from gristmill.core.mapping import Field, Mapping, Rows
 from gristmill.core.source import Page
@@ -39,6 +40,7 @@ class Pages:
         self._deleted = Field(deleted) if deleted else None
         self._dotted = any("." in spec or "{" in spec for spec in msgspec.structs.astuple(mapping) if spec)
         self._gone: list[str] = []
+        self._there: list[str] = []  # quarantined, and not known to be gone
         self._bytes = 0
 
     def add(self, record: Any) -> Iterator[Page]:
@@ -51,10 +53,15 @@ class Pages:
             size = _size(record)
             key = self._key.get(record)
         named = str(key) if type(key) in {str, int} and key != "" else None
-        gone = self._deleted is not None and named is not None and bool(self._deleted.get(record))
+        gone: bool | None = False
+        if self._deleted is not None and named is not None:
+            gone = tombstones.is_gone(self._deleted.get(record))
         if self._rows.full or (not gone and named in self._gone):  # it came back: deletions come after a page's rows
             yield self.take()
-        if gone and named is not None:
+        if gone is None and named is not None:
+            self._there.append(named)
+            self._rows.reject(tombstones.CODE, self.row, tombstones.DETAIL, size)
+        elif gone and named is not None:
             self._gone.append(named)
         else:
             self._rows.add(record, self.row, size)
@@ -64,8 +71,10 @@ class Pages:
 
     def take(self, resume: Doc | None = None) -> Page:
         """Give what is held as a page."""
-        page = msgspec.structs.replace(self._rows.take(self._bytes), deleted=self._gone, versioned=True, resume=resume)
-        self._gone, self._bytes, self.held = [], 0, 0
+        page = msgspec.structs.replace(
+            self._rows.take(self._bytes), deleted=self._gone, present=self._there, versioned=True, resume=resume
+        )
+        self._gone, self._there, self._bytes, self.held = [], [], 0, 0
         return page
 
 
