@@ -72,7 +72,7 @@ HOSTILE_PDF = {
     "page tree loop": (pdfs.page_tree_loop(), {"", "pdf.corrupt"}),
     "page tree bomb": (pdfs.page_tree_bomb(), {"size.cap", "pdf.corrupt", "extract.timeout"}),
     "too many pages": (pdfs.many_pages(10_000), {"size.cap"}),
-    "form loop": (pdfs.form_loop(), {"", "extract.crash"}),
+    "form loop": (pdfs.form_loop(), {"", "extract.crash", "extract.timeout"}),
     "form bomb": (pdfs.form_bomb(), {"", "extract.timeout", "extract.crash", "extract.memory"}),
     "stream bomb": (pdfs.stream_bomb(1000), {"extract.timeout", "extract.crash", "extract.memory", "pdf.corrupt", ""}),
     "reference loop": (pdfs.reference_loop(), {"pdf.no_text", "pdf.corrupt"}),

@@ -37,6 +37,23 @@ _LARGER = {
     "iso8859-9": "cp1254",
     "iso8859-11": "cp874",
 }
+# By Python's names. charset-normalizer knows others too (hp-roman8, code pages of DOS), and sees them in a few bad bytes.
+_OF_BROWSERS = frozenset(
+    [
+        "utf-8",
+        "utf-16-le",
+        "utf-16-be",
+        "cp866",
+        "koi8-r",
+        "koi8-u",
+        "mac-roman",
+        "mac-cyrillic",
+        "gb18030",
+        "big5hkscs",
+    ]
+    + ["euc_jp", "iso2022_jp", "cp932", "cp949", "cp874", *(f"cp{n}" for n in range(1250, 1259))]
+    + [f"iso8859-{n}" for n in (2, 3, 4, 5, 6, 7, 8, 10, 13, 14, 15, 16)]
+)
 _META = re.compile(rb"""<meta\s[^>]{0,500}?charset\s{0,9}=\s{0,9}["']?\s{0,9}([\w.:-]{1,40})""", re.IGNORECASE)
 _XML = re.compile(rb"""<\?xml\s[^>]{0,200}?encoding\s{0,9}=\s{0,9}["']([\w.:-]{1,40})["']""", re.IGNORECASE)
 _HEADER = re.compile(r"""(?:.*charset\s*=)?\s*["']?([\w.:-]+)["']?""", re.IGNORECASE | re.DOTALL)
@@ -59,8 +76,9 @@ def decode(data: bytes, header: str | None = None) -> Decoded:
     for name in _candidates(data, declared):
         try:
             text = data.decode(name)
-        except UnicodeDecodeError:
-            mended = mended or _mended(data, name, sure=False)
+        except UnicodeDecodeError as error:
+            cut = name == "utf-8" and error.reason == "unexpected end of data" and _shows_utf8(data, declared)
+            mended = mended or _mended(data, name, sure=cut)
             if mended is not None and mended.replaced <= MAX_REPLACED:
                 return mended
             continue
@@ -69,11 +87,20 @@ def decode(data: bytes, header: str | None = None) -> Decoded:
     return mended or _mended(data, declared[0] if declared else "utf-8", sure=True)  # type: ignore[return-value]
 
 
+def _shows_utf8(data: bytes, declared: list[str]) -> bool:
+    """Tell if data that ends inside a character of UTF-8 (crawlers cut long pages) is UTF-8 all the same."""
+    return declared[:1] == ["utf-8"] or _MULTIBYTE.search(data, 0, len(data) - 3) is not None
+
+
 def _mended(data: bytes, name: str, *, sure: bool) -> Decoded | None:
-    """Decode with bad bytes replaced; unless `sure`, only if five times as many others are well-formed beyond ASCII."""
+    """Decode with bad bytes replaced; unless `sure`, only if enough others are well-formed beyond ASCII.
+
+    As many are enough for UTF-8, which chance hardly ever makes; of other charsets five times as many.
+    """
     text = data.decode(name, "replace").removeprefix("\ufeff")
     replaced = text.count("\ufffd")
-    if not sure and len(text) - len(text.encode("ascii", "ignore")) < 5 * replaced:
+    others = len(text) - len(text.encode("ascii", "ignore")) - replaced
+    if not sure and others < (1 if name == "utf-8" else 5) * replaced:
         return None
     return Decoded(text, name, replaced / max(len(text), 1), ["charset.replaced"])
 
@@ -107,7 +134,8 @@ def _detected(data: bytes) -> Iterator[str | None]:
     from charset_normalizer import from_bytes
 
     best = from_bytes(data[:_DETECT_BYTES]).best()
-    yield _known(best.encoding) if best is not None else None
+    found = _known(best.encoding) if best is not None else None
+    yield found if found in _OF_BROWSERS else None
 
 
 def _python_name(found: re.Match[str] | re.Match[bytes] | None) -> str | None:

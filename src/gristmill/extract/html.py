@@ -30,12 +30,14 @@ def extract(document: Document, options: ExtractOptions) -> Extracted:
         detail = f"{decoded.replaced:.1%} of the characters cannot be decoded, read as {decoded.charset}"
         return refused("text.encoding", detail)
     source = decoded.text.replace("\0", "")
+    warnings = [*decoded.warnings, *(["text.nul"] if len(source) < len(decoded.text) else [])]
     if found := sniff.other(source):
         return refused("type.mismatch", f"expected HTML, found {found}")
     told = page.says(source)
     meta: dict[str, Any] = told.meta | {"charset": decoded.charset}
-    warnings = decoded.warnings
     if not sniff.has_tags(source):
+        if found := sniff.controls(source):
+            return refused("type.mismatch", f"expected HTML, found {found}")
         text = "\n".join(line.rstrip() for line in html.unescape(source).splitlines()).strip()
         return Extracted(text, meta=meta | {"extractor": "none"}, warnings=[*warnings, "html.plain_text"])
     if bad := sniff.hostile(source, options.max_depth, options.max_attributes):

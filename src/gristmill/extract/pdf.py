@@ -2,14 +2,15 @@ r"""PDF as bytes becomes its text, page by page, by pdfium.
 
 Not here: recognising text in pictures: a scan is refused with a code. Lines stand as pdfium gives them, with "\n"; a hyphen
 at a line's end that pdfium marks as breaking a word is taken out and the word joined; pages are parted by an empty line.
-Invariants: a document that ends early is refused, never read as far as it goes (pdfium mends what it can and says nothing);
-all pages or none; what is refused says what was found.
+Invariants: a document that ends early, or in which a page's drawing does, is refused, never read as far as it goes (pdfium
+mends what it can and says nothing); all pages or none; what is refused says what was found.
 """
 
 from __future__ import annotations
 
 import functools
 import re
+import zlib
 from importlib.metadata import version
 from typing import Any
 
@@ -22,6 +23,14 @@ _FORMAT, _PASSWORD, _SECURITY = 3, 4, 5  # FPDF_ERR_*
 _WORD_BREAK = re.compile("[\ufffe\x02](?:\r\n|\n|\r)?")
 _UNREADABLE = re.compile("[\ufffd\ue000-\uf8ff\U000f0000-\U0010ffff\x00-\x08\x0b\x0e-\x1f]")
 _TIME = re.compile(r"D?:?(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(?:(Z)|([+-])(\d\d)'?(\d\d)?)?")
+_STREAM = re.compile(rb">>\s{0,9}stream\r?\n")
+_LENGTH = re.compile(rb"/Length\s{1,9}(\d{1,10})(?!\s{1,9}\d{1,10}\s{1,9}R)")
+_DEFLATED = re.compile(rb"/Filter\s{0,9}(?:\[\s{0,9})?/FlateDecode\s{0,9}[]/>\r\n ]")
+# What holds no text: pictures, fonts, colours, functions, what the document says of itself.
+_NO_TEXT = re.compile(
+    rb"/(?:Subtype\s{0,9}/(?!Form)|Type\s{0,9}/(?!XObject|ObjStm)|Length[123]\b|N\s|FunctionType|ShadingType)"
+)
+_DICT_BYTES, _AFTER_BYTES, _INFLATED_BYTES = 4 << 10, 64, 128 << 20
 _LINEAR = re.compile(rb"/Linearized\s[^>]{0,400}?/L\s{1,9}(\d{1,12})")
 
 
@@ -34,6 +43,8 @@ def extract(document: Document, options: ExtractOptions) -> Extracted:
         return refused("type.mismatch", "expected PDF, found no %PDF- mark at the start")
     if cut := _cut_short(data):
         return refused("file.truncated", cut)
+    if damaged := _damaged(data):
+        return refused("pdf.corrupt", damaged)
     try:
         pdf = pypdfium2.PdfDocument(data)
     except pypdfium2.PdfiumError as error:
@@ -45,7 +56,7 @@ def extract(document: Document, options: ExtractOptions) -> Extracted:
         if count > options.max_pages:
             return refused("size.cap", f"{count} pages, over max_pages ({options.max_pages})")
         pages: list[str] = []
-        pictures = 0
+        pictures = blank = 0
         for number in range(count):
             page = None
             try:
@@ -55,17 +66,19 @@ def extract(document: Document, options: ExtractOptions) -> Extracted:
                 textpage.close()
                 if len(pages[-1]) < _SCAN_CHARS and _has_picture(page):
                     pictures += 1
+                elif not pages[-1]:
+                    blank += 1
             except pypdfium2.PdfiumError:
                 return refused("pdf.corrupt", f"page {number + 1} of {count} cannot be read")
             finally:
                 if page is not None:
                     page.close()
-        return _judged(pages, pictures, pdf)
+        return _judged(pages, pictures, blank, pdf)
     finally:
         pdf.close()
 
 
-def _judged(pages: list[str], pictures: int, pdf: Any) -> Extracted:
+def _judged(pages: list[str], pictures: int, blank: int, pdf: Any) -> Extracted:
     text = "\n\n".join(page for page in pages if page)
     unreadable = len(_UNREADABLE.findall(text))
     if unreadable > _MAX_UNREADABLE * max(len(text), 1):
@@ -79,7 +92,7 @@ def _judged(pages: list[str], pictures: int, pdf: Any) -> Extracted:
     names = {"Author": "author", "Subject": "description", "Keywords": "keywords", "Producer": "producer"}
     meta |= {ours: " ".join(told[theirs].split()) for theirs, ours in names.items() if told.get(theirs, "").strip()}
     meta["extractor"] = f"pypdfium2 {_version()}"
-    warnings = ["pdf.scanned_pages"] if pictures else []
+    warnings = [code for code, count in (("pdf.scanned_pages", pictures), ("pdf.blank_pages", blank)) if count]
     title = " ".join(_UNREADABLE.sub("", told.get("Title", "")).split())
     return Extracted(text, title or None, None, _iso(told.get("CreationDate", "")), meta, warnings=warnings)
 
@@ -108,6 +121,47 @@ def _cut_short(data: bytes) -> str:
     if len(data) - end > _END_BYTES and b" obj" in data[end:]:
         return "objects after the last end mark (%%EOF)"
     return ""
+
+
+def _damaged(data: bytes) -> str:
+    """Tell if a compressed stream that draws a page does not inflate to its end; empty if none is seen.
+
+    Only what stands open in the file is looked at; in an encrypted document nothing does.
+    """
+    at = inflated = 0
+    if b"/Encrypt" in data:
+        return ""
+    while (found := _STREAM.search(data, at)) is not None and inflated < _INFLATED_BYTES:
+        start = found.end()
+        begin = max(data.rfind(b" obj", max(0, found.start() - _DICT_BYTES), found.start()), at)
+        about = data[begin : found.start() + 2]
+        said = _LENGTH.search(about)
+        told = start + int(said[1]) if said else start
+        end = data.find(b"endstream", told, told + _AFTER_BYTES)
+        end = end if end >= 0 else data.find(b"endstream", start)
+        if end < 0:
+            break
+        at = end
+        if not _DEFLATED.search(about) or _NO_TEXT.search(about):
+            continue
+        size, whole = _inflated(data[start:end])
+        inflated += size
+        if not whole:
+            return f"the compressed drawing at byte {start} ends early or is damaged"
+    return ""
+
+
+def _inflated(data: bytes) -> tuple[int, bool]:
+    """Give how many bytes come out, and whether the last block was seen. Its checksum is often wrong, and tells nothing."""
+    inflater, size = zlib.decompressobj(-15), 0
+    data = data[2:]
+    try:
+        while data and not inflater.eof and size < _INFLATED_BYTES:
+            size += len(inflater.decompress(data, 1 << 20))
+            data = inflater.unconsumed_tail
+    except zlib.error:
+        return size, False
+    return size, inflater.eof or size >= _INFLATED_BYTES
 
 
 def _iso(value: str) -> str | None:

@@ -9,6 +9,7 @@ nested elements 8.5 s, 100,000 attributes 24 s; measured); the processor limit o
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import orjson
 
@@ -34,9 +35,13 @@ _MAGIC = {
     b"wOFF": "a font",
     b"wOF2": "a font",
     b"{\\rtf": "RTF",
+    b"%!PS": "PostScript",
 }
 _PROBE_BYTES = 8 << 10
 _WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff", b"<\0", b"\0<")
+# What no text holds (WHATWG MIME Sniffing, 7): all controls but tab, line ends, form feed and escape.
+_BINARY = re.compile("[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
+_BINARY_CHARS = 1445  # as far as browsers look
 _TAG = re.compile(r"<(?:[a-zA-Z][^\s/>]*+[\s/>]|/[a-zA-Z]|!doctype\b|!--)", re.IGNORECASE)
 _XML_ROOT = re.compile(
     r"\s*+(?:<\?xml[^>]{0,400}+>\s*+)?(?:<!--.{0,2000}?-->\s*+)?<(rss|feed|rdf:RDF|urlset|sitemapindex|svg)\b",
@@ -91,17 +96,28 @@ def binary(data: bytes) -> str | None:
     return None
 
 
+def controls(text: str) -> str | None:
+    """Give what decoded characters without any tag are if they are no text: compressed data can look like Latin-1."""
+    return "binary data (control characters)" if _BINARY.search(text, 0, _BINARY_CHARS) else None
+
+
 def other(text: str) -> str | None:
-    """Give what this text is if it is neither HTML nor plain text: JSON or a kind of XML; None if it may be."""
+    """Give what this text is if it is neither HTML nor plain text: JSON, lines of it, or a kind of XML; None if it may be."""
     start = text[:64].lstrip()[:1]
     if start in {"{", "["}:
-        try:
-            orjson.loads(text)
-        except ValueError:
-            return None
-        return "JSON"
+        if _json(text) is not None:
+            return "JSON"
+        first = _json(text.lstrip().partition("\n")[0])  # a plain text may well begin with a line "[1]"
+        return "lines of JSON" if isinstance(first, dict) and first else None
     found = _XML_ROOT.match(text)
     return f"XML ({found[1]})" if found else None
+
+
+def _json(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        return None
 
 
 def has_tags(text: str) -> bool:
@@ -123,7 +139,7 @@ def hostile(text: str, max_depth: int, max_attributes: int) -> tuple[str, str] |
 def _attributes(piece: str, limit: int) -> bool:
     """Tell if the first tag in a piece without ">" has more attributes than the limit."""
     start = _TOKEN.search(piece)
-    if start is None:
+    if start is None or start[1] == "!--":  # a comment ends with ">", so all the rest is in it
         return False
     at = start.end()
     for _ in range(limit + 1):

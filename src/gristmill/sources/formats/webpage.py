@@ -107,6 +107,8 @@ def document_of(body: Body, data: bytes, content_type: str, url: str) -> Documen
     decoded = decode(data, charset[1] if charset else None)
     if decoded.replaced > MAX_REPLACED:
         return Extracted(code="text.encoding", detail=f"{decoded.replaced:.0%} of it is not {decoded.charset}")
+    if found := sniff.controls(decoded.text):
+        return Extracted(code="type.mismatch", detail=f"expected text, found {found}")
     return Extracted(decoded.text, meta={"charset": decoded.charset}, warnings=decoded.warnings)
 
 
