@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from gristmill import __version__
-from gristmill.console import airflow, session, stages, terminal, watching
+from gristmill.console import airflow, drift, session, stages, terminal, watching
 from gristmill.console import report as page
 from gristmill.console import ui as web
 from gristmill.console.options import Accept, Seq, Setting, Source, Why, Window, Workers
@@ -302,6 +302,7 @@ def verify(seq: Seq = None) -> None:
         raise typer.Exit(4)
 
 
+app.command()(drift.drift)
 app.command()(page.report)
 app.command()(web.ui)
 

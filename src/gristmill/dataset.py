@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from gristmill.audit import explain
 from gristmill.audit.explain import Kind
-from gristmill.config.settings import PipelineConfig
+from gristmill.config.settings import Gate, PipelineConfig
 from gristmill.core.errors import ConfigError, StoreError
 from gristmill.engine import cost
 from gristmill.store import claim, snapshot
@@ -153,6 +153,24 @@ class Dataset:
             for row in rows:
                 row["dup_of_id"] = explain.id_of(self.layout, manifests, row["dup_of"])
         return rows
+
+    def drift(self, gate: Gate, seq: int | None = None, baseline: int | None = None) -> dict[str, Any]:
+        """Compare what the sources brought in a run (default: the newest judged one) with earlier snapshots, or with `baseline`.
+
+        Raises:
+            ConfigError: there is no such run or baseline.
+        """
+        from gristmill.engine import drift
+
+        judged = [n for n in claim.claimed(self.layout) if self.layout.distributions(n).exists()]
+        if not judged or (seq is not None and seq not in judged):
+            have = ", ".join(map(str, judged[-10:])) or "none"
+            raise ConfigError(
+                f"there is no run with distributions{'' if seq is None else f' {seq}'}; there are: {have}"
+            )
+        number = seq if seq is not None else judged[-1]
+        found = drift.judge_again(gate, self.layout, number, baseline)
+        return {"run": number, "drift": found.ranked(), "not_judged": found.not_judged}
 
     def verify(self, seq: int | None = None, config: PipelineConfig | None = None) -> list[str]:
         """Check everything a snapshot names, and the exports of `config`; give what is damaged (empty: nothing)."""

@@ -23,8 +23,8 @@ from gristmill.core.export import Export
 from gristmill.core.machine import worker_count
 from gristmill.core.source import WHOLE, BoundSource, Source, Window
 from gristmill.core.step import BoundStep, Step
+from gristmill.engine import drift, exports, plan, seams
 from gristmill.engine import estimate as estimates
-from gristmill.engine import exports, plan, seams
 from gristmill.engine.drive import Driver, Executor
 from gristmill.engine.estimate import Estimate
 from gristmill.engine.health import Health
@@ -92,20 +92,21 @@ class Pipeline:
 
     def problems(self) -> list[str]:
         """Give what a user could act on before a run; no side effect."""
-        return [*changes.problems(self.config), *self._engine_problems()]
+        return [*changes.problems(self.config), *self._more_problems()]
 
     def examine(self) -> tuple[list[str], list[str]]:
         """Give what would stop a run, and notes on what would not; no side effect."""
         found, notes = changes.examine(self.config)
-        return [*found, *self._engine_problems()], notes
+        return [*found, *self._more_problems()], notes
 
-    def _engine_problems(self) -> list[str]:
-        """Say what the engine that the config names lacks; loads it only if it is Ray."""
+    def _more_problems(self) -> list[str]:
+        """Say which distributions there are not, and what the engine that is named lacks; loads it only if it is Ray."""
+        found = drift.strangers(self.config)
         if self.config.run.engine == "local":
-            return []
+            return found
         from gristmill.engine.executors import ray
 
-        return ray.problems(self.config.file, self.config.run.ray.address)
+        return [*found, *ray.problems(self.config.file, self.config.run.ray.address)]
 
     def plan(self, *, source: str | None = None, window: Window = WHOLE) -> tuple[plan.Draft, list[str]]:
         """Give what is new since the newest snapshot and what changed in the config; writes nothing."""
@@ -307,7 +308,7 @@ class Pipeline:
 
     def _check_parts(self) -> None:
         """Refuse what cannot run."""
-        found = [*changes.problems(self.config, sources=False), *self._engine_problems()]
+        found = [*changes.problems(self.config, sources=False), *self._more_problems()]
         if found:
             raise ConfigError(*found)
 

@@ -225,7 +225,7 @@ def conduct(pipeline: Pipeline, go: Callable[[Events], Report]) -> int:
         path = str(pipeline.layout.report(report["run"])) if report["run"] else ""
         tell(*terminal.summary(report, _near(path), terminal.Ink(sys.stderr)))
     late = {"alert.failed", "monitor.failed"}  # found out when the report had been told
-    loud = late if ASKED.json_lines else late | {"export.failed", "source.failed", "source.stale"}
+    loud = late if ASKED.json_lines else late | {"export.failed", "source.drift", "source.failed", "source.stale"}
     for told in (each for each in report["errors"] if each["code"] in loud):
         complain(f"source {told['source']}: {told['message']}" if told["source"] else told["message"])
     if refused is not None:

@@ -50,13 +50,13 @@ def planned(pipeline: Pipeline, source: str | None = None, window: Window = WHOL
         }
     config = pipeline.config
     unfinished = _unfinished(runs)
-    return {
     told = pipeline.estimate(source=source, window=window, machines=machines) if machines and not draft.empty else None
+    return {
         "dataset": config.dataset,
         "snapshot": seqs[-1] if seqs else None,
         "nothing_new": draft.empty and unfinished is None,
-        "unfinished": unfinished,
         "estimate": msgspec.to_builtins(told) | {"over": told.over} if told else None,
+        "unfinished": unfinished,
         "sources": sources,
         "tasks": sum(found["tasks"] for found in sources.values()),
         "bytes": sum(found["bytes"] for found in sources.values()),
@@ -84,15 +84,15 @@ def standing(pipeline: Pipeline) -> Json:
         "lock": _holder(pipeline.layout.lock),
         "sources": {name: _units(pipeline, state["path"]) for name, state in head.states.items()} if head else {},
         "exports": {bound.name: _export(pipeline, bound, head.seq if head else 0) for bound in config.exports},
-    }
         "costs": dataset.costs() if dataset else [],
+    }
 
 
 def _lately(pipeline: Pipeline, run: int) -> list[str]:
-    """Give what the report of a run says of sources as a whole: failed, or silent for too long."""
+    """Give what the report of a run says of sources as a whole: failed, silent for too long, unlike before."""
     path = pipeline.layout.report(run)
     errors = json.loads(path.read_bytes())["errors"] if path.exists() else []
-    told = [error for error in errors if error["code"] in {"source.failed", "source.stale"}]
+    told = [error for error in errors if error["code"] in {"source.drift", "source.failed", "source.stale"}]
     return [f"run {run}: source {error['source']}: {error['message']}" for error in told]
 
 

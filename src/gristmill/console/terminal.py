@@ -188,7 +188,7 @@ def _command(report: Json) -> str:
 
 
 def _gate(rule: Json) -> str:
-    sign = "<=" if ".max_" in f".{rule['rule']}" else ">="
+    sign = "<=" if ".max_" in f".{rule['rule']}" or rule["rule"].endswith(".drift") else ">="
     state = "accepted" if rule.get("accepted") else "ok" if rule["ok"] else "NOT MET"
     return f"{visible(rule['rule'])} {rule['value']:.4g} ({sign} {rule['limit']:.4g}) {state}"
 

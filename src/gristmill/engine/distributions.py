@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -60,16 +61,25 @@ def measured_name(stage: int, number: int) -> str:
     return f"{stage}/{number:06d}.measured.arrow"
 
 
-def measured_schema(steps: list[BoundStep], *, first: bool) -> pa.Schema:
+def measured_schema(steps: Sequence[BoundStep], *, first: bool) -> pa.Schema:
     """Give the columns of a measured file: `ord`, and a bin for each distribution; the first has the language as it came."""
-    names = [
+    own = [*((name, pa.uint8()) for name in PROFILE), ("lang", pa.string())] if first else []
+    return pa.schema([("ord", pa.int64()), *own, *((name, pa.uint8()) for name in _signals(steps))])
+
+
+def _signals(steps: Sequence[BoundStep]) -> list[str]:
+    return [
         f"{bound.name}:{signal}"
         for bound in steps
         if isinstance(bound.step, Filter)
         for signal in sorted({signal for signal, _ in bound.step.RULES.values()})
     ]
-    own = [*((name, pa.uint8()) for name in PROFILE), ("lang", pa.string())] if first else []
-    return pa.schema([("ord", pa.int64()), *own, *((name, pa.uint8()) for name in names)])
+
+
+def names(steps: Sequence[BoundStep]) -> list[str]:
+    """Give all distributions that records through these steps may have, as `read.chars`."""
+    both = [*PROFILE, "lang", *_signals(steps)]
+    return [*(f"read.{name}" for name in [*both, "reasons"]), *(f"published.{name}" for name in [*both, "lang_score"])]
 
 
 def measured_rows(schema: pa.Schema, batch: Batch, noted: Noted) -> pa.RecordBatch:

@@ -31,6 +31,7 @@ from typing import Any
 import msgspec
 
 from gristmill.config.settings import Drift, Gate, PipelineConfig
+from gristmill.core import find
 from gristmill.core.errors import ConfigError
 from gristmill.core.histogram import Histogram
 from gristmill.engine import distributions
@@ -57,12 +58,18 @@ class Judged(msgspec.Struct, frozen=True):
     entries: list[Json]
     not_judged: list[Json]
 
-    def over(self, source: str | None = None) -> list[Json]:
-        """Give the entries that are over a limit, the worst first."""
-        found = [e for e in self.entries if e["level"] != "ok" and source in (None, e["source"])]
-        return sorted(
-            found, key=lambda e: (e["level"] != "block", -e["value"] / max(e["warn"] or e["block"], e["noise"]))
-        )
+    def over(self, source: str) -> list[Json]:
+        """Give the entries of a source that are over a limit, the worst first."""
+        return [entry for entry in self.ranked() if entry["level"] != "ok" and entry["source"] == source]
+
+    def ranked(self) -> list[Json]:
+        """Give all entries, the worst first."""
+        return sorted(self.entries, key=_rank)
+
+
+def _rank(entry: Json) -> tuple[int, float]:
+    limit = entry["warn"] if entry["warn"] is not None else entry["block"]
+    return ["block", "warn", "ok"].index(entry["level"]), -entry["value"] / max(limit or 0.0, entry["noise"])
 
 
 # --- the measures ------------------------------------------------------------------------------------------------
@@ -184,6 +191,47 @@ def judge(gate: Gate, layout: Layout, manifest: Manifest) -> Judged:
         if limits is not None:
             judging.judge(source, now.sources[source], own["sources"].get(source, ""), limits)
     return Judged(judging.entries, judging.not_judged)
+
+
+def judge_again(gate: Gate, layout: Layout, seq: int, baseline: int | None) -> Judged:
+    """Compare the distributions of a run that is over, published or refused, by the limits of today.
+
+    baseline: a snapshot to compare with, whatever `gate` says.
+
+    Raises:
+        ConfigError: there is no such run or baseline.
+    """
+    path = next((each for each in (layout.manifest(seq), layout.candidate(seq)) if each.exists()), None)
+    if path is None:
+        raise ConfigError(f"run {seq} was neither published nor refused by the gate, so it has no distributions")
+    manifest = snapshot.read_manifest(path)
+    if baseline is None:
+        return judge(gate, layout, manifest)
+    found = _of_snapshot(layout, manifest, baseline)
+    if not found or baseline == seq:
+        raise ConfigError(f"baseline {baseline} is no snapshot with distributions that run {seq} builds on")
+    named = [entry for entry in manifest.summary.get("distributions", []) if entry["seq"] == seq]
+    pinned = msgspec.structs.replace(gate.drift or Drift(), baseline=baseline)
+    own = {
+        name: msgspec.structs.replace(rules, drift=msgspec.structs.replace(rules.drift, baseline=baseline))
+        for name, rules in gate.sources.items()
+        if rules.drift is not None
+    }
+    summary = manifest.summary | {"distributions": [*named, *found]}
+    pinned_gate = msgspec.structs.replace(gate, drift=pinned, sources=gate.sources | own)
+    return judge(pinned_gate, layout, msgspec.structs.replace(manifest, summary=summary))
+
+
+def strangers(config: PipelineConfig) -> list[str]:
+    """Say which distributions the gate names that no source of the config can have."""
+    steps = [*config.steps, config.require, *(step for source in config.sources for step in source.steps)]
+    told = distributions.names(steps)
+    return [
+        f"gate.drift.distributions: there is no {name!r}{find.suggestion(name, told) or ';'} there are: {', '.join(told)}"
+        for drift in _settings(config.gate)
+        for name in drift.distributions or []
+        if name not in told
+    ]
 
 
 class _Judging:
