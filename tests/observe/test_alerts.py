@@ -3,6 +3,7 @@
 import asyncio
 import email
 import json
+import socket
 import time
 
 import pytest
@@ -14,6 +15,9 @@ from gristmill.observe import alerts, channels
 from gristmill.observe.alerts import Trouble, due, of_report
 from gristmill.observe.channels import Outbox, delivery
 from gristmill.observe.memory import Memory
+
+# A plugin that Apprise looks at imports what this Python calls deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
 
 
 def entry(code, source=None, message="something"):
@@ -147,10 +151,12 @@ class Mailbox:
 @pytest.mark.parametrize(("answer", "failures"), [("250 OK", []), ("554 no", ["it: SMTP 554"])])
 def test_a_mail_is_sent(answer, failures):
     box = Mailbox(answer)
-    server = Controller(box, hostname="127.0.0.1", port=0)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = Controller(box, hostname="127.0.0.1", port=port)
     server.start()
     try:
-        port = server.server.sockets[0].getsockname()[1]
         mail = Email(to=["a@example.org", "b@example.org"], sender="mill@example.org", host="127.0.0.1", port=port)
         assert send(Alert(email=mail)).failures == failures
     finally:

@@ -45,12 +45,13 @@ def of_report(report: Json, memory: Memory) -> list[Trouble]:
     errors = report.get("errors", [])
     troubles = []
     name = f"run {run}" if run is not None else "a run"
+    early = " before it took a number" if run is None else ""
     if status in _UNWELL:
         event: Event = msgspec.convert(_UNWELL[status], Event)
         told = [error for error in errors if error["code"] not in _OWN_EVENT]
         left_out = _names(error for error in told if error["code"] == SOURCE_FAILED)
         titles = {
-            "failed": f"{name} failed",
+            "failed": f"{name} failed{early}",
             "refused": f"{name} was refused by the gate",
             "partial": f"{name} left out {', '.join(left_out)}",
         }
@@ -98,12 +99,6 @@ def of_stale(errors: list[Json], snapshot: int | None) -> list[Trouble]:
 def last_key(run: int | None) -> str:
     """Give the key under which it is known that what was wrong with a run has been told."""
     return f"last:{run}"
-
-
-def of_failure(code: str, message: str, run: int | None = None) -> Trouble:
-    """Give the trouble of a run that ended without a report."""
-    title = f"run {run} failed" if run is not None else "a run failed before it took a number"
-    return Trouble(event="failed", title=title, text=short(message), codes=[code], run=run)
 
 
 def due(troubles: Iterable[Trouble], memory: Memory, repeat_s: int, *, whole: bool) -> list[Trouble]:
