@@ -53,6 +53,7 @@ def check(dataset: Path, exports: Sequence[Path] = ()) -> list[str]:
         problems += _first_law(manifest)
         problems += _recount(dataset, manifest, rows, is_head=manifest is chain[0])
         problems += _report(dataset, manifest)
+        problems += _distributions(dataset, manifest)
     for folder in exports:
         problems += _export(folder, head, rows)
     return problems
@@ -305,6 +306,26 @@ def _report(dataset: Path, manifest: Json) -> Iterator[str]:
         yield f"{path}: {_difference(_flat(report['counts']), _flat(manifest['counts']))}"
     if report["snapshot"] != manifest["seq"]:
         yield f"{path}: is about snapshot {report['snapshot']}"
+
+
+def _distributions(dataset: Path, manifest: Json) -> Iterator[str]:
+    """Compare how many records a run's distributions count with its counts; a manifest of old names none."""
+    for entry in manifest.get("summary", {}).get("distributions", []):
+        path = dataset / entry["path"]
+        yield from _file_problems(path, entry["sha256"], None)
+        if entry["seq"] != manifest["seq"] or not path.is_file():
+            continue
+        found = json.loads(path.read_bytes())["sources"]
+        for source, counts in manifest["sources"].items():
+            told = found.get(source, {"read": {}, "published": {}})
+            judged = _counted(told["read"], "reasons"), _counted(told["published"], "chars")
+            if judged != (counts["read"] - counts["unchanged"], counts["published"]):
+                yield f"{path}: source {source}: {judged[0]} outcomes, {judged[1]} published; the counts say {counts}"
+
+
+def _counted(histograms: Json, name: str) -> int:
+    one = histograms.get(name, {})
+    return int(sum(one.get("counts", [])) + sum(one.get("values", {}).values()))
 
 
 def _export(folder: Path, head: int, rows: Head) -> Iterator[str]:
