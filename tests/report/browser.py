@@ -19,7 +19,13 @@ BINARY = shutil.which("chromium") or "/usr/bin/chromium"
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--remote-debugging-port=0"]  # fmt: skip
 # What a page that is only looked at never does.
-ACTS = ("Page.javascriptDialogOpening", "Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Page.windowOpen", "Page.downloadWillBegin")
+ACTS = (
+    "Page.javascriptDialogOpening",
+    "Runtime.consoleAPICalled",
+    "Runtime.exceptionThrown",
+    "Page.windowOpen",
+    "Page.downloadWillBegin",
+)
 
 
 def available() -> bool:
@@ -106,7 +112,7 @@ class Tab:
 async def open_tab() -> AsyncIterator[Tab]:
     """Start a browser with a profile of its own, and give its first page."""
     with tempfile.TemporaryDirectory(prefix="gristmill-browser-", ignore_cleanup_errors=True) as profile:
-        child = subprocess.Popen(  # noqa: ASYNC220
+        child = subprocess.Popen(
             [BINARY, *FLAGS, f"--user-data-dir={profile}", "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )  # fmt: skip
         try:

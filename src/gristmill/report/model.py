@@ -184,13 +184,14 @@ def total(value: Any) -> int:
     return sum(value.values()) if isinstance(value, dict) else int(value)
 
 
-def bar(parts: Iterable[tuple[str, int]], whole: float) -> list[Part]:
-    """Lay parts side by side on a bar that stands for `whole`; empty ones are left out."""
+def bar(parts: Iterable[tuple[str, int]], whole: float, names: dict[str, str] | None = None) -> list[Part]:
+    """Lay parts side by side on a bar that stands for `whole`; empty ones are left out. names: of kinds, where they say more."""
     laid, at = [], 0.0
     for kind, n in parts:
         if n > 0 and whole > 0:
             width = min(100 * n / whole, 100 - at)
-            laid.append(Part(kind, n, round(at, 3), round(width, 3), f"{kind}: {count(n)} ({percent(n, whole)})"))
+            told = f"{(names or {}).get(kind, kind)}: {count(n)} ({percent(n, whole)})"
+            laid.append(Part(kind, n, round(at, 3), round(width, 3), told))
             at += width
     return laid
 
@@ -201,7 +202,8 @@ def _funnel(report: Json) -> list[Line]:
     for step in report["steps"]:
         lost = step["in"] - step["out"]
         cells = [count(step["in"]), count(step["out"]), count(lost), percent(step["out"], step["in"])]
-        lines.append(Line(step["name"], cells, bar([("published", step["out"]), ("dropped", lost)], widest)))
+        names = {"published": "goes on", "dropped": "lost here"}
+        lines.append(Line(step["name"], cells, bar([("published", step["out"]), ("dropped", lost)], widest, names)))
     return lines
 
 

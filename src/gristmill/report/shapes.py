@@ -2,8 +2,9 @@
 
     {"version": 1, "sources": {NAME: {"read": {DIST: HIST}, "published": {DIST: HIST}}}}
 
-Not here: the arithmetic of histograms (`bins`), measuring drift (`engine`). Invariant: all sources are drawn as one where their bins are
-the same; what cannot be joined is told source by source in figures.
+Not here: the arithmetic of histograms (`bins`), measuring drift (`engine`). Invariants: all sources are drawn as one where their bins are
+the same; what cannot be joined is told source by source in figures; where there are more distributions than a page can draw, those that
+changed most are drawn and the others named.
 """
 
 from __future__ import annotations
@@ -16,14 +17,19 @@ from gristmill.report.words import count
 
 Json = dict[str, Any]
 
-CHARTS = 24  # more are told in figures only
+CHARTS = 16
 LINES = 12  # sources under one chart
 SERIES = ("read", "published", "last snapshot")
+STEP = 10  # units a bin is wide in a drawing; its height is 100
 _QUANTILES = (0.1, 0.5, 0.9)
+_FIRST = ("chars", "lang")
 
 
 class Shape(NamedTuple):
-    """One distribution. totals: of each series; bins: of all of them; points: the last series as a line; top: the highest share; rows: by source."""
+    """One distribution. series: which of SERIES there are; totals: of each; bins: of all of them; top: the highest share.
+
+    drawn: an outline for each series; marks: what stands below; rows: counts and quantiles by source.
+    """
 
     name: str
     kind: str
@@ -31,18 +37,23 @@ class Shape(NamedTuple):
     totals: list[int]
     bins: list[Bin]
     top: float
-    points: str
-    ticks: list[str]
+    drawn: list[str]
+    marks: list[str]
     rows: list[list[str]]
+
+    @property
+    def change(self) -> float:
+        """How far the series lie apart: the greatest difference of a share."""
+        return max((max(each.shares) - min(each.shares) for each in self.bins), default=0.0)
 
 
 def shapes(now: Json, before: Json) -> Json:
     """Give the distributions of a run beside those of the snapshot it was built on."""
     sources, old = now.get("sources") or {}, before.get("sources") or {}
     names = sorted({name for part in sources.values() for side in part.values() for name in side} - {"reasons"})
-    names.sort(key=lambda name: (name != "chars", name != "lang"))
-    drawn = [shape for name in names if (shape := _shape(name, sources, old)) is not None]
-    return {"shapes": drawn[:CHARTS], "left": [shape.name for shape in drawn[CHARTS:]]}
+    found = [shape for name in names if (shape := _shape(name, sources, old)) is not None]
+    found.sort(key=lambda shape: (_FIRST.index(shape.name) if shape.name in _FIRST else 9, -shape.change, shape.name))
+    return {"shapes": found[:CHARTS], "left": [shape.name for shape in found[CHARTS:]]}
 
 
 def _hists(name: str, sources: Json, side: str) -> dict[str, Json]:
@@ -67,16 +78,23 @@ def _shape(name: str, sources: Json, old: Json) -> Shape | None:
 
 def _made(name: str, kind: str, shown: list[int], found: list[Bin], rows: list[list[str]]) -> Shape:
     top = max((share for each in found for share in each.shares), default=0.0)
-    points = ""
-    if 2 in shown and top:
-        width = 100 / len(found)
-        steps = [(i, 100 - 100 * each.shares[-1] / top) for i, each in enumerate(found)]
-        points = " ".join(f"{i * width:.2f},{y:.1f} {(i + 1) * width:.2f},{y:.1f}" for i, y in steps)
+    totals = [sum(each.counts[at] for each in found) for at in range(len(shown))]
+    heights = [[100 - round(100 * each.shares[at] / top) if top else 100 for each in found] for at in range(len(shown))]
+    drawn = [_line(tops) if i == 2 else _bars(tops) for i, tops in zip(shown, heights, strict=True)]
     marks = [each.mark for each in found]
     if len(found) > 5:
         marks = [marks[round(i * (len(found) - 1) / 4)] for i in range(5)]
-    totals = [sum(each.counts[at] for each in found) for at in range(len(shown))]
-    return Shape(name, kind, [SERIES[i] for i in shown], totals, found, top, points, marks, rows)
+    return Shape(name, kind, [SERIES[i] for i in shown], totals, found, top, drawn, marks, rows)
+
+
+def _bars(tops: list[int]) -> str:
+    """Give bars as one path; an empty one is left out."""
+    return "".join(f"M{STEP * i + 1},100V{top}h{STEP - 2}V100" for i, top in enumerate(tops) if top < 100)
+
+
+def _line(tops: list[int]) -> str:
+    """Give a line in steps as one path."""
+    return f"M0,{tops[0]}" + "".join(f"V{top}h{STEP}" for top in tops)
 
 
 def _rows(read: dict[str, Json], published: dict[str, Json]) -> list[list[str]]:

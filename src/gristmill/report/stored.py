@@ -122,7 +122,7 @@ def _dropped(verdicts: pa.Table | None, counted: dict[str, int]) -> dict[str, li
     found: dict[str, list[Json]] = {}
     if verdicts is None:
         return found
-    names = pc.binary_join_element_wise(verdicts["step"], pc.fill_null(verdicts["reason"], ""), ":")
+    names = pc.binary_join_element_wise(verdicts["step"], verdicts["reason"], ":", null_handling="replace")
     for key, _ in sorted(counted.items(), key=lambda item: (-item[1], item[0]))[:REASONS]:
         hits = verdicts.filter(pc.and_(pc.equal(verdicts["action"], "drop"), pc.equal(names, key)))
         found[key] = hits.select(["id", "value", "threshold"]).slice(0, PER_REASON).to_pylist()
