@@ -52,7 +52,8 @@ def small(here, source, cluster):
     env = environment(source, "", here)
 
     def run(tree, _):
-        return subprocess.run(driving(tree, "run.workers=1"), env=env, cwd=ROOT, check=False).returncode
+        command = driving(tree, "run.workers=1")
+        return subprocess.run(command, env=env, cwd=ROOT, stdout=subprocess.DEVNULL, check=False).returncode
 
     custom = CUSTOM.replace("HERE", str(here))
     return scenes.history(here, "small", run, n=60, split=4000, docs=15, custom=custom)[1]
