@@ -92,8 +92,9 @@ def test_there_are_configs_to_load():
 
 @pytest.mark.parametrize("text", list(configs()))
 def test_config_loads(text, tmp_path, monkeypatch):
+    fitting = {"DSN": "sqlite:///articles.db", "HOOK": "http://127.0.0.1/a-secret-of-the-test"}
     for wanted in re.findall(r"\$\{env:(\w+)\}", text):
-        monkeypatch.setenv(wanted, "sqlite:///articles.db" if "DSN" in wanted else "a-secret-of-the-test")
+        monkeypatch.setenv(wanted, next((v for k, v in fitting.items() if k in wanted), "a-secret-of-the-test"))
     path = tmp_path / "gristmill.yml"
     path.write_text(text, "utf-8")
     loaded = config.load(path)
