@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 from tests.engine.test_flow import go
-from tests.properties.lab import Lab, jsonl
+from tests.properties.lab import Lab, folder, jsonl
 
 from gristmill.core import histogram
 from gristmill.core.step import Filter
@@ -28,6 +28,13 @@ STEPS = [
     {"dedup.exact": {"key": "url"}},
     {"filter.length": {"max_chars": 60}},
 ]
+
+
+@pytest.fixture
+def tmp_path():
+    """Give a folder in memory where there is one: a run syncs what it writes, and these are many."""
+    with folder() as place:
+        yield place
 
 
 def config(**settings):
