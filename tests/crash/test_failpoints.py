@@ -13,6 +13,8 @@ from gristmill.core import failpoints
 from gristmill.testing import crash, laws
 
 SEED = 20261123
+# What this pipeline passes; loads into tables are died at by `tests/exports`.
+NAMES = tuple(name for name in failpoints.NAMES if not name.startswith("load."))
 IN_WORKERS = ("task.staged", "task.journalled", "merge.index_written", "export.chunk_written")
 
 
@@ -23,10 +25,10 @@ def counts(small, server, tmp_path_factory):
 
 
 def test_every_failpoint_is_passed(counts):
-    assert sorted(counts) == sorted(failpoints.NAMES)
+    assert sorted(counts) == sorted(NAMES)
 
 
-@pytest.mark.parametrize("name", failpoints.NAMES)
+@pytest.mark.parametrize("name", NAMES)
 def test_killed_at(name, small, counts, server, tmp_path):
     n = random.Random(f"{SEED} {name}").randint(1, counts[name])
     run = scenes.runner(server, 1)

@@ -44,6 +44,7 @@ from gristmill.config.settings import (
 from gristmill.core import find, params, references, yamlfile
 from gristmill.core.errors import ConfigError, MissingExtra
 from gristmill.core.export import FileExport
+from gristmill.core.load import Load
 from gristmill.core.find import Kind
 from gristmill.core.params import Where
 from gristmill.core.step import BoundStep, GlobalStep
@@ -253,6 +254,12 @@ class _Reader:
     def _check_export_paths(self, exports: list[Named], dataset: str) -> None:
         seen: dict[str, str] = {}
         for each in exports:
+            if isinstance(each.built, Load):
+                at = self.document.at((*each.path, "table"))
+                if each.built.address in seen:
+                    other = seen[each.built.address]
+                    self.problems.append(f"{at}: two exports load the same table; the other one is at {other}")
+                seen.setdefault(each.built.address, at)
             if isinstance(each.built, FileExport):
                 path = absolute(each.built.path, self.document.folder)
                 at = self.document.at((*each.path, "path"))

@@ -35,6 +35,9 @@ NAMES = (
     "export.chunk_written",
     "export.before_manifest",
     "export.manifest_written",
+    "load.rows_written",
+    "load.before_commit",
+    "load.committed",
     "report.written",
     "staging.removed",
     # every durable write passes these two: its content is whole under a scratch name; it has its lasting name

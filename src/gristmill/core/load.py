@@ -81,6 +81,11 @@ class Load(Export, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Where the rows go, without secrets: for messages."""
         raise NotImplementedError
 
+    @property
+    def address(self) -> str:
+        """What no two exports may share. Holds secrets: compared and never shown."""
+        raise NotImplementedError
+
     def load(self, wanted: Wanted, folder: Path, *, thorough: bool) -> Loaded:
         """Make the table hold `wanted`, in one transaction. thorough: look at every value and not at counts alone.
 

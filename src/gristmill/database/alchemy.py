@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from datetime import date, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 import pyarrow as pa
@@ -21,6 +21,8 @@ from sqlalchemy.pool import NullPool
 from gristmill.core.errors import SourceError, Transient
 from gristmill.database.dsn import Dsn, Family
 from gristmill.database.grammar import Statement
+
+T = TypeVar("T")
 
 _ROWS = 1000  # fetched at a time, at most
 _BUFFER_ROWS = 50  # read ahead
@@ -123,6 +125,32 @@ class Alchemy:
                 self._connection.invalidate()
             else:
                 self._end()
+
+    def inspected(self, ask: Callable[[Any], T]) -> T:
+        """Give what `ask` finds in the catalogue, by SQLAlchemy's inspector."""
+        try:
+            return ask(sa.inspect(self._connection))
+        except sa.exc.SQLAlchemyError as error:
+            raise self._told(error) from None
+        finally:
+            self._end()
+
+    def fetch(self, statement: Statement, rows: int) -> Generator[list[Any], None, None]:
+        """Give a result as it is, so many rows at a time."""
+        ended = False
+        try:
+            options = {"stream_results": True, "max_row_buffer": rows}
+            result = self._connection.execute(statement, execution_options=options)
+            while found := result.fetchmany(rows):
+                yield list(found)
+            ended = True
+        except sa.exc.SQLAlchemyError as error:
+            raise self._told(error) from None
+        finally:
+            if ended:
+                self._end()
+            else:
+                self._connection.invalidate()
 
     def _told(self, error: Exception) -> SourceError:
         original = getattr(error, "orig", None)

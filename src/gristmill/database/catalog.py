@@ -323,13 +323,16 @@ def _other_facts(connection: Connection, relation: Relation) -> Facts:
 
     if not isinstance(connection, Alchemy):
         return Facts()
-    inspector = sa.inspect(connection.engine)
     name, schema = named(relation.table), named(relation.schema) if relation.schema else None
     try:
-        columns = inspector.get_columns(name, schema)
-        primary = tuple(inspector.get_pk_constraint(name, schema).get("constrained_columns") or ())
-        indexes = inspector.get_indexes(name, schema)
-    except (sa.exc.SQLAlchemyError, NotImplementedError):
+        columns, constraint, indexes = connection.inspected(
+            lambda found: (
+                found.get_columns(name, schema),
+                found.get_pk_constraint(name, schema),
+                found.get_indexes(name, schema),
+            )
+        )
+    except (SourceError, NotImplementedError):
         return Facts()
     names = {column.name for column in relation.columns}
 
@@ -337,7 +340,7 @@ def _other_facts(connection: Connection, relation: Relation) -> Facts:
         """Give a column's name; reflection of MySQL leaves backticks doubled."""
         return str(name or "") if str(name) in names else str(name or "").replace("``", "`")
 
-    primary = tuple(real(name) for name in primary)
+    primary = tuple(real(name) for name in constraint.get("constrained_columns") or ())
     lists = [(tuple(real(name) for name in index["column_names"]), bool(index["unique"])) for index in indexes]
     return Facts(
         known=bool(primary or lists),
