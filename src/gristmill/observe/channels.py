@@ -9,16 +9,10 @@ from __future__ import annotations
 
 import logging
 import queue
-import smtplib
-import ssl
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterable
-from email.message import EmailMessage
 from functools import partial
-from http.client import HTTPException
 from typing import Any
 
 import msgspec
@@ -116,23 +110,26 @@ def title(at: int, alert: Alert) -> str:
 # --- one try -----------------------------------------------------------------------------------------------------
 
 
-class _Stay(urllib.request.HTTPRedirectHandler):
-    """Follows no redirect: a POST would become a GET, and a token would go where nobody meant it to."""
-
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
-        return None
-
-
 def post_json(url: str, content: Json, headers: dict[str, str]) -> None:
     """POST a JSON object.
 
     Raises:
         Undelivered: no answer in time, or one that is none of 200 to 299.
     """
+    import urllib.error  # here, as most runs tell nobody
+    import urllib.request
+    from http.client import HTTPException
+
+    class Stay(urllib.request.HTTPRedirectHandler):
+        """Follows no redirect: a POST would become a GET, and a token would go where nobody meant it to."""
+
+        def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
+            return None
+
     named = {"Content-Type": "application/json", "User-Agent": "gristmill"} | headers
     request = urllib.request.Request(url, msgspec.json.encode(content), named, method="POST")  # noqa: S310 # http(s) by its type
     try:
-        with urllib.request.build_opener(_Stay).open(request, timeout=_TRY_S) as answer:
+        with urllib.request.build_opener(Stay).open(request, timeout=_TRY_S) as answer:
             answer.read(1 << 16)
     except urllib.error.HTTPError as error:
         error.close()
@@ -143,6 +140,10 @@ def post_json(url: str, content: Json, headers: dict[str, str]) -> None:
 
 
 def _mail(mail: Email, told: Json) -> None:
+    import smtplib
+    import ssl
+    from email.message import EmailMessage
+
     message = EmailMessage()
     message["Subject"], message["From"] = told["title"], mail.sender
     message["To"] = ", ".join(_several(mail.to))
