@@ -3,7 +3,7 @@
 Not here: cutting bytes into objects (`sources/formats/`), which file is read (`sources/files.py`). Invariants: only
 mapped fields leave `meta`, everything else goes there as JSON text with its key order kept; a row or a reject comes of
 every object, never nothing; no detail quotes document text. Known and accepted: the last of duplicate keys wins, and
-integers beyond 64 bits are read as floats (orjson does both; as an id such a number is refused).
+integers beyond 64 bits are read as floats (orjson does both, `core.oddities` counts it; as an id such a number is refused).
 """
 
 from __future__ import annotations
@@ -159,6 +159,11 @@ class Rows:
     def warn(self, code: str) -> None:
         """Count an oddity that costs no record."""
         self._warnings[code] = self._warnings.get(code, 0) + 1
+
+    def warn_all(self, counted: dict[str, int]) -> None:
+        """Count oddities that cost no record."""
+        for code, count in counted.items():
+            self._warnings[code] = self._warnings.get(code, 0) + count
 
     def reject(self, code: str, locator: int, detail: str, size: int) -> None:
         """Add a piece of `size` bytes that is no record."""

@@ -175,6 +175,8 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             return
         if piece.start == 0 and ((lied and self.format == "auto") or named_codec(piece.unit) != codec):
             rows.warn("file.extension")
+        if codec and not head:
+            rows.warn("file.empty")
         if head.startswith(UTF16) and kind != "html" and (kind != "text" or self.lines):
             raise UnitFailed(
                 piece.unit, "text.encoding", "begins with the mark of UTF-16 or UTF-32; convert it to UTF-8"

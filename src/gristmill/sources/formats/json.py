@@ -18,6 +18,7 @@ import orjson
 
 from gristmill.core.errors import UnitFailed
 from gristmill.core.mapping import Rows, why_malformed
+from gristmill.core.oddities import oddities_of_one
 from gristmill.core.source import Page
 
 _BOM = b"\xef\xbb\xbf"
@@ -184,7 +185,9 @@ def _add(rows: Rows, value: Value, scan: Scan | None, cut: int = 0) -> None:
     if scan and not data:
         return
     try:
-        rows.add(orjson.loads(data), at, size)
+        record = orjson.loads(data)
+        rows.warn_all(oddities_of_one(data, record))
+        rows.add(record, at, size)
     except orjson.JSONDecodeError as error:
         code, detail = why_malformed(data, error)
         rows.reject(code, at, detail, size)

@@ -15,6 +15,7 @@ import orjson
 
 from gristmill.core.files import lines
 from gristmill.core.mapping import PACK_ROWS, Rows, why_malformed
+from gristmill.core.oddities import oddities, oddities_of_one
 from gristmill.core.source import Page
 
 _BOM = b"\xef\xbb\xbf"
@@ -50,14 +51,18 @@ def _add(rows: Rows, part: list[bytes], starts: list[int], end: int, max_record_
     loads, sizes = orjson.loads, list(map(len, part))
     if starts[0] and max(sizes) <= max_record_bytes:
         with contextlib.suppress(orjson.JSONDecodeError):
-            return rows.extend(list(map(loads, part)), starts[:-1], sizes)
+            records = list(map(loads, part))
+            rows.warn_all(oddities(part, records))
+            return rows.extend(records, starts[:-1], sizes)
     for line, at, size in zip(part, starts, sizes, strict=False):
         if size > max_record_bytes:
             _too_long(rows, at, min(at + size + 1, end))
             continue
         bare = line if at else line.removeprefix(_BOM)
         try:
-            rows.add(loads(bare), at, size)
+            record = loads(bare)
+            rows.warn_all(oddities_of_one(bare, record))
+            rows.add(record, at, size)
         except orjson.JSONDecodeError as error:
             if bare.strip():  # a blank line is no record; looked at only here because parsing refuses it too
                 rows.reject(*_place(why_malformed(bare, error), at), size)

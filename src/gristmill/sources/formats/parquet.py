@@ -3,7 +3,8 @@
 Not here: which row groups (`sources/files.py`), the mapping of fields (`core.mapping`). Locator: row number in the
 file. `bytes_in` is the share of the stored size that the rows are of the file's rows, so that it adds up to the size.
 Invariants: page checksums are verified wherever a file has them (else a flipped bit is read as text); a file that
-cannot be decoded fails as a whole; a row group that gives fewer rows than it promised fails it too.
+cannot be decoded, or has two columns of one name, fails as a whole; a row group that gives fewer rows than it promised
+fails it too. Warnings: `field.not_finite` (a number that JSON has no word for is null in `meta`), `file.large_group`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gristmill.core.errors import UnitFailed
@@ -19,6 +21,7 @@ from gristmill.core.mapping import Rows
 from gristmill.core.source import Page
 
 _MAX_BATCH_ROWS = 1024  # dictionary pages make rows larger in memory than the file tells
+_LARGE_GROUP_BYTES = 1 << 30  # of one row group, decoded: it is read by one worker, from its begin
 _UNDECODABLE = (pa.ArrowException, ValueError, OverflowError, KeyError, TypeError)
 
 
@@ -54,6 +57,8 @@ def read(
         counts = [footer.row_group(i).num_rows for i in range(footer.num_row_groups)]
     except (*_UNDECODABLE, OSError, MemoryError) as error:
         raise _failed(rows.unit, error) from None
+    if len(names) < len(file.schema_arrow.names):
+        raise UnitFailed(rows.unit, "file.unsupported", "Parquet with several columns of one name")
     if rows.text.missing(names):
         raise UnitFailed(
             rows.unit, "field.missing", f"no column {'/'.join(rows.text.names)}; found {', '.join(sorted(names))[:500]}"
@@ -67,8 +72,12 @@ def read(
         if footer.row_group(group).total_byte_size > limits[1] * max(counts[group], 1):
             # The decoder has no limit of its own: this is the only moment to keep a bomb out of the memory.
             raise UnitFailed(rows.unit, "size.cap", f"the rows of group {group} are over max_record_bytes on average")
+        if footer.row_group(group).total_byte_size > _LARGE_GROUP_BYTES:
+            rows.warn("file.large_group")
         for batch in _batches(file, group, limits[0], rows.unit):
             row_bytes = batch.nbytes // max(batch.num_rows, 1)
+            if odd := sum(map(_not_finite, batch.columns)):
+                rows.warn_all({"field.not_finite": odd})
             for record in _records(batch, rows.unit):
                 text = rows.text.get(record)
                 if isinstance(text, (str, bytes)) and len(text) > limits[1]:
@@ -126,7 +135,10 @@ def _values(column: pa.Array) -> list[Any]:
         column = column.dictionary_decode()
     kind = column.type
     if pa.types.is_timestamp(kind):  # nanoseconds and odd zone names have no Python value
-        column = column.cast(pa.timestamp("us", "UTC" if kind.tz else None), safe=False)
+        try:  # nanoseconds lose their last digits; in any other unit a loss would be an overflow, and another time
+            column = column.cast(pa.timestamp("us", "UTC" if kind.tz else None), safe=kind.unit != "ns")
+        except pa.ArrowInvalid:
+            return column.cast(pa.string()).to_pylist()  # type: ignore[no-any-return]
     elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
         return _decoded(column.to_pylist())
     try:
@@ -137,6 +149,26 @@ def _values(column: pa.Array) -> list[Any]:
         return _decoded(column.cast(pa.large_binary()).to_pylist())
     except (ValueError, OverflowError):  # a date or time beyond Python's years
         return column.cast(pa.string()).to_pylist()  # type: ignore[no-any-return]
+
+
+def _not_finite(column: pa.Array) -> int:
+    """Count the infinities and NaNs in a column, and in what lies in it."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return _not_finite(column.dictionary_decode())
+    if pa.types.is_floating(kind):
+        return int(pc.sum(pc.invert(pc.is_finite(column.cast(pa.float64()))), min_count=0).as_py())
+    if pa.types.is_map(kind):
+        return _not_finite(column.keys) + _not_finite(column.items)
+    if (
+        pa.types.is_struct(kind)
+        or pa.types.is_list(kind)
+        or pa.types.is_large_list(kind)
+        or pa.types.is_fixed_size_list(kind)
+    ):
+        inner = column.flatten()
+        return sum(map(_not_finite, inner if pa.types.is_struct(kind) else [inner]))
+    return 0
 
 
 def _decoded(values: list[bytes | None]) -> list[str | bytes | None]:

@@ -1,0 +1,98 @@
+"""Files that are odd in ways no table foresaw: nothing of them goes by in silence."""
+
+import gzip
+import io
+import lzma
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+
+def stored(table, **options):
+    out = io.BytesIO()
+    pq.write_table(table, out, **options)
+    return out.getvalue()
+
+
+def test_two_parquet_columns_of_one_name_are_refused_as_one_would_hide_the_other(read):
+    twice = pa.table([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
+    out = read({"a.parquet": stored(twice), "b.parquet": stored(pa.table({"text": ["c"]}))})
+    assert out.failed == {"a.parquet": ("file.unsupported", True)}
+    assert [row["text"] for row in out.rows] == ["c"]
+
+
+def test_two_fields_of_one_name_within_a_column_are_refused_too(read):
+    twice = pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
+    out = read({"a.parquet": stored(pa.table({"text": ["t"], "s": twice}))})
+    assert out.failed == {"a.parquet": ("file.unsupported", True)}
+
+
+def test_parquet_files_of_other_schemas_are_read_by_their_names(read):
+    """Columns may be missing, added, or of another type; only the text must be there."""
+    files = {
+        "a.parquet": stored(pa.table({"text": ["a"], "n": [1]})),
+        "b.parquet": stored(pa.table({"m": [2.5], "n": ["x"], "text": pa.array(["b"]).dictionary_encode()})),
+        "c.parquet": stored(pa.table({"body": ["c"]})),
+    }
+    out = read(files)
+    assert [(row["text"], orjson.loads(row["meta"])) for row in out.rows] == [
+        ("a", {"n": 1}),
+        ("b", {"m": 2.5, "n": "x"}),
+    ]
+    assert out.failed == {"c.parquet": ("field.missing", True)}
+
+
+def test_numbers_that_json_has_no_word_for_are_null_and_counted(read):
+    nan, inf = float("nan"), float("inf")
+    columns = {
+        "text": ["t", "u"],
+        "x": [nan, 1.0],
+        "half": pa.array([inf, None], pa.float16()),
+        "list": [[nan, 2.0, -inf], None],
+        "deep": [{"a": [{"b": nan}]}, {"a": []}],
+        "map": pa.array([[("k", inf)], []], pa.map_(pa.string(), pa.float64())),
+        "kinds": pa.array([inf, 1.0]).dictionary_encode(),
+    }
+    out = read({"a.parquet": stored(pa.table(columns))})
+    assert out.warnings == {"field.not_finite": 7}
+    meta = orjson.loads(out.rows[0]["meta"])
+    assert (meta["x"], meta["half"], meta["list"], meta["map"]) == (None, None, [None, 2.0, None], [["k", None]])
+    assert orjson.loads(out.rows[1]["meta"])["x"] == 1.0
+
+
+@pytest.mark.parametrize("unit", ["ms", "us", "ns"])
+def test_a_time_that_is_out_of_range_becomes_no_other_time(read, unit):
+    """In microseconds it would go round the end of 64 bits, and may come to lie in our days."""
+    wraps = {"ms": 2**61, "us": 2**62, "ns": 2**62}[unit]
+    table = pa.table({"text": ["a", "b"], "at": pa.array([wraps, 0], pa.timestamp(unit))})
+    out = read({"a.parquet": stored(table)}, time="at")
+    first, second = out.rows
+    assert str(second["time"]) == "1970-01-01 00:00:00+00:00"
+    if unit == "ns":
+        assert str(first["time"]).startswith("2116-02-20")
+    else:
+        assert (first["time"], out.warnings) == (None, {"time.unparsed": 1})
+        assert str(wraps) in first["meta"]
+
+
+def test_a_row_group_that_one_worker_must_read_alone_is_told(read, monkeypatch):
+    monkeypatch.setattr("gristmill.sources.formats.parquet._LARGE_GROUP_BYTES", 10_000)
+    table = pa.table({"text": [f"{n} " * 50 for n in range(300)]})
+    out = read({"a.parquet": stored(table, row_group_size=200, use_dictionary=False)})
+    assert (len(out.rows), out.warnings) == (300, {"file.large_group": 2})
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress])
+def test_a_file_with_nothing_in_it_is_counted_whether_compressed_or_not(read, pack):
+    out = read({"a.jsonl.gz": pack(b""), "b.jsonl": b"", "c.jsonl": b'{"text": "t"}'})
+    assert out.warnings["file.empty"] == 2
+    assert len(out.rows) == 1
+
+
+def test_what_is_compressed_twice_is_refused_and_not_unpacked_again(read):
+    out = read({"a.jsonl.gz": gzip.compress(gzip.compress(b'{"text": "t"}\n' * 100))})
+    assert not out.rows
+    assert {code for code, _ in out.rejects} <= {"text.encoding", "json.syntax"}
+    assert out.rejects
