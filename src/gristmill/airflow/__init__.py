@@ -121,13 +121,13 @@ def _tasks(gristmill: Gristmill, described: Described) -> None:
 
     @task(task_id="gate")  # type: ignore[untyped-decorator]
     def gate(groups: list[dict[str, Any]]) -> None:
-        judged = gristmill("stage", "gate", str(groups[0]["seq"]))
+        judged = gristmill("stage", "gate", str(groups[0]["seq"]), "--workers", str(described["groups"]))
         if judged["status"] != "passed":
             raise AirflowSkipException(f"{judged['status']}: all that was read is known already")
 
     @task(task_id="publish")  # type: ignore[untyped-decorator]
     def publish(groups: list[dict[str, Any]]) -> int:
-        report = gristmill("stage", "commit", str(groups[0]["seq"]), "--no-exports")
+        report = gristmill("stage", "commit", str(groups[0]["seq"]), "--no-exports", "--workers", "1")
         LOG.info(verdict_of(report))
         return int(report["snapshot"])
 
