@@ -99,6 +99,11 @@ class Tab:
         told = await self.call("Page.captureScreenshot", {"format": "png", "captureBeyondViewport": True, "clip": clip})
         path.write_bytes(base64.b64decode(told["data"]))
 
+    @property
+    def status(self) -> int:
+        """The status of the page itself."""
+        return next((p["response"]["status"] for name, p in self.events if name == "Network.responseReceived"), 0)
+
     def requests(self) -> list[str]:
         """Give the addresses that were asked for."""
         return [params["request"]["url"] for name, params in self.events if name == "Network.requestWillBeSent"]
