@@ -1,20 +1,9 @@
-r"""Drift: how far what a source brought is from what it brought before; PSI and KS over histograms with fixed bins.
+"""Drift: how far what a source brought is from what it brought before, by PSI and KS (`core.divergence`).
 
-For one distribution, with e the n records before, a the m records now, both by bin:
-
-    pooled   neighbouring bins are joined from below until they hold POOL of both sides' mean share, so at most 1 / POOL groups;
-             a word stands alone from WORD_POOL on, the others are one group
-    PSI      sum over groups of (A - E) * ln(A / E), with A = (a + 1/2) / (m + groups / 2), E = (e + 1/2) / (n + groups / 2)
-    KS       greatest distance of the two cumulative shares, over all bins as they are; of numbers only
-    noise    what two samples of one thing exceed about once in a million times, by n and m alone: a value is over a limit
-             only if it is over its noise too
-
-PSI is read by convention: below 0.1 nothing, 0.1 to 0.25 a little, above 0.25 a lot (Siddiqi, Credit Risk Scorecards, 2006); the half
-record a group (Jeffreys) keeps an empty one finite. KS is an effect size here: a p-value would call every difference significant at
-the numbers of records there are. Noise of PSI: (1/n + 1/m) times chi-squared with groups - 1 degrees of freedom (Yurdakul, Statistical
-properties of PSI, 2018), its quantile by Wilson and Hilferty (1931); of KS: 2 exp(-2 d^2 n m / (n + m)) solved for d (Smirnov).
-
-What was read is compared whatever the steps; what the steps made of it only with snapshots in which the same steps made it.
+What was read is compared whatever the steps. What the steps made of it is compared only with snapshots in which the same steps made
+it; and behind a GlobalStep, which decides by all that came before, only while it took out about the same share of what came
+(`SHIFT`): the second snapshot of a dataset has duplicates of the first, and that is no change of the source. For the same reason
+duplicates are left out of `reasons` here. A value is over a limit only if it is over its noise too.
 
 Not here: counting (`engine.distributions`), refusing (`engine.gate`). Invariant: a verdict is a function of the distributions of
 published snapshots and of this run, and of the limits; what cannot be compared is told, and never fails a run.
@@ -24,14 +13,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
 
 from gristmill.config.settings import Drift, Gate, PipelineConfig
 from gristmill.core import find
+from gristmill.core.divergence import ks, psi
 from gristmill.core.errors import ConfigError
 from gristmill.core.histogram import Histogram
 from gristmill.engine import distributions
@@ -44,9 +34,8 @@ from gristmill.store.snapshot import Manifest
 
 SOURCE_DRIFT = "source.drift"
 KEPT = 30  # newest snapshots of each source whose distributions a manifest names: the longest window
-POOL = 0.1
-WORD_POOL = 0.05
-RARE, RARE_Z = 1e-6, 4.753424  # how often chance alone may look like drift, and where the normal distribution has it
+SHIFT = 0.05
+DUPLICATE = ":duplicate"  # ends the word of `reasons` for what a GlobalStep took out
 WHATEVER_THE_STEPS = frozenset({"read.chars", "read.non_ascii", "read.spaces", "read.lang"})
 
 Json = dict[str, Any]
@@ -70,50 +59,6 @@ class Judged(msgspec.Struct, frozen=True):
 def _rank(entry: Json) -> tuple[int, float]:
     limit = entry["warn"] if entry["warn"] is not None else entry["block"]
     return ["block", "warn", "ok"].index(entry["level"]), -entry["value"] / max(limit or 0.0, entry["noise"])
-
-
-# --- the measures ------------------------------------------------------------------------------------------------
-
-
-def psi(before: Histogram, now: Histogram) -> tuple[float, float]:
-    """Give the population stability index of two histograms of one distribution, none of them empty; and its noise."""
-    pairs = _pooled_words(before, now) if before.values or now.values else _pooled(before, now)
-    b, n = (sum(pair[i] for pair in pairs) + len(pairs) / 2 for i in (0, 1))
-    shares = [((x + 0.5) / b, (y + 0.5) / n) for x, y in pairs]
-    value = math.fsum((actual - expected) * math.log(actual / expected) for expected, actual in shares)
-    free = max(len(pairs) - 1, 1)
-    chi_squared = free * (1 - 2 / (9 * free) + RARE_Z * math.sqrt(2 / (9 * free))) ** 3
-    return value, (1 / before.total + 1 / now.total) * chi_squared
-
-
-def ks(before: Histogram, now: Histogram) -> tuple[float, float]:
-    """Give the greatest distance of the cumulative shares of two histograms of numbers, none of them empty; and its noise."""
-    b, n = before.total, now.total
-    below_b = below_n = furthest = 0
-    for x, y in zip(before.counts, now.counts, strict=True):
-        below_b, below_n = below_b + x, below_n + y
-        furthest = max(furthest, abs(below_b * n - below_n * b))
-    return furthest / (b * n), math.sqrt(math.log(2 / RARE) / 2 * (1 / b + 1 / n))
-
-
-def _pooled(before: Histogram, now: Histogram) -> list[tuple[int, int]]:
-    b, n = before.total, now.total
-    groups: list[tuple[int, int]] = []
-    x = y = 0
-    for more_x, more_y in zip(before.counts, now.counts, strict=True):
-        x, y = x + more_x, y + more_y
-        if x / b + y / n >= 2 * POOL:
-            groups.append((x, y))
-            x = y = 0
-    last = groups.pop()  # there is one: all together have a share of 1 on both sides
-    return [*groups, (last[0] + x, last[1] + y)]
-
-
-def _pooled_words(before: Histogram, now: Histogram) -> list[tuple[int, int]]:
-    b, n = before.total, now.total
-    pairs = [(before.values.get(word, 0), now.values.get(word, 0)) for word in sorted({**before.values, **now.values})]
-    alone = [(x, y) for x, y in pairs if x / b + y / n >= 2 * WORD_POOL]
-    return [*alone, (b - sum(x for x, _ in alone), n - sum(y for _, y in alone))]
 
 
 # --- what is compared with what ----------------------------------------------------------------------------------
@@ -184,7 +129,7 @@ def judge(gate: Gate, layout: Layout, manifest: Manifest) -> Judged:
     now = distributions.read(layout, manifest.seq) if own is not None else None
     if own is None or now is None:
         return Judged([], [_untold(None, f"run {manifest.seq} has no distributions")])
-    judging = _Judging(layout, [entry for entry in named if entry["seq"] < manifest.seq])
+    judging = _Judging(layout, [entry for entry in named if entry["seq"] < manifest.seq], manifest.pipeline)
     for source in sorted(now.sources):
         rules = gate.sources.get(source)
         limits = rules.drift if rules is not None and rules.drift is not None else gate.drift
@@ -235,54 +180,86 @@ def strangers(config: PipelineConfig) -> list[str]:
 
 
 class _Judging:
-    """Compares source by source; every file of distributions is read once."""
+    """Compares source by source; every file of distributions is read once. pipeline: the run's, as manifests have it."""
 
-    def __init__(self, layout: Layout, earlier: Sequence[Json]) -> None:
+    def __init__(self, layout: Layout, earlier: Sequence[Json], pipeline: Json) -> None:
         self.layout = layout
         self.earlier = earlier
+        self.pipeline = pipeline
         self.entries: list[Json] = []
         self.not_judged: list[Json] = []
         self._held: dict[int, Sources] = {}
 
     def judge(self, source: str, now: dict[str, Side], steps: str, limits: Drift) -> None:
         """Compare what a source brought with what it brought before."""
-        entries = [entry for entry in self.earlier if source in entry["sources"] and self._read(entry["seq"])]
-        if limits.baseline is not None:
-            entries = [entry for entry in entries if entry["seq"] == limits.baseline]
-        entries = entries[: limits.window]
+        named = [
+            entry for entry in self.earlier if limits.baseline in (None, entry["seq"]) and source in entry["sources"]
+        ]
+        entries = list(islice((entry for entry in named if source in self._read(entry["seq"])), limits.window))
         if not entries:
             of = f"baseline {limits.baseline} has" if limits.baseline is not None else "earlier snapshots have"
             self.not_judged.append(_untold(source, f"{of} nothing of it"))
             return
-        alike = [entry["seq"] for entry in entries if entry["sources"][source] == steps]
+        every = [entry["seq"] for entry in entries]
+        alike = [entry["seq"] for entry in entries if entry["sources"].get(source) == steps]
+        shifted = self._shifted(source, now, alike)
         whys: dict[str, list[str]] = {}
         for side in ("read", "published"):
             for name in sorted(now.get(side, {})):
                 called = f"{side}.{name}"
                 if limits.distributions is not None and called not in limits.distributions:
                     continue
-                seqs = [entry["seq"] for entry in entries] if called in WHATEVER_THE_STEPS else alike
-                if why := self._compare(source, called, now[side][name], seqs, limits):
+                if called in WHATEVER_THE_STEPS:
+                    why = self._compare(source, called, now[side][name], every, limits)
+                elif not alike:
+                    why = "other steps made it"
+                elif shifted and (side == "published" or name.partition(":")[0] in shifted):
+                    why = "duplicates took another share of it"
+                else:
+                    why = self._compare(source, called, now[side][name], alike, limits)
+                if why:
                     whys.setdefault(why, []).append(called)
         self.not_judged += [_untold(source, why, names) for why, names in whys.items()]
+
+    def _shifted(self, source: str, now: dict[str, Side], seqs: list[int]) -> list[str]:
+        """Give the steps behind a GlobalStep if GlobalSteps took out a share that is not what it was; else none."""
+        before = self._merged(source, "read", "reasons", seqs)[0]
+        reasons = now.get("read", {}).get("reasons")
+        if before is None or reasons is None:
+            return []
+        taken = [[word for word in each.values if word.endswith(DUPLICATE)] for each in (before, reasons)]
+        shares = [sum(e.values[w] for w in words) / e.total for e, words in zip((before, reasons), taken, strict=True)]
+        if abs(shares[0] - shares[1]) <= SHIFT:
+            return []
+        own: list[Json] = next((each["steps"] for each in self.pipeline["sources"] if each["name"] == source), [])
+        order = [each["name"] for each in [*own, *self.pipeline["steps"], self.pipeline["require"]]]
+        first = min(
+            i for i, name in enumerate([*order, ""]) if not name or f"{name}{DUPLICATE}" in {*taken[0], *taken[1]}
+        )
+        return order[first:]
+
+    def _merged(self, source: str, side: str, name: str, seqs: list[int]) -> tuple[Histogram | None, list[int]]:
+        """Give one distribution of several snapshots together, and those that have it; none if their bins differ."""
+        found = [(seq, self._read(seq).get(source, {}).get(side, {}).get(name)) for seq in seqs]
+        kept = [(seq, one) for seq, one in found if one is not None]
+        if not kept or any(one.edges != kept[0][1].edges for _, one in kept):
+            return None, []
+        whole = kept[0][1]
+        for _, more in kept[1:]:
+            whole = whole.add(more)
+        return whole, [seq for seq, _ in kept]
 
     def _compare(self, source: str, called: str, now: Histogram, seqs: list[int], limits: Drift) -> str:
         """Add the entries of one distribution; or say why there are none."""
         side, _, name = called.partition(".")
-        found = [(seq, self._read(seq)[source].get(side, {}).get(name)) for seq in seqs]
-        kept = [(seq, one) for seq, one in found if one is not None]
-        if not seqs:
-            return "other steps made it"
-        if not kept:
-            return "it is new"
-        if any(one.edges != now.edges for _, one in kept):
-            return "its bins were others"
-        before = kept[0][1]
-        for _, more in kept[1:]:
-            before = before.add(more)
+        before, having = self._merged(source, side, name, seqs)
+        if before is None or before.edges != now.edges:
+            return "it is new, or its bins were others"
+        if name == "reasons":
+            before, now = _without_duplicates(before), _without_duplicates(now)
         if min(before.total, now.total) < limits.min_records:
             return f"fewer than {limits.min_records} records, before or now"
-        against = _called([seq for seq, _ in kept], limits)
+        against = _called(having, limits)
         values = [("psi", *psi(before, now), limits.warn_psi, limits.block_psi)]
         values += [("ks", *ks(before, now), limits.warn_ks, limits.block_ks)] if now.counts else []
         for measure, value, noise, warn, block in values:
@@ -297,6 +274,10 @@ class _Judging:
             found = distributions.read(self.layout, seq)
             self._held[seq] = found.sources if found is not None else {}
         return self._held[seq]
+
+
+def _without_duplicates(reasons: Histogram) -> Histogram:
+    return Histogram(values={word: n for word, n in reasons.values.items() if not word.endswith(DUPLICATE)})
 
 
 def _over(value: float, limit: float | None, noise: float) -> bool:
