@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import orjson
 from yarl import URL
 
 from gristmill.core.errors import SourceError
+from gristmill.core.mend import Mended, fault_of, mend
+from gristmill.core.oddities import oddities_of_one
 from gristmill.net.credentials import Credentials
 from gristmill.net.fetch import FetchFailed, Response, shown
 from gristmill.net.pages import Check, Guards, Pagination, Seen, Token, dig, following
@@ -67,6 +69,21 @@ class Answer(msgspec.Struct, frozen=True):
     date: datetime | None = None
 
 
+class Said(NamedTuple):
+    """What an answer says. mended: set if a strict parser refuses it for some of its values. odd: codes of what changed."""
+
+    data: Any = None
+    mended: Mended | None = None
+    odd: tuple[str, ...] = ()
+
+    def judged(self, records: list[Any]) -> list[Any]:
+        """Give its records, with a `Spoiled` in the place of each that is."""
+        if self.mended is None:
+            return records
+        is_utf8 = self.mended.is_utf8
+        return [fault if (fault := fault_of(record, is_utf8=is_utf8)) else record for record in records]
+
+
 class PageMissing(SourceError):
     """A page is not there: 404 or 410."""
 
@@ -87,16 +104,19 @@ class Listing:
         at = at or Place(self._query.pagination.first())
         while at is not None:
             guards.asking(at.token)
-            response, data = await self._answer(at.token)
-            records = self._records(data, response) if response.status != 204 else []
-            after = self._after(at, response, data, records)
+            response, said = await self._answer(at.token)
+            records = self._records(said.data, response) if response.status != 204 else []
+            after = self._after(at, response, said.data, records)
             guards.came(records, more=after is not None)
-            warnings = list(response.notes)
+            warnings = [*response.notes, *said.odd]
+            if said.mended is not None and said.mended.has_controls:
+                warnings.append("json.control")
             if after is None and at.shrank:
                 warnings.append("listing.shrank")
             if after is not None and after.sweep != at.sweep:
                 guards.forget()
-            yield Answer(records, len(response.body), after, warnings, http_date(response.headers.get("date", "")))
+            date = http_date(response.headers.get("date", ""))
+            yield Answer(said.judged(records), len(response.body), after, warnings, date)
             at = after
 
     def _after(self, at: Place, response: Response, data: Any, records: list[Any]) -> Place | None:
@@ -119,6 +139,10 @@ class Listing:
     def _bare(self, token: Token, base: str) -> Token:
         """Give a token with its URL made absolute, and without parameters of the config, which may be secrets: their names stay."""
         if "url" not in token:
+            if fault_of(token, is_utf8=True):
+                raise SourceError(
+                    f"{shown(base)}: pagination: the next page is given in characters that no URL can hold"
+                )
             return token
         try:
             url = URL(base).join(URL(token["url"])).with_fragment(None)
@@ -150,7 +174,7 @@ class Listing:
     def _json(body: dict[str, Any] | None) -> bytes | None:
         return None if body is None else orjson.dumps(body)
 
-    async def _answer(self, token: Token) -> tuple[Response, Any]:
+    async def _answer(self, token: Token) -> tuple[Response, Said]:
         """Ask for a page, with a new token once if the answer is 401."""
         query = self._query
         url, body = self._request(token)
@@ -159,7 +183,7 @@ class Listing:
         headers = {"Accept": "application/json"} | ({"Content-Type": "application/json"} if body is not None else {})
         for renewed in (False, True):
             credentials = await self._credentials.headers(url)
-            response, data = await self._fetch(
+            response, said = await self._fetch(
                 sent, headers, (query.headers | credentials) if own else {}, body if own else None
             )
             if response.status != 401 or renewed or not await self._credentials.renewed(credentials):
@@ -176,34 +200,34 @@ class Listing:
         how = query.pagination
         if status == 204 and token != how.first() and how.kind not in {"page", "offset"}:
             raise SourceError(f"{shown(url)}: http.204: no content for a page that another one led to")
-        return response, data
+        return response, said
 
     async def _fetch(
         self, url: str, headers: dict[str, str], credentials: dict[str, str], body: bytes | None
-    ) -> tuple[Response, Any]:
-        """Give a response and what it says; None: nothing, or its status is no success."""
-        data: Any = None
+    ) -> tuple[Response, Said]:
+        """Give a response and what it says: nothing if its status is no success."""
+        said = Said()
 
         def accept(response: Response) -> None:
-            nonlocal data
-            data = self._judged(response)
+            nonlocal said
+            said = self._judged(response)
 
         try:
             response = await self._retrier.fetch(
                 self._query.method, url, headers=headers, credentials=credentials, body=body, accept=accept
             )
-            return response, data  # noqa: TRY300  reads as one
+            return response, said  # noqa: TRY300  reads as one
         except FetchFailed as error:
             if error.code.startswith("api."):  # it answers, and keeps answering this
                 raise SourceError(str(error)) from None
             raise
 
-    def _judged(self, response: Response) -> Any:
+    def _judged(self, response: Response) -> Said:
         """Decode an answer if it is what was asked for; that it is not is worth another attempt."""
         if not 200 <= response.status < 300 or response.status == 204:
-            return None
-        data = parsed(response)
-        query = self._query
+            return Said()
+        said = parsed(response)
+        query, data = self._query, said.data
         found = dig(data, query.error) if query.error else None
         if found:
             raise FetchFailed(
@@ -211,7 +235,7 @@ class Listing:
             )
         if query.success is not None and not query.success.holds(data):
             raise FetchFailed("api.error", response.url, f"the answer's {query.success.path} does not say success")
-        return data
+        return said
 
     def _records(self, data: Any, response: Response) -> list[Any]:
         path = self._query.records
@@ -232,7 +256,7 @@ class Listing:
         return found
 
 
-def parsed(response: Response) -> Any:
+def parsed(response: Response) -> Said:
     """Give the JSON value of a body: UTF-8, or what its charset or its first bytes say.
 
     Raises:
@@ -240,7 +264,8 @@ def parsed(response: Response) -> Any:
     """
     body = response.body.removeprefix(b"\xef\xbb\xbf")
     try:
-        return orjson.loads(body)
+        data = orjson.loads(body)
+        return Said(data, odd=tuple(sorted(oddities_of_one(body, data))))
     except orjson.JSONDecodeError:
         pass
     kind = response.headers.get("content-type", "").lower()
@@ -248,9 +273,14 @@ def parsed(response: Response) -> Any:
     for name in (charset, json.detect_encoding(body)):
         if name and name not in {"utf-8", "utf8"}:
             try:
-                return orjson.loads(body.decode(name).encode())
+                return Said(orjson.loads(body.decode(name).encode()))
             except (LookupError, UnicodeError, orjson.JSONDecodeError):
                 continue
+    try:
+        mended = mend(body)
+        return Said(mended.value, mended)
+    except ValueError:
+        pass
     looks = "HTML" if body.lstrip()[:1] == b"<" else "nothing" if not body.strip() else "something else, or cut"
     said = kind.partition(";")[0][:40] or "no type"
     raise FetchFailed("api.not_json", response.url, f"HTTP {response.status} with {looks} ({said}), expected JSON")

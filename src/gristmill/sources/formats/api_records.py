@@ -15,6 +15,7 @@ import orjson
 
 from gristmill.core import tombstones
 from gristmill.core.mapping import Field, Mapping, Rows
+from gristmill.core.mend import Spoiled
 from gristmill.core.source import Page
 from gristmill.extract import Document, Extractor
 
@@ -46,6 +47,9 @@ class Records:
             size = _size(record)
             if self.rows.full:
                 yield self.take()
+            if isinstance(record, Spoiled):
+                self.refuse(record.code, record.detail)
+                continue
             if isinstance(record, dict):
                 key = self._key(record)
                 gone = self._is_gone(record) if self._is_gone is not None else False
