@@ -36,7 +36,7 @@ SOURCE_DRIFT = "source.drift"
 KEPT = 30  # newest snapshots of each source whose distributions a manifest names: the longest window
 SHIFT = 0.05
 DUPLICATE = ":duplicate"  # ends the word of `reasons` for what a GlobalStep took out
-WHATEVER_THE_STEPS = frozenset({"read.chars", "read.non_ascii", "read.spaces", "read.lang"})
+WHATEVER_THE_STEPS = frozenset(f"read.{name}" for name in (*distributions.PROFILE, "lang"))
 
 Json = dict[str, Any]
 
