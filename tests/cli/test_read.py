@@ -19,6 +19,7 @@ READ = {
     ("inspect", "--dropped"): "too_short",
     ("inspect", "--duplicates", "--run", "1"): "web/twin",
     ("inspect", "--quarantined", "--reason", "json.syntax"): "a.jsonl#",
+    ("drift",): "not judged: web: earlier snapshots have nothing of it",
     ("verify",): "snapshot 1 is whole",
     ("parts",): "dedup.exact",
     ("parts", "filter.length"): "min_chars: int >= 0 or null; default null",
