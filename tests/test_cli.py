@@ -109,7 +109,7 @@ HEAD = """# The command line
 Every verb takes `-c FILE`; without it `gristmill.yml` is looked for here and above. Data goes to standard output,
 everything else to standard error. With `--json` a verb answers with one line of JSON, for `run` the report, also when the
 gate refused; a failure then is `{"status": "failed", "errors": [...]}`. `--debug` shows the traceback of a failure, which
-otherwise is a sentence and the path of a log. `NO_COLOR` is honoured. On a terminal `run` shows a bar for each stage,
+otherwise is a sentence and the path of a log: of the run, or `last-failure.log` in the dataset. `NO_COLOR` is honoured. On a terminal `run` shows a bar for each stage,
 elsewhere a line every 30 seconds, with `-q` nothing.
 
 Exit codes: see [guarantees](guarantees.md#exit-codes). A run whose snapshot is published while an export failed ends

@@ -139,12 +139,12 @@ def plan(
     setting: Setting = None,
 ) -> None:  # fmt: skip
     """Show what is new or changed, and what a run would do."""
-    from gristmill.console import prices, survey
+    from gristmill.console import outlook, prices, survey
 
     if estimate:
         session.start_fork_server()
     found = survey.planned(open_pipeline(setting), source, session.window_of(window), machines if estimate else 0)
-    answer(found, lambda: [*terminal.plan_lines(found, room()), *prices.estimate_lines(found["estimate"], room())])
+    answer(found, lambda: [*outlook.plan_lines(found, room()), *prices.estimate_lines(found["estimate"], room())])
     if found["estimate"] and found["estimate"]["over"]:
         complain(f"the estimate is over cost.max_cost {found['estimate']['max_cost']:g}: a run would stop at its plan")
         raise typer.Exit(3)
@@ -190,13 +190,13 @@ def status(
     check: Annotated[bool, typer.Option("--check", help="end with 1 if anything is wrong, and say what")] = False,
 ) -> None:
     """Show how the dataset stands: snapshot, sources, exports, lock."""
-    from gristmill.console import prices, survey
+    from gristmill.console import outlook, prices, survey
 
     pipeline = open_pipeline()
     found = survey.standing(pipeline)
     found |= watching.health(pipeline, held=found["lock"] is not None)
     complain(*(watching.problems(found) if check else found["problems"]))
-    lines = [*terminal.status_lines(found, room()), *watching.lines(found), *prices.trend_lines(found["costs"], room())]
+    lines = [*outlook.status_lines(found, room()), *watching.lines(found), *prices.trend_lines(found["costs"], room())]
     answer(found, lambda: lines)
     if check and found["health"]:
         raise typer.Exit(1)

@@ -3,6 +3,7 @@
 import pytest
 from tests.properties.lab import Lab, jsonl
 
+from gristmill.console import terminal
 from gristmill.core.errors import ConfigError
 
 ROWS = [
@@ -75,6 +76,41 @@ def test_a_conflict_and_a_revision_are_told_in_their_order(lab):
     told = explain(lab, "s/same")
     assert steps(told) == [(1, "quarantine", "id.conflict"), (2, "withdraw", "revised")]
     assert [row["seq"] for row in told["published"]] == [2]
+
+
+def test_what_took_the_place_of_a_record_is_named_with_its_run(lab):
+    told = explain(lab, "s/same")
+    (newer,) = told["published"]
+    entry = told["history"][-1]
+    assert entry["replaced_by"] == {"run": 2, "ord": newer["ord"], "outcome": "published", "shard": newer["shard"]}
+    assert "; the newer content: published in run 2" in " ".join(terminal.explained(told, None))
+
+
+def test_what_became_of_newer_contents_is_told_for_each_of_them(tmp_path):
+    config = {
+        "sources": [{"name": "s", "files": {"path": "in/*", "id": "id"}}],
+        "steps": [{"filter.length": {"min_chars": 3}}],
+    }
+    lab = Lab(tmp_path, config)
+    lab.put("in/a.jsonl", jsonl([{"id": "x", "text": "first"}]))
+    lab.run()
+    lab.put("in/b.jsonl", jsonl([{"id": "x", "text": "second"}]))
+    lab.put("in/c.jsonl", jsonl([{"id": "x", "text": "third"}]))
+    lab.run()
+    lab.put("in/d.jsonl", jsonl([{"id": "x", "text": "no"}]))
+    lab.run()
+    told = explain(lab, "s/x")
+    seen = [
+        (entry["run"], entry["action"], (entry.get("replaced_by") or {}).get("outcome"), entry.get("dup_of_id"))
+        for entry in sorted(told["history"], key=lambda entry: (entry["run"], entry["ord"]))
+    ]
+    assert seen == [
+        (2, "withdraw", "published", None),  # the first, by the third
+        (2, "supersede", "published", None),  # the second, by the third too
+        (3, "withdraw", "drop", None),  # the third, by one that a filter dropped
+        (3, "drop", None, None),
+    ]
+    assert {entry["replaced_by"]["run"] for entry in told["history"] if "replaced_by" in entry} == {2, 3}
 
 
 @pytest.mark.parametrize("wanted", ["origin", "with source"])

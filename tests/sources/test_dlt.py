@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip("dlt", reason="the extra dlt is not installed")
 
-from gristmill.core.errors import SourceError, SourceMisconfigured, Transient
+from gristmill.core.errors import ConfigError, SourceError, Transient
 from gristmill.core.find import find
 from gristmill.core.source import PlanContext, ReadContext, State, Window
 from gristmill.sources.formats import dlt_items
@@ -415,7 +415,7 @@ def test_the_type_of_a_window_may_come_from_the_state(tmp_path):
     ],
 )
 def test_a_window_that_cannot_be_read_is_refused_in_planning(tmp_path, parameters, window, said):
-    with pytest.raises(SourceMisconfigured, match=said):
+    with pytest.raises(ConfigError, match=said):
         source(tmp_path, PLAIN, **parameters).plan(None, PlanContext(tmp_path, window))
 
 

@@ -52,12 +52,34 @@ def explain(layout: Layout, manifests: list[Manifest], wanted: str) -> dict[str,
             "'<source>/<key>' or '<source>/<path>#<offset>' (see `gristmill inspect --kept`)"
         )
     for entry in history:
-        if entry.get("dup_of") is not None and entry["dup_of"] >= 0:
+        if entry.get("dup_of") is not None and entry["dup_of"] not in {-1, entry["ord"]}:
             entry["dup_of_id"] = id_of(layout, manifests, entry["dup_of"])
+        if entry["action"] == "supersede" or (entry["action"] == "withdraw" and entry["reason"] == "revised"):
+            entry["replaced_by"] = _successor(entry, live, history)
     for row in live:
         row["signals"] = _signals(layout, row["seq"], row["ord"])
         row["exports"] = {name: _copy(state, row["ord"]) for name, state in head.exports.items()}
     return {"wanted": wanted, "snapshot": head.seq, "published": live, "history": history}
+
+
+def _successor(
+    entry: dict[str, Any], live: list[dict[str, Any]], history: list[dict[str, Any]]
+) -> dict[str, Any] | None:
+    """Give the newer content of the same id that took the place of one: its run, ord and what became of it there.
+
+    It came in the run that took the old one out. None: no trace of it is left, as of a deletion.
+    """
+    run = entry["run"]
+    for row in live:
+        if row["id"] == entry["id"] and row["seq"] == run:
+            return {"run": run, "ord": row["ord"], "outcome": "published", "shard": row["shard"]}
+    others = [each for each in history if each.get("id") == entry["id"] and each["ord"] != entry["ord"]]
+    came = [each for each in others if each["ord"] >> SEQ_SHIFT == run and each["action"] != "supersede"]
+    if not came:
+        return None
+    last = max(came, key=lambda each: each["ord"])
+    outcome = "published" if last["action"] == "withdraw" else last["action"]  # withdrawn later: it was published
+    return {"run": run, "ord": last["ord"], "outcome": outcome}
 
 
 def _copy(state: ExportState, place: int) -> str | None:

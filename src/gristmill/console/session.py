@@ -16,7 +16,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
@@ -295,7 +295,8 @@ def failed(error: BaseException, *, as_json: bool) -> int:
     else:
         problems = [_unexpected(error)]
     complain(*problems)
-    place = None if code in {2, 5} or isinstance(error, Stopped) else _log_of(error)
+    is_expected = isinstance(error, GristmillError | OSError)
+    place = None if code in {2, 5} or isinstance(error, Stopped) else _log_of(error, is_expected=is_expected)
     if place is not None:
         tell(f"log: {terminal.visible(_near(str(place)))}")
     if as_json:
@@ -341,18 +342,29 @@ def _unexpected(error: BaseException) -> str:
     )
 
 
-def _log_of(error: BaseException) -> Path | None:
-    """Give the log that tells more: the run's own if this run wrote one, else a new one with the code places."""
+def _log_of(error: BaseException, *, is_expected: bool) -> Path | None:
+    """Give the log that tells more: the run's own if this run wrote one, else one with the code places, beside the dataset's runs.
+
+    That one holds the last failure only. Where there is no dataset, a log is made for what nobody expects alone.
+    """
     if ASKED.pipeline is not None:
         logs = ASKED.pipeline.layout.runs.glob("*/log.jsonl")
         fresh = [log for log in logs if log.stat().st_mtime >= ASKED.began - 1]
         if fresh:
             return max(fresh, key=lambda log: log.stat().st_mtime)
-    lines = []
+    lines = [time.strftime("%Y-%m-%dT%H:%M:%SZ\n", time.gmtime())]
+    chain: list[BaseException] = []
     seen: BaseException | None = error
-    while seen is not None:
+    while seen is not None and seen not in chain:
+        chain.append(seen)
         lines += [f"{type(seen).__name__}:\n", *traceback.format_tb(seen.__traceback__)]
         seen = seen.__cause__ or seen.__context__
+    if ASKED.pipeline is not None and ASKED.pipeline.layout.root.is_dir():
+        with suppress(OSError):  # a full disk, or a dataset that may only be read
+            ASKED.pipeline.layout.last_failure.write_text("".join(lines), "utf-8")
+            return ASKED.pipeline.layout.last_failure
+    if is_expected:
+        return None
     with tempfile.NamedTemporaryFile("w", prefix="gristmill-", suffix=".log", delete=False, encoding="utf-8") as file:
         file.writelines(lines)
     return Path(file.name)

@@ -36,15 +36,16 @@ def planned(pipeline: Pipeline, source: str | None = None, window: Window = WHOL
     for name, found in draft.found.items():
         units = {unit for split in found.splits for unit in split.units}
         changes = len(found.replaced)
-        failed = [list(entry) for entry in found.failed]
-        failed += [["all of it", "source.failed", why] for why in [draft.failures.get(name)] if why is not None]
+        known = name not in draft.skipped  # else nobody knows what is new there
         sources[name] = {
-            "new": len(units - set(found.replaced)),
-            "changed": changes,
-            "gone": len(found.gone),
-            "unchanged": max(0, found.listing.num_rows - len(units)),
+            "new": len(units - set(found.replaced)) if known else None,
+            "changed": changes if known else None,
+            "gone": len(found.gone) if known else None,
+            "unchanged": max(0, found.listing.num_rows - len(units)) if known else None,
+            "asked": source in (None, name),
+            "failure": draft.failures.get(name),
             "left_out": draft.skipped.get(name),
-            "failed": failed,
+            "failed": [list(entry) for entry in found.failed],
             "bytes": sum(split.bytes for split in found.splits),
             "tasks": len(found.splits),
         }

@@ -306,6 +306,10 @@ def _told(entry: Json) -> str:
         limit = f", limit {entry['threshold']:g}" if entry.get("threshold") is not None else ""
         told += f" (value {entry['value']:g}{limit})"
     told += f", of {entry['dup_of_id']}" if entry.get("dup_of_id") else ""
+    newer = entry.get("replaced_by")
+    if newer is not None:
+        what = {"published": "published", "drop": "dropped"}.get(newer["outcome"], newer["outcome"])
+        told += f"; the newer content: {what} in run {newer['run']}"
     return visible(told + (f", {entry['detail']}" if entry.get("detail") else ""))
 
 
@@ -322,58 +326,6 @@ def inspected(kind: str, rows: list[Json], room: int | None) -> list[str]:
     names = [name for name in _COLUMNS[kind] if any(row.get(name) is not None for row in rows)]
     plain = [[row.get(name) for name in names] for row in rows]
     return table(names, plain, room)
-
-
-# --- plan and status ---------------------------------------------------------------------------------------------
-
-
-def plan_lines(plan: Json, room: int | None) -> list[str]:
-    """Give what a run would find and do."""
-    now = f"snapshot {plan['snapshot']}" if plan["snapshot"] else "empty"
-    lines = [f"dataset {visible(plan['dataset'])}, {now}"]
-    head = ("source", "new", "changed", "gone", "unreadable", "unchanged", "to read")
-    rows = [
-        [name, *(found[key] for key in ("new", "changed", "gone")), len(found["failed"]), found["unchanged"], size(found["bytes"])]
-        for name, found in plan["sources"].items()
-    ]  # fmt: skip
-    lines += table(head, rows, room)
-    for name, found in plan["sources"].items():
-        for unit, code, detail in found["failed"][:5]:
-            lines += wrap(visible(f"{name}: {unit}: {code}: {detail}"), "  ! ", room)
-    if plan["config_changes"]:
-        lines.append("the config changed since the snapshot (for new records; earlier ones keep their verdicts):")
-        lines += [line for told in plan["config_changes"] for line in wrap(visible(told), "  ~ ", room)]
-    if plan["unfinished"]:
-        lines.append(f"run {plan['unfinished']} did not end; a run goes on with it if the config is the same")
-    if plan["nothing_new"]:
-        return [*lines, "nothing new: a run would publish nothing"]
-    steps = ", ".join(map(visible, plan["steps"]))
-    lines += wrap(f"{plan['tasks']:,} tasks over {size(plan['bytes'])}: {steps}", "would run: ", room)
-    after = ", ".join(map(visible, plan["exports"]))
-    return [*lines, *wrap("gate, commit" + (f", exports {after}" if after else ""), "then: ", room)]
-
-
-def status_lines(status: Json, room: int | None) -> list[str]:
-    """Give how the dataset stands."""
-    newest = f"snapshot {status['snapshot']}, {status['rows']:,} documents" if status["snapshot"] else "no snapshot yet"
-    lines = [f"dataset {visible(status['dataset'])}: {newest}"]
-    last = status["last_run"]
-    if last:
-        lines.append(f"last run {last['run']}: {last['status'].replace('_', ' ')}, started {last['started']}")
-    if status["unfinished"]:
-        lines.append(f"run {status['unfinished']} did not end; `gristmill run` goes on with it")
-    if status["lock"]:
-        lines.append(f"held by {visible(status['lock'])}")
-    if status["sources"]:
-        rows = [[name, found["units"], found["bad"], size(found["bytes"])] for name, found in status["sources"].items()]
-        lines += ["", *table(("source", "units", "bad", "stored"), rows, room)]
-    if status["exports"]:
-        rows = [
-            [name, found["state"], found["docs"], found["chunks"], found["path"]]
-            for name, found in status["exports"].items()
-        ]
-        lines += ["", *table(("export", "state", "documents", "chunks", "path"), rows, room)]
-    return lines
 
 
 # --- parts -------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gristmill.core.errors import SourceError, SourceMisconfigured
+from gristmill.core.errors import ConfigError, SourceError, SourceMisconfigured
 from gristmill.core.source import Window
 from gristmill.database.compose import Composer, Part
 from gristmill.database.connect import Connection
@@ -86,14 +86,15 @@ class Planner:
         """Plan.
 
         Raises:
-            SourceMisconfigured: a bound or the overlap makes no sense for this cursor.
+            ConfigError: the window makes no sense for this cursor.
+            SourceMisconfigured: the overlap does not, or the state is of something else.
             SourceError: the cursor went back, too many keys are gone, a key is not unique.
         """
         self._row_bytes = self._measure()
         window = self._asked.window
         if self._composer.layout.cursor is None:
             if window.since is not None or window.until is not None:
-                raise SourceMisconfigured("--window needs a cursor column; set cursor:")
+                raise ConfigError("--window needs a cursor column; set cursor:")
             return self._whole()
         if self._asked.xmin and window.since is None and window.until is None:
             return self._by_horizon()
@@ -243,7 +244,7 @@ class Planner:
         """A backfill, or a beginning other than the state's."""
         low, high = self._bound(window.since, "begin"), self._bound(window.until, "end")
         if low is not None and high is not None and not low < high:  # type: ignore[operator]
-            raise SourceMisconfigured(
+            raise ConfigError(
                 f"--window {window.since}..{window.until}: it ends before it begins, or there; write SINCE..UNTIL, the end not within"
             )
         if reach.top is None:
@@ -271,7 +272,7 @@ class Planner:
         try:
             return None if text is None else parse(cursor.kind, text)
         except ValueError as error:
-            raise SourceMisconfigured(
+            raise ConfigError(
                 f'--window: its {which}: "{text}" is no value of the cursor "{cursor.name}" ({cursor.kind})'
             ) from error
 

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from gristmill.config.settings import PipelineConfig
 from gristmill.core.batch import Int64s
 from gristmill.core.counts import Counts
-from gristmill.core.errors import ConfigError, SourceError, StoreError, Transient
+from gristmill.core.errors import ConfigError, SourceError, SourceMisconfigured, StoreError, Transient
 from gristmill.core.export import FileExport
 from gristmill.core.failpoints import failpoint
 from gristmill.core.source import NO_UNITS, WHOLE, BoundSource, PlanContext, SourcePlan, State, UnitRead, Window
@@ -91,6 +91,8 @@ def draft(
     """Ask every source, or `only` one of them, for what is new since `head`, or for a window of it; writes nothing.
 
     Raises:
+        ConfigError: the window cannot be asked for.
+        SourceMisconfigured: a source has not what the config asks of it, and may not be left out.
         SourceError: a source cannot be listed, and may not be left out.
     """
     found: dict[str, SourcePlan] = {}
@@ -103,12 +105,20 @@ def draft(
         try:
             found[bound.name] = _plan(bound, read_state(layout, head, bound.name), context, config.run.retries)
         except SourceError as error:
+            if bound.on_error != "skip" and isinstance(error, SourceMisconfigured):
+                raise _placed(error, bound, config) from error
             if bound.on_error != "skip":
                 raise
             found[bound.name], skipped[bound.name] = SourcePlan([]), config.redact(str(error))
     for name, each in found.items():
         _check_own_output(name, each.listing, config, layout)
     return Draft(found, skipped)
+
+
+def _placed(error: SourceError, bound: BoundSource, config: PipelineConfig) -> SourceError:
+    """Give a mistake of the config the place it has there, as `gristmill check` tells it."""
+    place = config.written.places.get(f"sources.{bound.name}")
+    return SourceMisconfigured(f"{f'{place}: ' if place else ''}source {bound.name!r} ({bound.part}): {error}")
 
 
 def _plan(bound: BoundSource, state: State | None, context: PlanContext, retries: int) -> SourcePlan:

@@ -25,7 +25,7 @@ import orjson
 import pyarrow as pa
 
 from gristmill.core import modules
-from gristmill.core.errors import ConfigError, SourceError, SourceMisconfigured, Transient
+from gristmill.core.errors import ConfigError, SourceError, Transient
 from gristmill.core.mapping import Mapping, Rows, microseconds
 from gristmill.core.source import (
     NO_UNITS,
@@ -134,7 +134,7 @@ class Dlt(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Give the one split, which holds the committed state.
 
         Raises:
-            SourceMisconfigured: the window cannot be read.
+            ConfigError: the window cannot be read.
             SourceError: the state is of another format.
         """
         window, unit = context.window, self.unit
@@ -149,7 +149,7 @@ class Dlt(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if asked:
             spec |= {"since": window.since, "until": window.until, "last": self._last_value(doc)}
             if _reversed(*self._bounds(spec)):
-                raise SourceMisconfigured(
+                raise ConfigError(
                     f"--window {window.since}..{window.until}: it ends before it begins, or there; write SINCE..UNTIL"
                 )
         content = orjson.dumps([self.resource, unit, self.full, spec], option=orjson.OPT_SORT_KEYS)
@@ -165,11 +165,11 @@ class Dlt(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if window == Window():
             return
         if self.incremental is None:
-            raise SourceMisconfigured(
+            raise ConfigError(
                 f"dlt {self.resource}: since and until need a cursor; give incremental: {{cursor_path: ...}}"
             )
         if window.since is None:
-            raise SourceMisconfigured(f"dlt {self.resource}: until alone is no window; give since too")
+            raise ConfigError(f"dlt {self.resource}: until alone is no window; give since too")
 
     def _last_value(self, doc: Doc) -> Any:
         """Give the last value of the config's cursor as the state has it: a window is read as its type."""
@@ -347,4 +347,4 @@ def _as_typed(written: str | None, like: Any, name: str) -> Any:
     try:
         return next((read(written) for kind, read in readers if isinstance(like, kind)), written)
     except ValueError:
-        raise SourceMisconfigured(f"{name}: {written!r} is no {type(like).__name__}, which the cursor is") from None
+        raise ConfigError(f"{name}: {written!r} is no {type(like).__name__}, which the cursor is") from None

@@ -23,7 +23,7 @@ import msgspec
 import orjson
 import pyarrow as pa
 
-from gristmill.core.errors import SourceError, SourceMisconfigured
+from gristmill.core.errors import ConfigError, SourceError
 from gristmill.core.mapping import Field, Mapping, Rows
 from gristmill.core.source import (
     NO_UNITS,
@@ -194,7 +194,7 @@ class Rest(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Give one split: where to begin follows from the last state, or from what part is asked for.
 
         Raises:
-            SourceMisconfigured: a part is asked for that cannot be.
+            ConfigError: a part is asked for that cannot be.
             SourceError: the state is of a newer version.
         """
         doc = state.doc if state is not None else {}
@@ -212,11 +212,9 @@ class Rest(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 begin = self.since.parse(self.since.initial)
             end = self._cursor(window.until, "until")
             if end is not None and not self.since.until_param:
-                raise SourceMisconfigured(
-                    "since: until_param is not set, so no end can be asked for; set it to fill a part in"
-                )
+                raise ConfigError("since: until_param is not set, so no end can be asked for; set it to fill a part in")
             if begin is not None and end is not None and window.since is not None and begin >= end:
-                raise SourceMisconfigured(
+                raise ConfigError(
                     f"--window {window.since}..{window.until}: it ends before it begins, or there; write SINCE..UNTIL"
                 )
             params = {self.since.param: begin, self.since.until_param: end}
@@ -235,7 +233,7 @@ class Rest(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             return None
         found = self.since.parse(value)
         if found is None:
-            raise SourceMisconfigured(f"{self._unit}: {what} {value!r} is no {self.since.kind()}")
+            raise ConfigError(f"{self._unit}: {what} {value!r} is no {self.since.kind()}")
         return found
 
     def read(self, split: Split, context: ReadContext) -> Iterator[Page]:

@@ -254,7 +254,7 @@ class Sql(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Ask the database what is new since `state`.
 
         Raises:
-            ConfigError: the DSN is none.
+            ConfigError: the DSN is none, or the window makes no sense for the cursor.
             SourceMisconfigured: no such table or column, or what is asked for makes no sense for it.
             SourceError: a cursor that went back, too many keys gone.
             Transient: the database cannot be reached now.

@@ -29,6 +29,11 @@ class Layout(msgspec.Struct, frozen=True):
         return self.root / "lock"
 
     @property
+    def last_failure(self) -> Path:
+        """Where in the code the last verb failed that no run has a log of."""
+        return self.root / "last-failure.log"
+
+    @property
     def runs(self) -> Path:
         """One folder a run."""
         return self.root / "runs"

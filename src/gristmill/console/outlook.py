@@ -1,0 +1,73 @@
+"""The outlook: what a run would do and how a dataset stands, as lines of text.
+
+Not here: finding it (`survey`), how a text or table is fitted to a terminal (`terminal`). Invariant: what was not asked
+for or could not be asked is told as that, never as a number.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gristmill.console.terminal import plural, size, table, visible, wrap
+
+Json = dict[str, Any]
+
+_SHOWN = 5  # units of a source that cannot be read
+
+
+def plan_lines(plan: Json, room: int | None) -> list[str]:
+    """Give what a run would find and do."""
+    now = f"snapshot {plan['snapshot']}" if plan["snapshot"] else "empty"
+    lines = [f"dataset {visible(plan['dataset'])}, {now}"]
+    head = ("source", "new", "changed", "gone", "unreadable", "unchanged", "to read")
+    asked = {name: found for name, found in plan["sources"].items() if found["left_out"] is None}
+    rows = [
+        [name, *(found[key] for key in ("new", "changed", "gone")), len(found["failed"]), found["unchanged"], size(found["bytes"])]
+        for name, found in asked.items()
+    ]  # fmt: skip
+    lines += table(head, rows, room) if rows else []
+    for name, found in asked.items():
+        for unit, code, detail in found["failed"][:_SHOWN]:
+            lines += wrap(visible(f"{name}: {unit}: {code}: {detail}"), "  ! ", room)
+        more = len(found["failed"]) - _SHOWN
+        lines += [f"  ! {visible(name)}: and {more:,} more"] if more > 0 else []
+    for name, found in plan["sources"].items():
+        if found["failure"] is not None:
+            lines += wrap(visible(f"{name} failed and would be left out: {found['failure']}"), "  ! ", room)
+    others = [name for name, found in plan["sources"].items() if not found["asked"]]
+    lines += wrap(f"not asked: {', '.join(map(visible, others))}", "", room) if others else []
+    if plan["config_changes"]:
+        lines.append("the config changed since the snapshot (for new records; earlier ones keep their verdicts):")
+        lines += [line for told in plan["config_changes"] for line in wrap(visible(told), "  ~ ", room)]
+    if plan["unfinished"]:
+        lines.append(f"run {plan['unfinished']} did not end; a run goes on with it if the config is the same")
+    if plan["nothing_new"]:
+        return [*lines, "nothing new: a run would publish nothing"]
+    steps = ", ".join(map(visible, plan["steps"]))
+    work = f"{plural(plan['tasks'], 'task')} over {size(plan['bytes'])}"
+    lines += wrap(f"{work}: {steps}" if steps else work, "would run: ", room)
+    after = ", ".join(map(visible, plan["exports"]))
+    return [*lines, *wrap("gate, commit" + (f", exports {after}" if after else ""), "then: ", room)]
+
+
+def status_lines(status: Json, room: int | None) -> list[str]:
+    """Give how the dataset stands."""
+    newest = f"snapshot {status['snapshot']}, {status['rows']:,} documents" if status["snapshot"] else "no snapshot yet"
+    lines = [f"dataset {visible(status['dataset'])}: {newest}"]
+    last = status["last_run"]
+    if last:
+        lines.append(f"last run {last['run']}: {last['status'].replace('_', ' ')}, started {last['started']}")
+    if status["unfinished"]:
+        lines.append(f"run {status['unfinished']} did not end; `gristmill run` goes on with it")
+    if status["lock"]:
+        lines.append(f"held by {visible(status['lock'])}")
+    if status["sources"]:
+        rows = [[name, found["units"], found["bad"], size(found["bytes"])] for name, found in status["sources"].items()]
+        lines += ["", *table(("source", "units", "bad", "stored"), rows, room)]
+    if status["exports"]:
+        rows = [
+            [name, found["state"], found["docs"], found["chunks"], found["path"]]
+            for name, found in status["exports"].items()
+        ]
+        lines += ["", *table(("export", "state", "documents", "chunks", "path"), rows, room)]
+    return lines
