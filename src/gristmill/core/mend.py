@@ -1,18 +1,21 @@
-"""JSON that a strict parser refuses for one of the values in it, decoded all the same, so that only that value is lost.
+"""Values that JSON cannot hold, in what strangers' programs give us: found, so that one of them costs its record and no other.
 
-For answers of APIs: one text with half a surrogate pair, one NaN, one byte that is not UTF-8 spoils the whole answer, for as long
-as its record is listed. (Files are cut into values before they are decoded, and need none of this.) Not here: what is done
-with what is found (`net.listing`, `sources/formats/api_records.py`). Invariants: what is cut or is no JSON stays refused; a
-value with such a thing in it is told by `fault_of`, so none of it gets into a record.
+`mend` is for answers of APIs, which a strict parser refuses whole: one text with half a surrogate pair, one NaN, one byte that
+is not UTF-8 would stop the listing for as long as its record is in it. `storable` is for Python values. (Files are cut into
+values before they are decoded, and need none of this.) Not here: what becomes of them (`net.listing`, `sources/formats`).
+Invariants: what is cut or is no JSON stays refused; a value with such a thing in it is told by `fault_of` or `Unstorable`, or
+counted, so none of it gets into a record in silence.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from typing import Any, NamedTuple
 
 _LONGEST_INT = 400  # digits; any longer one is beyond what a float holds
+_MAX_DEPTH = 254  # orjson writes no deeper; who writes will say so
 
 
 class Mended(NamedTuple):
@@ -28,6 +31,10 @@ class Spoiled(NamedTuple):
 
     code: str
     detail: str
+
+
+class Unstorable(ValueError):
+    """A text that is no Unicode, in the value of a record."""
 
 
 def mend(data: bytes) -> Mended:
@@ -79,3 +86,34 @@ def _integer(digits: str) -> int | float:
         return math.inf
     number = int(digits)
     return number if -(1 << 63) <= number < 1 << 64 else float(digits)
+
+
+def storable(value: Any, odd: Counter[str], depth: int = 0) -> Any:
+    """Give a copy of a Python value that JSON can hold; what changes is counted in `odd`.
+
+    Keys become texts, integers beyond 64 bits floats (`json.int_range`), NaN and infinities null (`field.not_finite`). Dates,
+    decimals and others stay as they are.
+
+    Raises:
+        Unstorable: half a surrogate pair is in one of its texts.
+    """
+    if isinstance(value, str):
+        if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise Unstorable("half a surrogate pair is in one of its texts") from None
+        return value
+    if depth > _MAX_DEPTH:
+        return value
+    if isinstance(value, dict):
+        return {storable(str(key), odd): storable(inner, odd, depth + 1) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [storable(inner, odd, depth + 1) for inner in value]
+    if type(value) is int and not -(1 << 63) <= value < 1 << 64:
+        odd["json.int_range"] += 1
+        value = float(value) if abs(value) < 1 << 1023 else math.inf
+    if isinstance(value, float) and not math.isfinite(value):
+        odd["field.not_finite"] += 1
+        return None
+    return value

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
@@ -22,6 +23,8 @@ import pyarrow as pa
 from gristmill.core import tombstones
 from gristmill.core.errors import MissingExtra, SourceError
 from gristmill.core.mapping import Field, Mapping, Rows
+from gristmill.core.mend import Unstorable, storable
+from gristmill.core.objects import UNDECODABLE, objects
 from gristmill.core.source import Page
 
 MAX_STATE_BYTES = 1 << 20
@@ -38,7 +41,6 @@ class Pages:
         self._rows = rows
         self._key = Field(mapping.id or "")
         self._deleted = Field(deleted) if deleted else None
-        self._dotted = any("." in spec or "{" in spec for spec in msgspec.structs.astuple(mapping) if spec)
         self._gone: list[str] = []
         self._there: list[str] = []  # quarantined, and not known to be gone
         self._bytes = 0
@@ -47,9 +49,12 @@ class Pages:
         """Take a record up; gives the page before it where that must end."""
         key, size = None, 0
         if isinstance(record, dict):
-            record = {str(name): value for name, value in record.items()}  # SQLAlchemy's names are no plain strings
-            if self._dotted:
-                record = copy.deepcopy(record)  # mapping takes fields out of it
+            odd: Counter[str] = Counter()
+            try:
+                record = storable(record, odd)  # a copy: mapping takes fields out of it
+            except Unstorable as fault:
+                return self._refuse("text.surrogate", str(fault))
+            self._rows.warn_all(odd)
             size = _size(record)
             key = self._key.get(record)
         named = str(key) if type(key) in {str, int} and key != "" else None
@@ -68,6 +73,12 @@ class Pages:
         self.row += 1
         self.held += 1
         self._bytes += size
+
+    def _refuse(self, code: str, detail: str) -> None:
+        """Count something in the place of a record that is none."""
+        self._rows.reject(code, self.row, detail, 0)
+        self.row += 1
+        self.held += 1
 
     def take(self, resume: Doc | None = None) -> Page:
         """Give what is held as a page."""
@@ -216,14 +227,22 @@ def _injected(*contexts: Any) -> Iterator[None]:
 
 
 def records(item: Any) -> Iterator[Any]:
-    """Give the records of an item: a list, an Arrow table or batch, a data frame, or one of another kind, to be refused."""
+    """Give the records of an item: a list, an Arrow table or batch, a data frame, or one of another kind, to be refused.
+
+    Raises:
+        SourceError: a table cannot be taken apart, or has two columns of one name.
+    """
     if type(item).__module__.partition(".")[0] == "pandas":
         item = pa.Table.from_pandas(item, preserve_index=False)
     if isinstance(item, pa.RecordBatch):
         item = pa.Table.from_batches([item])
     if isinstance(item, pa.Table):
         for batch in item.to_batches(GATHER_ROWS):
-            yield from batch.to_pylist()
+            try:
+                rows = list(objects(batch))
+            except UNDECODABLE as error:
+                raise SourceError(f"the resource gives a table that cannot be read ({type(error).__name__})") from None
+            yield from rows
     else:
         yield from item if isinstance(item, (list, tuple)) else [item]
 

@@ -13,16 +13,15 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gristmill.core.errors import UnitFailed
 from gristmill.core.mapping import Rows
+from gristmill.core.objects import UNDECODABLE, must_differ, not_finite, objects
 from gristmill.core.source import Page
 
 _MAX_BATCH_ROWS = 1024  # dictionary pages make rows larger in memory than the file tells
 _LARGE_GROUP_BYTES = 1 << 30  # of one row group, decoded: it is read by one worker, from its begin
-_UNDECODABLE = (pa.ArrowException, ValueError, OverflowError, KeyError, TypeError)
 
 
 def row_groups(raw: BinaryIO, piece_bytes: int, size: int) -> list[tuple[int, int]]:
@@ -30,7 +29,7 @@ def row_groups(raw: BinaryIO, piece_bytes: int, size: int) -> list[tuple[int, in
     try:
         footer = pq.ParquetFile(raw, pre_buffer=False).metadata
         counts = [footer.row_group(i).num_rows for i in range(footer.num_row_groups)]
-    except (*_UNDECODABLE, OSError):
+    except (*UNDECODABLE, OSError):
         return []
     total = max(sum(counts), 1)
     ranges, first, rows = [], 0, 0
@@ -55,10 +54,12 @@ def read(
         footer = file.metadata
         names = set(file.schema_arrow.names)
         counts = [footer.row_group(i).num_rows for i in range(footer.num_row_groups)]
-    except (*_UNDECODABLE, OSError, MemoryError) as error:
+    except (*UNDECODABLE, OSError, MemoryError) as error:
         raise _failed(rows.unit, error) from None
-    if len(names) < len(file.schema_arrow.names):
-        raise UnitFailed(rows.unit, "file.unsupported", "Parquet with several columns of one name")
+    try:
+        must_differ(file.schema_arrow.names)
+    except ValueError as error:
+        raise UnitFailed(rows.unit, "file.unsupported", f"Parquet with {error}") from None
     if rows.text.missing(names):
         raise UnitFailed(
             rows.unit, "field.missing", f"no column {'/'.join(rows.text.names)}; found {', '.join(sorted(names))[:500]}"
@@ -76,7 +77,7 @@ def read(
             rows.warn("file.large_group")
         for batch in _batches(file, group, limits[0], rows.unit):
             row_bytes = batch.nbytes // max(batch.num_rows, 1)
-            if odd := sum(map(_not_finite, batch.columns)):
+            if odd := sum(map(not_finite, batch.columns)):
                 rows.warn_all({"field.not_finite": odd})
             for record in _records(batch, rows.unit):
                 text = rows.text.get(record)
@@ -103,7 +104,7 @@ def _batches(file: Any, group: int, batch_bytes: int, unit: str) -> Iterator[pa.
         fit = batch_bytes * stored.num_rows // max(stored.total_byte_size, 1)
         size = max(1, min(_MAX_BATCH_ROWS, fit))
         yield from file.iter_batches(batch_size=size, row_groups=[group], use_threads=False)
-    except (*_UNDECODABLE, OSError, MemoryError) as error:
+    except (*UNDECODABLE, OSError, MemoryError) as error:
         raise _failed(unit, error) from None
 
 
@@ -118,65 +119,7 @@ def _failed(unit: str, error: Exception) -> UnitFailed:
 
 def _records(batch: pa.RecordBatch, unit: str) -> Iterator[dict[str, Any]]:
     """Give the rows as objects."""
-    names = batch.schema.names
     try:
-        columns = [_values(column) for column in batch.columns]
-    except (*_UNDECODABLE, MemoryError) as error:
+        yield from objects(batch)
+    except (*UNDECODABLE, MemoryError) as error:
         raise _failed(unit, error) from None
-    if not columns:
-        yield from ({} for _ in range(batch.num_rows))
-    for row in zip(*columns, strict=True):
-        yield dict(zip(names, row, strict=True))
-
-
-def _values(column: pa.Array) -> list[Any]:
-    """Give a column as Python values: text as str, or as bytes where it is not UTF-8; times in UTC."""
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    kind = column.type
-    if pa.types.is_timestamp(kind):  # nanoseconds and odd zone names have no Python value
-        try:  # nanoseconds lose their last digits; in any other unit a loss would be an overflow, and another time
-            column = column.cast(pa.timestamp("us", "UTC" if kind.tz else None), safe=kind.unit != "ns")
-        except pa.ArrowInvalid:
-            return column.cast(pa.string()).to_pylist()  # type: ignore[no-any-return]
-    elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
-        return _decoded(column.to_pylist())
-    try:
-        return column.to_pylist()  # type: ignore[no-any-return]
-    except UnicodeDecodeError:
-        if pa.types.is_nested(kind):
-            raise
-        return _decoded(column.cast(pa.large_binary()).to_pylist())
-    except (ValueError, OverflowError):  # a date or time beyond Python's years
-        return column.cast(pa.string()).to_pylist()  # type: ignore[no-any-return]
-
-
-def _not_finite(column: pa.Array) -> int:
-    """Count the infinities and NaNs in a column, and in what lies in it."""
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        return _not_finite(column.dictionary_decode())
-    if pa.types.is_floating(kind):
-        return int(pc.sum(pc.invert(pc.is_finite(column.cast(pa.float64()))), min_count=0).as_py())
-    if pa.types.is_map(kind):
-        return _not_finite(column.keys) + _not_finite(column.items)
-    if (
-        pa.types.is_struct(kind)
-        or pa.types.is_list(kind)
-        or pa.types.is_large_list(kind)
-        or pa.types.is_fixed_size_list(kind)
-    ):
-        inner = column.flatten()
-        return sum(map(_not_finite, inner if pa.types.is_struct(kind) else [inner]))
-    return 0
-
-
-def _decoded(values: list[bytes | None]) -> list[str | bytes | None]:
-    """Decode each value that is UTF-8."""
-    out: list[str | bytes | None] = []
-    for value in values:
-        try:
-            out.append(None if value is None else value.decode())
-        except UnicodeDecodeError:
-            out.append(value)
-    return out

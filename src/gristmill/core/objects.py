@@ -1,0 +1,90 @@
+"""Rows of Arrow as Python objects: what strangers' files and programs put into Arrow, taken out without a crash or another value.
+
+Not here: which columns are meant (`core.mapping`), reading Parquet (`sources/formats/parquet.py`). Invariants: a text that is not
+UTF-8 comes out as bytes, for the caller to refuse; a time that Python has no word for comes out as text, and never as another
+time; two columns of one name are refused, as one would hide the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+UNDECODABLE = (pa.ArrowException, ValueError, OverflowError, KeyError, TypeError)
+
+
+def must_differ(names: list[str]) -> None:
+    """Raise ValueError if two columns have one name."""
+    if len(set(names)) < len(names):
+        raise ValueError("several columns of one name")
+
+
+def objects(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    """Give the rows of a batch.
+
+    Raises:
+        UNDECODABLE: a column cannot be taken out, or two have one name.
+    """
+    names = batch.schema.names
+    must_differ(names)
+    columns = [values(column) for column in batch.columns]
+    if not columns:
+        yield from ({} for _ in range(batch.num_rows))
+    for row in zip(*columns, strict=True):
+        yield dict(zip(names, row, strict=True))
+
+
+def values(column: pa.Array) -> list[Any]:
+    """Give a column as Python values: text as str, or as bytes where it is not UTF-8; times in UTC."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    kind = column.type
+    if pa.types.is_timestamp(kind):  # nanoseconds and odd zone names have no Python value
+        try:  # nanoseconds lose their last digits; in any other unit a loss would be an overflow, and another time
+            column = column.cast(pa.timestamp("us", "UTC" if kind.tz else None), safe=kind.unit != "ns")
+        except pa.ArrowInvalid:
+            return column.cast(pa.string()).to_pylist()  # type: ignore[no-any-return]
+    elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
+        return _decoded(column.to_pylist())
+    try:
+        return column.to_pylist()  # type: ignore[no-any-return]
+    except UnicodeDecodeError:
+        if pa.types.is_nested(kind):
+            raise
+        return _decoded(column.cast(pa.large_binary()).to_pylist())
+    except (ValueError, OverflowError):  # a date or time beyond Python's years
+        return column.cast(pa.string()).to_pylist()  # type: ignore[no-any-return]
+
+
+def not_finite(column: pa.Array) -> int:
+    """Count the infinities and NaNs in a column, and in what lies in it."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return not_finite(column.dictionary_decode())
+    if pa.types.is_floating(kind):
+        return int(pc.sum(pc.invert(pc.is_finite(column.cast(pa.float64()))), min_count=0).as_py())
+    if pa.types.is_map(kind):
+        return not_finite(column.keys) + not_finite(column.items)
+    if (
+        pa.types.is_struct(kind)
+        or pa.types.is_list(kind)
+        or pa.types.is_large_list(kind)
+        or pa.types.is_fixed_size_list(kind)
+    ):
+        inner = column.flatten()
+        return sum(map(not_finite, inner if pa.types.is_struct(kind) else [inner]))
+    return 0
+
+
+def _decoded(values: list[bytes | None]) -> list[str | bytes | None]:
+    """Decode each value that is UTF-8."""
+    out: list[str | bytes | None] = []
+    for value in values:
+        try:
+            out.append(None if value is None else value.decode())
+        except UnicodeDecodeError:
+            out.append(value)
+    return out
