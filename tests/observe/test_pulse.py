@@ -96,11 +96,14 @@ def test_a_standstill_is_told_once_until_the_run_moves(watched):
 
 def test_a_file_that_grows_is_progress(watched):
     watched.begin()
-    watched.pulse.live.moved -= 61
     (watched.work / "0").mkdir()
-    (watched.work / "0" / "000000.arrow").write_bytes(b"rows")
-    watched.pulse.beat()
-    assert watched.stalls == []
+    for content in (b"rows", b"rows, and more"):
+        watched.pulse.live.moved -= 31
+        watched.pulse.beat()  # half of its time has gone: from now on it looks at files
+        (watched.work / "0" / "000000.arrow").write_bytes(content)
+        watched.pulse.live.moved -= 31
+        watched.pulse.beat()
+        assert watched.stalls == []
     watched.pulse.live.moved -= 61
     watched.pulse.beat()
     assert len(watched.stalls) == 1

@@ -289,7 +289,13 @@ def test_a_run_that_is_stopped_or_killed(lab, hooks):
     """While it lives `status` tells how far it is; stopped it tells nobody; killed it is found from outside; gone on with it is well."""
     (lab.folder / "slow.py").write_text(SLOW)
     steps = [{"custom": {"call": "./slow.py:slow", "mode": "list"}}]
-    lab.configure(lab.base | {"steps": steps, "monitoring": {"openlineage": {"file": "lineage.jsonl"}, "stall": "2s"}})
+    lab.configure(
+        lab.base
+        | {
+            "steps": steps,
+            "monitoring": {"openlineage": {"file": "lineage.jsonl"}, "textfile": "metrics.prom", "stall": "2s"},
+        }
+    )
     project = Project(lab.folder)
     beat = lab.dataset / "runs/1/heartbeat.json"
     for number in (signal.SIGTERM, signal.SIGKILL):
@@ -313,7 +319,11 @@ def test_a_run_that_is_stopped_or_killed(lab, hooks):
             process.send_signal(number)
             process.communicate(timeout=60)
         if number == signal.SIGTERM:
+            assert numbers(lab)["gristmill_run_active"] == 0
             assert [each for each in told(hooks) if each[0] != "stalled"] == []  # a busy machine may plan for that long
+    assert (
+        numbers(lab)["gristmill_run_active"] == 1
+    )  # and its heartbeat grows old, which is what the rule GristmillRunDied looks at
     checked = project("status", "--check", "--json")
     assert [(each["event"], each["title"]) for each in checked.json["health"]] == [("failed", "run 1 did not end")]
     assert project("alert").out == "sent: alerts[0] (webhook): failed\n"

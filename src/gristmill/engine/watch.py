@@ -151,11 +151,14 @@ class Watch:
             if outbox is not None:
                 outbox.close(until)
         self.mail.count()
-        if self.config.monitoring.measures and self._kept.reports:
+        self._told += self._sinks.failures if self._sinks is not None else []
+        self._sinks = None
+        if self.config.monitoring.measures and (self._kept.reports or self._measured):
             self._sinks = Outbox("pushgateway") if self.config.monitoring.pushgateway else None
             self._measure(None)
             if self._sinks is not None:
                 self._sinks.close(until)
+                self._told += self._sinks.failures
         return self._amended()
 
     def _told_of(self, report: Json) -> None:
@@ -187,8 +190,7 @@ class Watch:
     def _amended(self) -> list[Json]:
         """Add what could not be told to the newest report on disk."""
         lost = [(ALERT_FAILED, what) for what in self.mail.failures]
-        lost += [(MONITOR_FAILED, what) for what in [*self.events.lost, *self._told]]
-        lost += [(MONITOR_FAILED, what) for what in (self._sinks.failures if self._sinks is not None else [])]
+        lost += [(MONITOR_FAILED, what) for what in dict.fromkeys([*self.events.lost, *self._told])]
         entries = [error_entry("watch", None, code, what, claim.now(), {}) for code, what in lost]
         run = next((report["run"] for report in reversed(self._kept.reports) if report.get("run") is not None), None)
         if entries and run is not None and self.layout.report(run).exists():

@@ -75,7 +75,7 @@ class Pulse(Silent):
         self._folders: list[Path] = []
         self._open: dict[str, None] = {}  # the tasks of the stage that are not done, in their order
         self._slots = 1
-        self._grown = 0
+        self._grown: int | None = None
         self._ended: list[int] = []
         self._lock = threading.Lock()
         self._over = threading.Event()
@@ -92,6 +92,7 @@ class Pulse(Silent):
 
     def stage(self, begins: StageBegins) -> None:
         """Know the stage; the first one starts the thread."""
+        self._grown = None
         with self._lock:
             self._open, self._slots = dict.fromkeys(begins.tasks), begins.slots
             self.live.stage, self.live.tasks, self.live.done = begins.name, len(begins.tasks), 0
@@ -104,6 +105,7 @@ class Pulse(Silent):
 
     def task(self, done: TaskDone) -> None:
         """Count a task."""
+        self._grown = None
         with self._lock:
             self._open.pop(done.task, None)
             live = self.live
@@ -146,10 +148,13 @@ class Pulse(Silent):
 
     def beat(self) -> None:
         """Look whether the run moves, and give a sign of life."""
-        grown = sizes(self._folders)
-        if grown != self._grown:
+        if (
+            time.time() - self.live.moved > self.stall_s / 2
+        ):  # else a task has ended lately; there may be a million files
+            grown = sizes(self._folders)
+            if self._grown is not None and grown != self._grown:
+                self._moved()
             self._grown = grown
-            self._moved()
         with self._lock:
             live = self.live
             live.time = time.time()
