@@ -69,11 +69,13 @@ def poisoned(report: dict[str, Any], words: list[str]) -> dict[str, Any]:
         "warnings": codes,
         "gate": [{"rule": word, "value": 1.0, "limit": 2.0, "ok": False} for word in words],
         "lineage": [{"config_changed": word} for word in words] + [{"accepted": word, "why": name()} for word in words],
-        "exports": {word: {"chunks": 1, "chunks_written": 1} for word in words},
+        "exports": {word: {"chunks": 1, word: 1} for word in words},
         "drift": [
             {"source": word, "distribution": name(), "measure": name(), "value": 1.0, "warn": 0.1, "block": 0.2, "level": name(), "against": name()}
             for word in words
         ],
+        "drift_not_judged": [{"source": word, "distributions": [name()], "why": name()} for word in words],
+        "estimate": {word: {"estimated": 1, "measured": 2, "ratio": 0.5} for word in words},
         "cost": {"total": 1.0, "currency": name(), "parts": dict.fromkeys(words, 0.1)},
     }  # fmt: skip
 

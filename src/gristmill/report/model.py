@@ -6,10 +6,10 @@ file of the run; nothing is counted again, and a key that an older report lacks 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
-from gristmill.report import shapes, words
+from gristmill.report import shapes, spent, words
+from gristmill.report.bars import Line, bar
 from gristmill.report.stored import Stored
 from gristmill.report.words import count, percent, plural, size
 
@@ -27,25 +27,6 @@ STATUS = {
     "published_export_failed": ("warn", "Published, but an export failed"),
 }
 OUTCOMES = ("published", "unchanged", "superseded", "dropped", "duplicates", "quarantined")
-
-
-class Part(NamedTuple):
-    """A part of a bar. kind: an outcome, which has a colour; start, width: in per cent of the whole bar."""
-
-    kind: str
-    n: int
-    start: float
-    width: float
-    told: str
-
-
-class Line(NamedTuple):
-    """A line of a chart that is a table: its name, what is told of it, its bar."""
-
-    name: str
-    cells: list[str]
-    bar: list[Part]
-    key: str = ""
 
 
 def page(report: Json, stored: Stored) -> Json:
@@ -66,15 +47,16 @@ def page(report: Json, stored: Stored) -> Json:
         "against": report.get("parent"),
         "duplicates": _duplicates(counts, stored),
         "quarantine": _quarantine(counts, stored),
-        "times": _times(report["steps"]),
-        "facts": _facts(report),
-        "cost": _cost(report.get("cost")),
+        "times": spent.times(report["steps"]),
+        "facts": spent.facts(report),
+        "cost": spent.cost(report.get("cost")),
+        "estimate": spent.estimate(report.get("estimate") or {}),
         "errors": _errors(report["errors"]),
         "errors_left": max(0, len(report["errors"]) - ERRORS),
         "warnings": _ranked(report.get("warnings") or {}),
         "dropped": [(key, list(map(_example, rows))) for key, rows in stored.dropped.items()],
         "kept": stored.kept,
-        "drift": _drift(report.get("drift") or []),
+        "drift": _drift(report),
         "lineage": _lineage(report, stored),
         "whole": stored.whole,
     }
@@ -97,12 +79,13 @@ def verdict(report: Json) -> Json:
 
 
 def _rule(rule: Json, lineage: list[Json]) -> Json:
-    sign = "≤" if ".max_" in f".{rule['rule']}" else "≥"
+    sign = "≤" if ".max_" in f".{rule['rule']}" or rule["rule"].endswith(".drift") else "≥"
     state = "accepted" if rule.get("accepted") else "met" if rule["ok"] else "not met"
     why = next((entry.get("why") for entry in lineage if entry.get("accepted") == rule["rule"]), None)
     kind = {"accepted": "warn", "met": "good", "not met": "bad"}[state]
     value, limit = count(float(rule["value"])), f"{sign} {count(float(rule['limit']))}"
-    return {"rule": rule["rule"], "value": value, "limit": limit, "state": state, "kind": kind, "why": why or ""}
+    told = why or rule.get("told") or ""
+    return {"rule": rule["rule"], "value": value, "limit": limit, "state": state, "kind": kind, "why": told}
 
 
 def _changed(report: Json, stored: Stored) -> Json:
@@ -139,11 +122,7 @@ def _score(report: Json) -> str:
 
 
 def _speed(report: Json) -> str:
-    return _speed_of(report["mb_per_s"])
-
-
-def _speed_of(mb_per_s: float) -> str:
-    return f"{mb_per_s:,.0f}" if mb_per_s >= 100 else f"{mb_per_s:.3g}"
+    return spent.speed(report["mb_per_s"])
 
 
 def cards(report: Json) -> list[tuple[str, str, str]]:
@@ -182,18 +161,6 @@ def laws(report: Json) -> Json:
 def total(value: Any) -> int:
     """Give a count, or the sum of one by names."""
     return sum(value.values()) if isinstance(value, dict) else int(value)
-
-
-def bar(parts: Iterable[tuple[str, int]], whole: float, names: dict[str, str] | None = None) -> list[Part]:
-    """Lay parts side by side on a bar that stands for `whole`; empty ones are left out. names: of kinds, where they say more."""
-    laid, at = [], 0.0
-    for kind, n in parts:
-        if n > 0 and whole > 0:
-            width = min(100 * n / whole, 100 - at)
-            told = f"{(names or {}).get(kind, kind)}: {count(n)} ({percent(n, whole)})"
-            laid.append(Part(kind, n, round(at, 3), round(width, 3), told))
-            at += width
-    return laid
 
 
 def _funnel(report: Json) -> list[Line]:
@@ -278,55 +245,6 @@ def _ranked(counts: dict[str, int]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:ROWS]
 
 
-def _times(steps: list[Json]) -> list[Line]:
-    whole = sum(step["seconds"] for step in steps)
-    most = max((step["seconds"] for step in steps), default=0.0)
-    lines = []
-    for step in steps:
-        speed = step["bytes"] / 1e6 / step["seconds"] if step["seconds"] else None
-        told = _speed_of(speed) if speed is not None else "–"
-        cells = [words.seconds(step["seconds"]), percent(step["seconds"], whole), size(step["bytes"]), told]
-        micros = round(step["seconds"] * 1e6)
-        lines.append(Line(step["name"], cells, _time_bar(micros, most * 1e6, cells)))
-    return lines
-
-
-def _time_bar(micros: int, whole: float, cells: list[str]) -> list[Part]:
-    return [part._replace(told=f"{cells[0]} ({cells[1]})") for part in bar([("time", micros)], whole)]
-
-
-def _facts(report: Json) -> list[tuple[str, str]]:
-    exports = ", ".join(
-        f"{name}: {plural(made['rows'], 'row')}, {made['rows_put']:,} written, {made['rows_taken']:,} deleted"
-        if "rows" in made
-        else f"{name}: {plural(made['chunks'], 'chunk')}, {made['chunks_written']:,} written"
-        for name, made in report.get("exports", {}).items()
-    )
-    facts = [
-        ("time", words.seconds(report["seconds"])),
-        ("speed", f"{_speed(report)} MB/s over {size(report['bytes_read'])} read"),
-        ("written", f"{size(report['bytes_published'])}, {report['compression_ratio']:.3g} times smaller than its text"),
-        ("peak memory", f"{report['peak_rss_mb']:,.0f} MB in one process"),
-        ("tasks tried again", count(report.get("retries", 0))),
-        ("exports", exports or "none"),
-    ]  # fmt: skip
-    score = report.get("dataset_quality_score")
-    return [*facts, ("quality score of the dataset", count(score))] if score is not None else facts
-
-
-def _cost(cost: Any) -> Json | None:
-    if not isinstance(cost, dict) or "total" not in cost:
-        return None
-    unit = str(cost.get("currency", ""))
-    parts = {name: n for name, n in (cost.get("parts") or {}).items() if isinstance(n, int | float)}
-    most, whole = max(parts.values(), default=0), float(cost["total"])
-    lines = []
-    for name, n in sorted(parts.items(), key=lambda item: (-item[1], item[0]))[:ROWS]:
-        laid = [part._replace(told=f"{count(n)} {unit}") for part in bar([("time", round(n * 1e6))], most * 1e6)]
-        lines.append(Line(name, [f"{count(n)} {unit}", percent(n, whole)], laid))
-    return {"total": f"{count(whole)} {unit}", "lines": lines}
-
-
 def _errors(errors: list[Json]) -> list[Json]:
     shown = []
     for entry in errors[:ERRORS]:
@@ -346,16 +264,21 @@ def _example(row: Json) -> Json:
     }
 
 
-def _drift(found: list[Json]) -> list[Json]:
-    order = {"block": 0, "warn": 1}
-    ranked = sorted(found, key=lambda row: (order.get(row["level"], 2), -(row["value"] or 0)))
-    kinds = {"block": "bad", "warn": "warn"}
-    return [
+def _drift(report: Json) -> Json:
+    """Give how far distributions lie from those before, the worst first; and what could not be compared."""
+    order, kinds = {"block": 0, "warn": 1}, {"block": "bad", "warn": "warn"}
+    ranked = sorted(report.get("drift") or [], key=lambda row: (order.get(row["level"], 2), -(row["value"] or 0)))
+    rows = [
         {name: row.get(name) for name in ("source", "distribution", "measure", "level", "against")}
-        | {"value": count(row["value"]), "warn": count(row.get("warn")), "block": count(row.get("block"))}
+        | {name: count(row.get(name)) for name in ("value", "noise", "warn", "block")}
         | {"kind": kinds.get(row["level"], "good")}
         for row in ranked[: 2 * ROWS]
     ]
+    untold = [
+        (row["source"] or "all", plural(len(row.get("distributions", [])), "distribution"), row["why"])
+        for row in (report.get("drift_not_judged") or [])[:ROWS]
+    ]
+    return {"rows": rows, "left": len(ranked) - len(rows), "not_judged": untold}
 
 
 def _lineage(report: Json, stored: Stored) -> list[tuple[str, str]]:

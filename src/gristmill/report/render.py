@@ -19,8 +19,8 @@ from markupsafe import Markup, escape
 
 from gristmill.core.visible import visible
 from gristmill.report import words
+from gristmill.report.bars import bar
 from gristmill.report.bins import Bin
-from gristmill.report.model import bar
 from gristmill.report.shapes import Shape
 
 _BREAKS = re.compile(r"(?<=[:/_.?=#-])(?=\w)")
