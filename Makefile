@@ -74,6 +74,7 @@ soak: $(STAMP)
 lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --all-extras pyproject.toml -o requirements.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header bench/rivals.in -o bench/rivals.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --extra sql --extra web --extra stores --extra dlt --extra ray --extra alerts --extra lineage --extra metrics --extra ui -c requirements.lock pyproject.toml requirements-image.in -o requirements-image.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header tests/airflow/airflow.in -o tests/airflow/airflow.lock
 
 clean:
