@@ -162,7 +162,7 @@ class Loading:
         entry = entry_of(self._writer, self._ledger, self._target.table, lock=self._writer.family != "sqlite")
         if entry is not None and entry.dataset != wanted.dataset:
             raise ConfigError(of_another(self._target, spec.ledger))
-        count = 0 if self._made else self._count()
+        count = 0 if self._made and not self._writer.ddl_commits else self._count()
         held = entry.rows if entry is not None else 0
         if count > held and spec.extra == "fail":
             raise ConfigError(foreign(self._target, count, held))

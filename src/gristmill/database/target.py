@@ -106,12 +106,16 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """The table as it is. schema: where it is or would be made; columns: None if there is no table yet."""
+    """The table as it is. schema: where it is or would be made; columns: None if there is no table yet.
+
+    keyed: columns that are unique each by itself. engine: of MySQL, if it has no transactions.
+    """
 
     schema: str | None
     table: str
     columns: list[Found] | None = None
     is_view: bool = False
+    engine: str = ""
     keyed: set[str] = set()
 
     def called(self) -> str:
@@ -165,7 +169,9 @@ def problems(family: str, target: Target, spec: Spec) -> list[str]:
         for each in target.columns
         if each.needed and fold(each.name) not in ours
     ]
-    if fold(spec.key.name) in there and fold(spec.key.name) not in set(map(fold, target.keyed)):
+    if target.engine:
+        told.append(f"{called} is kept by {target.engine}, which has no transactions; ALTER TABLE ... ENGINE = InnoDB")
+    if fold(spec.key.name) not in set(map(fold, target.keyed)):
         told.append(
             f'{called} has no unique index on "{spec.key.name}" alone, which holds the id; make it the primary key'
         )
@@ -312,17 +318,23 @@ def _other(connection: Connection, schema: str | None, table: str) -> Target:
     assert isinstance(connection, Alchemy)
     name, space = named(table), named(schema) if schema else None
 
-    def ask(found: Any) -> tuple[list[Any], list[str]] | None:
-        return (found.get_columns(name, space), found.get_view_names(space)) if found.has_table(name, space) else None
+    mysql = connection.engine.dialect.name in {"mysql", "mariadb"}
+
+    def ask(found: Any) -> tuple[list[Any], list[str], str] | None:
+        if not found.has_table(name, space):
+            return None
+        views = found.get_view_names(space)
+        options = found.get_table_options(name, space) if mysql and table not in views else {}
+        engine = next((str(value) for key, value in options.items() if key.endswith("_engine")), "")
+        return found.get_columns(name, space), views, engine
 
     told = connection.inspected(ask)
     if told is None:
         return Target(schema, table)
-    listed, views = told
-    mysql = connection.engine.dialect.name in {"mysql", "mariadb"}  # reflection leaves its quotes doubled
+    listed, views, engine = told
     columns = [
         Found(
-            str(each["name"]).replace("``", "`") if mysql else str(each["name"]),
+            str(each["name"]).replace("``", "`") if mysql else str(each["name"]),  # reflection leaves quotes doubled
             str(each["type"]),
             _holds(each["type"]),
             needed=not each["nullable"] and each.get("default") is None and each.get("autoincrement") is not True,
@@ -330,7 +342,14 @@ def _other(connection: Connection, schema: str | None, table: str) -> Target:
         )
         for each in listed
     ]
-    return Target(schema, table, columns, is_view=table in views)
+    safe = not engine or _has_transactions(connection, engine)
+    return Target(schema, table, columns, is_view=table in views, engine="" if safe else engine)
+
+
+def _has_transactions(connection: Connection, engine: str) -> bool:
+    engines = sa.table("ENGINES", sa.column("ENGINE"), sa.column("TRANSACTIONS"), schema="information_schema")
+    asked = sa.select(engines.c.TRANSACTIONS).where(engines.c.ENGINE.in_([engine]))
+    return [str(has).upper() for (has,) in connection.rows(asked)] == ["YES"]
 
 
 def _holds(of: Any) -> Stored | None:
