@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from tests.properties.lab import Lab
-from tests.report import worlds
 from tests.report.payloads import storable
 
 TOGETHER = 20  # payloads on one page
@@ -102,7 +101,7 @@ class Mine(Filter, frozen=True, kw_only=True):
 
 
 def dataset(folder: Path) -> Lab:
-    """Make a dataset of which every text, id, URL, title, file name and reason is a payload."""
+    """Make a dataset of two runs of which every text, id, URL, title, file name and reason is a payload."""
     lab = Lab(
         folder,
         {
@@ -131,7 +130,8 @@ def dataset(folder: Path) -> Lab:
         if name.strip(".") and not name.startswith("."):
             content = json.dumps({"text": f"{word} {number % 50}", "title": word}) + '\n{"n": 1}\n{"id": "' + "\n"
             lab.put(f"one/{name}.jsonl", content.encode())
+    assert lab.run().status == "published"
+    more = {"id": "more", "text": "<b>One more</b> document, so that there are two snapshots."}
+    lab.put("two/more.jsonl", json.dumps(more).encode() + b"\n")
+    assert lab.run().status == "published"
     return lab
-
-
-__all__ = ["STRANGERS", "chunks", "dataset", "poisoned", "poisoned_distributions", "worlds"]

@@ -4,7 +4,7 @@ import json
 from html import unescape
 
 import pytest
-from tests.report import browser, hostile
+from tests.report import browser, hostile, worlds
 from tests.report.browser import Tab, browse
 from tests.report.payloads import LEAK, payloads, storable
 
@@ -16,10 +16,8 @@ pytestmark = pytest.mark.skipif(not browser.available(), reason="no chromium her
 
 
 @pytest.fixture(scope="module", name="lab")
-def _lab(tmp_path_factory):
-    lab = hostile.dataset(tmp_path_factory.mktemp("hostile"))
-    assert lab.run().status == "published"
-    return lab
+def _lab():
+    return worlds.shared(hostile.dataset)
 
 
 def pages(lab, folder):

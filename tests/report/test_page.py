@@ -21,8 +21,8 @@ NOT_HTML4 = 801  # libxml2 knows no tags younger than HTML 4
 
 
 @pytest.fixture(scope="module", name="world")
-def _world(tmp_path_factory):
-    return worlds.two_runs(tmp_path_factory.mktemp("page"), 40)
+def _world():
+    return worlds.shared(worlds.two_runs)
 
 
 def made(lab, seq):

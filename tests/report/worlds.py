@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import random
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +87,18 @@ def records(source: str, n: int, seed: int) -> list[dict[str, Any]]:
     return made
 
 
-def two_runs(folder: Path, n: int = 120) -> Lab:
+def shared(make: Callable[[Path], Lab]) -> Lab:
+    """Give a world that is made once a process, only for reading; its folder goes when the process ends."""
+    if make not in _MADE:
+        folder = tempfile.TemporaryDirectory(prefix="gristmill-world-")
+        _MADE[make] = make(Path(folder.name)), folder
+    return _MADE[make][0]
+
+
+_MADE: dict[Callable[[Path], Lab], tuple[Lab, Any]] = {}
+
+
+def two_runs(folder: Path, n: int = 40) -> Lab:
     """Make the world: two runs, with drift, costs and an estimate put into the report of the second."""
     lab = Lab(folder, config())
     (folder / "mine.py").write_text(MINE)

@@ -6,8 +6,8 @@ from tests.ui.server import serving
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory):
-    return worlds.two_runs(tmp_path_factory.mktemp("ui"), 40)
+def world():
+    return worlds.shared(worlds.two_runs)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import re
 from urllib.parse import quote
 
 import pytest
-from tests.report import browser, hostile
+from tests.report import browser, hostile, worlds
 from tests.report.browser import Tab, browse
 from tests.report.payloads import storable
 from tests.ui.server import serving
@@ -16,12 +16,8 @@ WIDE_ENOUGH = 400
 
 
 @pytest.fixture(scope="module", name="lab")
-def _lab(tmp_path_factory):
-    lab = hostile.dataset(tmp_path_factory.mktemp("hostile"))
-    lab.run()
-    lab.put("two/more.jsonl", b'{"id": "more", "text": "<b>One more</b> document, so that there are two snapshots."}\n')
-    lab.run()
-    return lab
+def _lab():
+    return worlds.shared(hostile.dataset)
 
 
 def addresses(lab, served):
@@ -54,7 +50,7 @@ def test_two_hundred_payloads_are_words_in_the_ui(lab):
             await tab.goto(f"{served.url}?token={served.token}")
             assert await tab.evaluate("location.href") == served.url  # the token has left the address
             for address in every:
-                await tab.goto(address, 0.02)
+                await tab.goto(address, 0)
                 told = [*tab.acts(), *await tab.evaluate(hostile.STRANGERS)]
                 found.extend(f"{address}: {each}" for each in told)
                 if tab.requests() != [address]:
@@ -108,7 +104,7 @@ def test_the_ui_fits_a_narrow_window(served, world):
             "drift",
             f"record?id={dropped}",
         ):
-            await tab.goto(served.url + page, 0.02)
+            await tab.goto(served.url + page, 0)
             await tab.look(WIDE_ENOUGH)
             assert await tab.evaluate("document.documentElement.scrollWidth") <= WIDE_ENOUGH, page
 
