@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 RIVALS := .venv-rivals
 AIRFLOW := .venv-airflow
 
-.PHONY: demo test check bench soak lock clean setup
+.PHONY: demo test check bench soak lock clean setup debian
 
 $(STAMP): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "gristmill needs Python 3.11, 3.12 or 3.13 on the PATH; found none (or: make PYTHON=/path/to/python3.12)" >&2; exit 1; }
@@ -27,6 +27,13 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $@
 
 setup: $(STAMP)
+
+# Programs that some tests run and no Python package brings; without them those tests are skipped, and say so.
+DEBIAN := mariadb-server-core chromium prometheus shellcheck
+debian:
+	@command -v apt-get >/dev/null || { echo "make debian: there is no apt-get here; install these by other means: $(DEBIAN)" >&2; exit 1; }
+	@as=; test "$$(id -u)" = 0 || as=sudo; $$as apt-get update -qq && \
+		$$as env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(DEBIAN)
 
 demo: $(STAMP)
 	@$(BIN)/python examples/demo.py

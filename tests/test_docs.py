@@ -201,6 +201,20 @@ def test_codes_are_seen():
     assert codes_in(tree) == {"json.syntax", "step.error"}
 
 
+# --- programs that tests run --------------------------------------------------------------------------------------
+
+
+def test_a_test_that_lacks_a_program_says_how_to_get_it():
+    """What is looked for with `which` or by its place, and not found, is a package of `make debian`."""
+    for path in (ROOT / "tests").rglob("*.py"):
+        text = path.read_text("utf-8")
+        for reason in re.findall(r"(?:skip\(|reason=)\s*f?[\"'](no [A-Z]\w+ on this machine[^\"']*)", text):
+            assert reason.endswith("`make debian` installs it"), path
+    shown = subprocess.run(["make", "-n", "debian"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for package in ("mariadb-server-core", "chromium", "prometheus", "shellcheck"):
+        assert package in shown
+
+
 # --- figures -------------------------------------------------------------------------------------------------------
 
 

@@ -485,29 +485,3 @@ def test_a_stopped_server_is_worth_another_try_and_a_wrong_table_is_not(pg, tmp_
     with pytest.raises(SourceError) as told:
         copy(pg, tmp_path, table="nope").source.plan(None, PlanContext(tmp_path))
     assert not isinstance(told.value, Transient)
-
-
-def test_chinook_is_read_whole_table_by_table(pg, tmp_path, shared):
-    import subprocess
-
-    dump = subprocess.run(
-        ["zstd", "-dc", shared / "sql" / "Chinook_PostgreSql.sql.zst"], capture_output=True, text=True, check=True
-    ).stdout
-    body = dump[dump.index("CREATE TABLE") :]
-    connection = pg.connect()
-    try:
-        with connection.cursor() as cursor:
-            for statement in body.split(";\n"):
-                if statement.strip() and not statement.strip().startswith("\\"):
-                    cursor.execute(statement)
-    finally:
-        connection.close()
-    for table, text, key in (
-        ("track", "{name} by {composer}", None),
-        ("invoice", "billing_address", None),
-        ("playlist_track", "{playlist_id}:{track_id}", None),
-        ("employee", "{first_name} {last_name}", "email"),
-    ):
-        found = copy(pg, tmp_path, table=table, text=text, key=key).run()
-        ((count,),) = pg.run(f"SELECT count(*) FROM {table}")
-        assert len(found.rows) == count > 0, table

@@ -151,7 +151,9 @@ def test_kubernetes_makes_what_a_run_makes(tmp_path, warm):
     assert crash.lasting(folder, "corpus", ["out"]) == in_one(tmp_path / "whole")
 
 
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="no shellcheck: apt-get install shellcheck")
+@pytest.mark.skipif(
+    shutil.which("shellcheck") is None, reason="no ShellCheck on this machine: `make debian` installs it"
+)
 def test_shell_scripts_are_clean():
     scripts = [KUBERNETES / "run.sh", *sorted(SLURM.iterdir())]
     subprocess.run(["shellcheck", *map(str, scripts)], check=True)

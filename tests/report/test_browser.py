@@ -12,7 +12,9 @@ from gristmill.core.visible import visible
 from gristmill.report import page
 from gristmill.store.layout import Layout
 
-pytestmark = pytest.mark.skipif(not browser.available(), reason="no chromium here (Debian: apt-get install chromium)")
+pytestmark = pytest.mark.skipif(
+    not browser.available(), reason="no Chromium on this machine: `make debian` installs it"
+)
 
 
 @pytest.fixture(scope="module", name="lab")

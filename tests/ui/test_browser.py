@@ -11,7 +11,9 @@ from tests.ui.server import serving
 
 from gristmill.dataset import Dataset
 
-pytestmark = pytest.mark.skipif(not browser.available(), reason="no chromium here (Debian: apt-get install chromium)")
+pytestmark = pytest.mark.skipif(
+    not browser.available(), reason="no Chromium on this machine: `make debian` installs it"
+)
 WIDE_ENOUGH = 400
 
 
