@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 
 _STATUS = re.compile(rb"HTTP/\d[\d.]*[ \t]+(\d{3})\b[^\n]*\n")
 _END = re.compile(rb"\n\r?\n")
+_FIELDS = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]++[ \t]*+:[^\n]*+(?:\n|\Z)|[ \t][^\n]*+(?:\n|\Z))*+\r?")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]{0,4096})?\r?\n")
 _DIGESTS = {"sha1": 20, "sha-1": 20, "md5": 16, "sha256": 32, "sha-256": 32, "sha512": 64, "sha-512": 64}  # bytes
 _CHARSET = re.compile(r"""charset\s*=\s*["']?\s*([^\s"';,]+)""", re.IGNORECASE)
@@ -68,12 +69,19 @@ def fields_of(block: bytes, joint: str = "") -> dict[str, str]:
 
 
 def parse_response(block: bytes) -> Response | None:
-    """Take an HTTP response apart; None if it does not begin as one. Without an end of the headers there is no body."""
+    """Take an HTTP response apart; None if it does not begin as one, or nothing parts its headers from its body.
+
+    Without an end of the headers there is no body, if all of it is headers.
+    """
     status = _STATUS.match(block)
     if status is None:
         return None
     end = _END.search(block, status.end() - 1)
+    if end is None and not _FIELDS.fullmatch(block, status.end()):
+        return None
     head, body = (block[: end.start()], block[end.end() :]) if end else (block, b"")
+    if b"\n<" in head:  # a page that begins among the headers: the empty line is one of its own
+        return None
     return Response(int(status[1]), fields_of(head, ", "), body)
 
 

@@ -244,6 +244,8 @@ class _Reading:
         if result.code:
             reject = self._reject(item.size, result.code, row["locator"], result.detail, row["bytes"])
             self._add(reject._replace(warnings=warnings))
+        elif not result.text:
+            self._add(_Item(item.size, warnings=warnings))
         else:
             said = {"title": result.title, "date": result.time} | row["meta"] | result.meta
             row |= {"text": result.text, "lang": result.lang, "meta": said | row.pop("signals")}
@@ -314,6 +316,8 @@ class _Reading:
         text = _text(body, charset)
         if text is None:
             return self._bad(record, "text.encoding", f"the text is not {(charset or 'UTF-8')[:40]}")
+        if not text:
+            return _Item(record.size, warnings=(*warnings, "warc.empty"))
         row["text"] = text
         row["meta"] |= row.pop("signals")
         return _Item(record.size, row, warnings=tuple(warnings))

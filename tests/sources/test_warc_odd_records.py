@@ -1,0 +1,135 @@
+"""Records of web archives that are odd inside: a row, a code or a warning comes of each, and none hides another."""
+
+import gzip
+import zlib
+
+import pytest
+from tests.sources.warcs import PROSE, html, http, page, read, record, wet
+
+TEXTS = {"records": ["conversion"]}
+
+
+def put(folder, data, name="a.warc"):
+    (folder / name).write_bytes(data)
+    return folder
+
+
+def packed(data):
+    return gzip.compress(data, mtime=0)
+
+
+def chunked(data):
+    return b"%x\r\n%s\r\n0\r\n\r\n" % (len(data), data)
+
+
+def raw_deflated(data):
+    coder = zlib.compressobj(wbits=-15)
+    return coder.compress(data) + coder.flush()
+
+
+# --- responses -----------------------------------------------------------------------------------------------------
+
+BODY = html(PROSE)
+RESPONSES = {
+    "chunks around gzip": (http(chunked(packed(BODY)), Content_Encoding="gzip", Transfer_Encoding="chunked"), "", []),
+    "gzip around chunks": (
+        http(packed(chunked(BODY)), Content_Encoding="gzip", Transfer_Encoding="chunked"),
+        "",
+        ["warc.not_chunked"],
+    ),
+    "gzip twice": (http(packed(packed(BODY)), Content_Encoding="gzip, gzip"), "", []),
+    "gzip twice, told once": (http(packed(packed(BODY)), Content_Encoding="gzip"), "type.mismatch", []),
+    "gzip, not told": (http(packed(BODY)), "type.mismatch", []),
+    "deflate without its head": (http(raw_deflated(BODY), Content_Encoding="deflate"), "", []),
+    "an encoding nobody knows": (http(BODY, Content_Encoding="sdch"), "warc.encoding", []),
+    "an encoding that is none": (http(BODY, Content_Encoding=""), "", []),
+    "chunks and junk behind": (http(chunked(BODY) + b"junk", Transfer_Encoding="chunked"), "", []),
+    "a chunk of 2**64": (http(b"ffffffffffffffff\r\n" + BODY, Transfer_Encoding="chunked"), "", ["warc.not_chunked"]),
+    "a chunk that is cut": (http(b"ffff\r\n" + BODY, Transfer_Encoding="chunked"), "warc.encoding", []),
+    "HTTP/2": (b"HTTP/2 200\r\nContent-Type: text/html\r\n\r\n" + BODY, "", []),
+    "SHOUTcast": (b"ICY 200 OK\r\nContent-Type: text/html\r\n\r\n" + BODY, "warc.http", []),
+    "headers that do not end": (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n" + BODY, "warc.http", []),
+    "headers that end in the page": (
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n<html>\n\n" + BODY,
+        "warc.http",
+        [],
+    ),
+    "a page that is called PDF": (http(BODY, kind="application/pdf"), "type.mismatch", []),
+    "a PDF that is called a page": (http(b"%PDF-1.7 cut"), "type.mismatch", []),
+}
+
+
+@pytest.mark.parametrize(("block", "code", "warnings"), RESPONSES.values(), ids=RESPONSES)
+def test_a_response_is_a_row_or_has_a_code_and_its_neighbours_are_read(tmp_path, block, code, warnings):
+    out = read(put(tmp_path, page(1) + record("response", block, 2) + page(3)))
+    assert [code for code, _ in out.rejects] == ([code] if code else [])
+    assert {name for name in out.warnings if name.startswith("warc.")} == set(warnings)
+    assert [row["url"][-1] for row in out.rows] == (["1", "3"] if code else ["1", "2", "3"])
+
+
+EMPTY = {
+    "no body": http(b""),
+    "headers alone": b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n",
+    "spaces": http(b" \r\n "),
+    "a page with nothing on it": http(b"<html><head><title>t</title></head><body></body></html>"),
+}
+
+
+@pytest.mark.parametrize("block", EMPTY.values(), ids=EMPTY)
+def test_an_empty_page_is_counted_and_no_record(tmp_path, block):
+    out = read(put(tmp_path, record("response", block, 1) + page(2)))
+    assert ([row["url"][-1] for row in out.rows], out.rejects) == (["2"], [])
+    assert out.warnings["html.empty"] == 1
+
+
+def test_an_empty_text_is_counted_and_no_record(tmp_path):
+    out = read(put(tmp_path, record("conversion", b"", 1) + record("conversion", b"\xef\xbb\xbf", 2) + wet(3)), **TEXTS)
+    assert ([row["url"][-1] for row in out.rows], out.warnings) == (["3"], {"warc.empty": 2})
+
+
+# --- members and headers -------------------------------------------------------------------------------------------
+
+ONE, TWO, THREE = (packed(wet(n)) for n in (1, 2, 3))
+FILES = {
+    "a member cut among others": (ONE + TWO[:-30] + THREE, ["1", "3"], ["file.corrupt"]),
+    "an empty member among others": (ONE + packed(b"") + TWO, ["1", "2"], []),
+    "a record over two members": (
+        packed(wet(1)[:300]) + packed(wet(1)[300:]) + TWO,
+        ["2"],
+        ["warc.length", "warc.header"],
+    ),
+    "a member that ends in its second record": (packed(wet(1) + wet(2)[:200]) + THREE, ["1", "3"], ["warc.length"]),
+    "a member with all fields of gzip": (
+        ONE
+        + b"\x1f\x8b\x08\x0c\0\0\0\0\0\xff\x06\0ab\x02\0xyname\0"
+        + raw_deflated(wet(2))
+        + zlib.crc32(wet(2)).to_bytes(4, "little")
+        + len(wet(2)).to_bytes(4, "little")
+        + THREE,
+        ["1", "2", "3"],
+        [],
+    ),
+    "many marks of members that are none": (ONE + b"\x1f\x8b\x08" * 3000 + TWO, ["1", "2"], ["file.corrupt"]),
+    "no empty lines between": (wet(1)[:-4] + wet(2), ["1", "2"], []),
+    "a version that is none": (wet(1).replace(b"WARC/1.0", b"WARC/one") + wet(2), ["2"], ["warc.length"]),
+    "versions of other years": (
+        wet(1).replace(b"WARC/1.0", b"WARC/0.18") + wet(2).replace(b"WARC/1.0", b"WARC/1.1"),
+        ["1", "2"],
+        [],
+    ),
+    "a header of 70 KB": (record("conversion", b"abc", 1, X_Big="a" * 70_000) + wet(2), ["2"], ["warc.header"]),
+    "a folded header": (wet(1).replace(b"WARC-Date: ", b"WARC-Date:\r\n "), ["1"], []),
+    "a length with zeros": (wet(1).replace(b"Content-Length: ", b"Content-Length: 00"), ["1"], []),
+    "a second length": (wet(1).replace(b"\r\n\r\n", b"\r\nContent-Length: 5\r\n\r\n", 1), ["1"], []),
+    "a byte order mark": (b"\xef\xbb\xbf" + wet(1) + wet(2), ["2"], ["warc.header"]),
+    "a megabyte of junk first": (b"x" * 1_000_000 + b"\n" + wet(1), ["1"], ["warc.header"]),
+    "a hundred thousand beginnings": (b"WARC/1.0\r\n\r\n" * 100_000 + wet(1), ["1"], ["warc.header"]),
+}
+
+
+@pytest.mark.parametrize(("data", "there", "codes"), FILES.values(), ids=FILES)
+def test_odd_files_lose_what_is_damaged_and_say_so(tmp_path, data, there, codes):
+    out = read(put(tmp_path, data), **TEXTS)
+    assert [row["url"][-1] for row in out.rows] == there
+    assert [code for code, _ in out.rejects] == codes
+    assert not out.failed
