@@ -61,7 +61,8 @@ def parse(status: int, body: bytes, user_agent: str) -> Robots:
     if not 200 <= status < 300:
         return Robots()
     token = product_token(user_agent).lower()
-    text = body[:MAX_BYTES].decode("utf-8", "replace").removeprefix("\N{BOM}")
+    charset = "utf-16" if body.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8"
+    text = body[:MAX_BYTES].decode(charset, "replace").removeprefix("\N{BOM}")
     if len(body) > MAX_BYTES:
         text = text.rpartition("\n")[0]
     lines = _ours(text, token)

@@ -52,7 +52,8 @@ def parse(body: bytes, url: str) -> Listed:
     if not head:
         return Listed(code="sitemap.empty", detail="no bytes in it")
     if head.startswith(b"<"):
-        entries, children, code, detail = _xml(body)
+        # an empty line before the declaration is common, and no XML
+        entries, children, code, detail = _xml(body.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n"))
     else:
         entries, children, code, detail = _lines(body)
     urls, bad = _normal(entries, url)
