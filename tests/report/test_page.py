@@ -118,7 +118,7 @@ def test_the_page_says_in_order_what_the_report_says(world):
     assert "0.0421 EUR" in words(section(parsed, "time"))
     assert "seconds 1.40 s 1.30 s 1.077" in words(section(parsed, "time")).replace("\u202f", " ")
     assert "crawl 1 distribution duplicates took another share of it" in words(section(parsed, "drift"))
-    assert "handbook chars ks 0.22 0.02 0.1 0.25 snapshot 1 block" in words(section(parsed, "drift"))
+    assert "handbook chars ks 0.22 0.02 warn 0.1, block 0.25 snapshot 1 block" in words(section(parsed, "drift"))
 
 
 def test_distributions_stand_beside_those_of_the_snapshot_before(world):
@@ -126,7 +126,7 @@ def test_distributions_stand_beside_those_of_the_snapshot_before(world):
     assert [words(each) for each in part.iter("figcaption")][:2] == ["chars", "lang"]
     (chars, lang, *_) = part.iter("figure")
     assert [words(each) for each in chars.find(".//thead").iter("th")][1].startswith("read ")
-    assert [each.get("class") for each in chars.iter("path")] == ["read", "published", "last"]
+    assert [each.get("class") for each in chars.iter("path")] == ["published", "read", "last"]
     titles = ["".join(each.itertext()) for each in chars.iter("title")]
     assert len(titles) == len(chars.find(".//tbody").findall("tr")) <= 24
     assert re.fullmatch(r"[\d.,]+ to [\d.,]+; read .+; published .+; last snapshot .+", titles[5])

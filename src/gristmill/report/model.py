@@ -270,7 +270,7 @@ def _drift(report: Json) -> Json:
     ranked = sorted(report.get("drift") or [], key=lambda row: (order.get(row["level"], 2), -(row["value"] or 0)))
     rows = [
         {name: row.get(name) for name in ("source", "distribution", "measure", "level", "against")}
-        | {name: count(row.get(name)) for name in ("value", "noise", "warn", "block")}
+        | {"value": count(row["value"]), "noise": count(row.get("noise")), "limits": _limits(row)}
         | {"kind": kinds.get(row["level"], "good")}
         for row in ranked[: 2 * ROWS]
     ]
@@ -279,6 +279,10 @@ def _drift(report: Json) -> Json:
         for row in (report.get("drift_not_judged") or [])[:ROWS]
     ]
     return {"rows": rows, "left": len(ranked) - len(rows), "not_judged": untold}
+
+
+def _limits(row: Json) -> str:
+    return ", ".join(f"{name} {count(row[name])}" for name in ("warn", "block") if row.get(name) is not None) or "–"
 
 
 def _lineage(report: Json, stored: Stored) -> list[tuple[str, str]]:

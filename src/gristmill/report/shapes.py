@@ -20,7 +20,8 @@ Json = dict[str, Any]
 CHARTS = 16
 LINES = 12  # sources under one chart
 SERIES = ("read", "published", "last snapshot")
-STEP = 10  # units a bin is wide in a drawing; its height is 100
+STEP = 10  # units a bin is wide in a drawing, which is 100 high
+HIGHEST = 96  # of the highest bar
 _QUANTILES = (0.1, 0.5, 0.9)
 _FIRST = ("chars", "lang")
 
@@ -28,7 +29,7 @@ _FIRST = ("chars", "lang")
 class Shape(NamedTuple):
     """One distribution. series: which of SERIES there are; totals: of each; bins: of all of them; top: the highest share.
 
-    drawn: an outline for each series; marks: what stands below; rows: counts and quantiles by source.
+    drawn: its class and a path for each series; marks: what stands below; rows: counts and quantiles by source.
     """
 
     name: str
@@ -37,7 +38,7 @@ class Shape(NamedTuple):
     totals: list[int]
     bins: list[Bin]
     top: float
-    drawn: list[str]
+    drawn: list[tuple[str, str]]
     marks: list[str]
     rows: list[list[str]]
 
@@ -79,8 +80,12 @@ def _shape(name: str, sources: Json, old: Json) -> Shape | None:
 def _made(name: str, kind: str, shown: list[int], found: list[Bin], rows: list[list[str]]) -> Shape:
     top = max((share for each in found for share in each.shares), default=0.0)
     totals = [sum(each.counts[at] for each in found) for at in range(len(shown))]
-    heights = [[100 - round(100 * each.shares[at] / top) if top else 100 for each in found] for at in range(len(shown))]
-    drawn = [_line(tops) if i == 2 else _bars(tops) for i, tops in zip(shown, heights, strict=True)]
+    tops = {
+        i: [100 - round(HIGHEST * each.shares[at] / top) if top else 100 for each in found]
+        for at, i in enumerate(shown)
+    }
+    order = [i for i in (1, 0, 2) if i in tops]  # outlines over bars
+    drawn = [(SERIES[i].partition(" ")[0], _line(tops[i]) if i == 2 else _bars(tops[i])) for i in order]
     marks = [each.mark for each in found]
     if len(found) > 5:
         marks = [marks[round(i * (len(found) - 1) / 4)] for i in range(5)]
