@@ -8,11 +8,13 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import msgspec
 import pytest
 from bench import results
 
 from gristmill.config import load as config
 from gristmill.core import failpoints
+from gristmill.sources.files import Files
 
 ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src" / "gristmill"
@@ -199,6 +201,23 @@ def test_codes_are_the_codes_of_the_source():
 def test_codes_are_seen():
     tree = ast.parse('"""Not doc.string."""\nf("json.syntax", x)\ny = f"step.error {z}"\n"a sentence. with words"')
     assert codes_in(tree) == {"json.syntax", "step.error"}
+
+
+def test_each_source_has_a_page_that_the_index_leads_to_and_a_table_of_its_warnings():
+    folder = ROOT / "docs" / "sources"
+    index = (folder / "index.md").read_text("utf-8")
+    assert [
+        page.name for page in folder.glob("*.md") if page.name != "index.md" and f"]({page.name}" not in index
+    ] == []
+    parts = [path.stem for path in (SRC / "sources").glob("*.py") if path.stem != "__init__"]
+    assert len(parts) >= 6
+    for part in [*parts, "html", "pdf"]:
+        assert "| warning | counted |\n" in (folder / f"{part}.md").read_text("utf-8"), part
+
+
+def test_the_page_of_files_names_every_parameter():
+    page = (ROOT / "docs" / "sources" / "files.md").read_text("utf-8")
+    assert [field.name for field in msgspec.structs.fields(Files) if f"`{field.name}`" not in page] == []
 
 
 # --- programs that tests run --------------------------------------------------------------------------------------
