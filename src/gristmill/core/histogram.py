@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 
 import msgspec
 import numpy as np
@@ -112,9 +112,14 @@ def few_words(words: Mapping[str, int]) -> dict[str, int]:
 
 def languages(column: pa.Array) -> dict[str, int]:
     """Count the languages a column names: null is `unknown`, what looks like none is `other`."""
+    words, found = column.value_counts().flatten()
     counts: dict[str, int] = {}
-    for found in column.value_counts().to_pylist():
-        word = UNKNOWN if found["values"] is None else found["values"]
-        word = word if _LANGUAGE.fullmatch(word) else OTHER
-        counts[word] = counts.get(word, 0) + found["counts"]
+    for word, n in zip(words.to_pylist(), found.to_pylist(), strict=True):
+        name = UNKNOWN if word is None else word if len(word) < 40 and _is_language(word) else OTHER
+        counts[name] = counts.get(name, 0) + n
     return counts
+
+
+@lru_cache(1024)
+def _is_language(word: str) -> bool:
+    return _LANGUAGE.fullmatch(word) is not None

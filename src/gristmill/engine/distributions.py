@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -42,8 +42,10 @@ VERSION = 1
 PROFILE = ("chars", "non_ascii", "spaces")
 END = ".distributions.json"
 
-Side = dict[str, Histogram]  # by distribution
-Sources = dict[str, dict[str, Side]]  # by source, then "read" or "published"
+Side: TypeAlias = dict[str, Histogram]  # by distribution
+Sources: TypeAlias = dict[str, dict[str, Side]]  # by source, then "read" or "published"
+# Noted, with a bin in the place of each number.
+Binned: TypeAlias = list[tuple[str, Int64s, Bytes]]
 
 
 class Distributions(msgspec.Struct, frozen=True):
@@ -87,7 +89,7 @@ def measured_rows(schema: pa.Schema, batch: Batch, noted: Noted) -> pa.RecordBat
     columns: dict[str, Any] = {"ord": batch.rows.column("ord")}
     if "lang" in schema.names:
         columns |= {"lang": batch.rows.column("lang"), **_profile(batch.text)}
-    columns |= _bins_at(batch.ords, noted)
+    columns |= _bins_at(batch.ords, _binned(noted))
     nothing = np.full(len(batch), histogram.UNMEASURED, np.uint8)
     arrays = [columns.get(name, nothing) for name in schema.names]
     return pa.RecordBatch.from_arrays([a if isinstance(a, pa.Array) else pa.array(a) for a in arrays], schema=schema)
@@ -100,14 +102,18 @@ def _profile(text: pa.Array) -> dict[str, Bytes]:
     return {name: histogram.bins(name, values[name]) for name in PROFILE}
 
 
-def _bins_at(ords: Int64s, noted: Noted) -> dict[str, Bytes]:
+def _binned(noted: Noted) -> Binned:
+    return [(name, at, histogram.bins(name, values)) for name, at, values in noted]
+
+
+def _bins_at(ords: Int64s, binned: Binned) -> dict[str, Bytes]:
     """Give the bins of what was noted of the records `ords` (ascending); what was noted of others is left out."""
     columns: dict[str, Bytes] = {}
-    for name, at, values in noted if len(ords) else []:
+    for name, at, bins in binned if len(ords) else []:
         column = columns.setdefault(name, np.full(len(ords), histogram.UNMEASURED, np.uint8))
         place = np.minimum(np.searchsorted(ords, at), len(ords) - 1)
         hit = ords[place] == at
-        column[place[hit]] = histogram.bins(name, values[hit])
+        column[place[hit]] = bins[hit]
     return columns
 
 
@@ -120,30 +126,37 @@ class Counting:
     def __init__(self, work: Work, job: Job, decided: Decisions) -> None:
         self._path = work.staged(f"{job.stage}/{job.number:06d}{END}")
         self.name = f"{job.stage}/{job.number:06d}{END}"
-        self._last = job.stage == work.stages - 1
+        self._binned: Binned = []
         self._bins: dict[tuple[str, str], Int64s] = {}
         self._words: dict[str, dict[str, int]] = {}
         files = [read_staged(work.staged(measured_name(stage, job.number))) for stage in range(job.stage)]
-        self._earlier = [_Earlier(rows) for rows in files] if self._last else []
+        self._earlier = [_Earlier(rows) for rows in files]
         if job.stage == 1:
             for rows in files[0]:
                 kinds, _ = decided.of(rows.column("ord").to_numpy())
                 self._add_all("read", rows, kinds != UNCHANGED)
 
     def take(self, batch: Batch, noted: Noted) -> Batch:
-        """Count what was noted of a batch in this stage, and, in the last one, what is left of it; gives it as it is."""
-        for name, _, values in noted:
-            self._add("read", name, histogram.bins(name, values))
-        if self._last and len(batch):
-            for name, bins in {**_profile(batch.text), **_bins_at(batch.ords, noted)}.items():
-                self._add("published", name, bins)
-            scores = batch.rows.column("lang_score").to_numpy(zero_copy_only=False)  # null is NaN
-            self._add("published", "lang_score", histogram.bins("lang_score", scores))
-            self._add_languages("published", batch.rows.column("lang"))
-            for earlier in self._earlier:
-                for rows, hit in earlier.of(batch.ords):
-                    self._add_signals("published", rows, hit)
+        """Count what was noted of a batch in this stage; gives what is left of the batch as it is."""
+        self._binned = _binned(noted)
+        for name, _, bins in self._binned:
+            self._add("read", name, bins)
         return batch
+
+    def publish(self, batch: Batch) -> None:
+        """Count, in the last stage, what is left of the batch that was taken last."""
+        if not len(batch):
+            return
+        for name, bins in {**_profile(batch.text), **_bins_at(batch.ords, self._binned)}.items():
+            self._add("published", name, bins)
+        scores = batch.rows.column("lang_score")
+        if scores.null_count < len(scores):
+            values = scores.to_numpy(zero_copy_only=False)  # null is NaN
+            self._add("published", "lang_score", histogram.bins("lang_score", values))
+        self._add_languages("published", batch.rows.column("lang"))
+        for earlier in self._earlier:
+            for rows, hit in earlier.of(batch.ords):
+                self._add_signals("published", rows, hit)
 
     def _add(self, side: str, name: str, bins: Bytes) -> None:
         counts = self._bins.setdefault((side, name), np.zeros(256, np.int64))

@@ -280,6 +280,7 @@ def stage_task(work: Work, job: Job) -> TaskResult:
         writer = TableWriter(work, job.id, job.split.id)
         for batch in batches:
             writer.write(batch)
+            counting.publish(batch)  # after writing, which has brought the text near
         result.shards = writer.close()
         result.counts.published = writer.rows
         result.staged = writer.save_hashes(f"{job.stage}/{job.number:06d}.hashes.npy")
