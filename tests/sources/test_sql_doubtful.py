@@ -226,6 +226,20 @@ def test_a_look_at_all_keys_finds_what_was_marked_deleted_without_its_cursor_mov
     assert copy.rows.keys() == {"1", "3"}, "what says neither is not withdrawn by a guess"
 
 
+def test_what_was_published_of_a_row_stands_while_its_tombstone_says_neither(table):
+    table.docs(3)
+    table.run("ALTER TABLE docs ADD gone TEXT")
+    copy = table.copy(deleted="gone").run()
+    table.run("UPDATE docs SET gone = 'perhaps', text = 'unseen' WHERE id = 2")
+    copy.run()
+    assert copy.plan is not None
+    assert copy.plan.replaced == ["rows"], "what is not seen in this run is withdrawn"
+    assert (copy.texts(), copy.rejects) == (
+        {"1": "text 1", "2": "text 2", "3": "text 3"},
+        [("deleted.unknown", "rows#2")],
+    )
+
+
 # --- rows without a key -------------------------------------------------------------------------------------------
 
 
