@@ -8,6 +8,7 @@ that nobody disturbed; then the independent checker reads all of it (`gristmill.
 
 import argparse
 import json
+import os
 import random
 import shutil
 import statistics
@@ -27,7 +28,7 @@ from gristmill.testing import corpora, crash
 # A little slower than the mill is, so that there is something to hit.
 CUSTOM = "import time\n\ndef mine(record):\n    time.sleep(0.001)\n    return record\n"
 SIZE = {"n": 16_000, "split": 300_000, "docs": 3000}
-CORPUS_DOCS, CORPUS_FILES, SPEED_RUNS = 60_000, 12, 3
+CORPUS_DOCS, CORPUS_FILES, SPEED_RUNS = 240_000, 24, 3
 SPEED = """\
 version: 1
 dataset: ./corpus
@@ -171,15 +172,17 @@ class Acceptance:
                         cwd=tree, env=plain(self.local), capture_output=True, check=True,
                     )  # fmt: skip
                     report = json.loads(done.stdout)
-                    found.setdefault(f"{engine} {workers}", []).append((time.perf_counter() - began, report["seconds"]))
+                    wall = time.perf_counter() - began
+                    found.setdefault(f"{engine} {workers}", []).append((wall, report["seconds"], report["cpu_seconds"]))
                     say(turn, engine, workers, found[f"{engine} {workers}"][-1])
         views = {name: crash.look(self.folder / f"speed-{name.replace(' ', '-')}", "corpus", ["out"]) for name in found}
         if len({json.dumps(view.lasting, sort_keys=True) for view in views.values()}) != 1:
             self.problems.append("speed: the four ways left other bytes")
-        self.figures["speed"] = {"mb": round(megabytes, 1)} | {
+        self.figures["speed"] = {"mb": round(megabytes, 1), "load_1m": round(os.getloadavg()[0], 1)} | {
             name: {
-                "mb_per_s": round(megabytes / statistics.median(seconds for _, seconds in times), 1),
-                "mb_per_s_with_start": round(megabytes / statistics.median(wall for wall, _ in times), 1),
+                "mb_per_s": round(megabytes / statistics.median(seconds for _, seconds, _ in times), 1),
+                "mb_per_s_with_start": round(megabytes / statistics.median(wall for wall, _, _ in times), 1),
+                "cpu_seconds_of_tasks": round(statistics.median(cpu for _, _, cpu in times), 1),
             }
             for name, times in found.items()
         }
@@ -217,9 +220,11 @@ def write_corpus(folder):
 
 
 def freeze(folder):
-    """Copy the committed source, which nobody edits meanwhile."""
+    """Copy the committed source, which nobody edits meanwhile, and compile its kernels."""
     packed = subprocess.run(["git", "-C", str(ROOT), "archive", "HEAD", "src"], capture_output=True, check=True)
     subprocess.run(["tar", "-x", "-C", str(folder)], input=packed.stdout, check=True)
+    env = environment(folder / "src", "", folder)
+    subprocess.run([sys.executable, "-m", "gristmill", "warmup"], env=env, stdout=subprocess.DEVNULL, check=True)
     return folder / "src"
 
 

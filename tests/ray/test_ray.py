@@ -42,7 +42,7 @@ def here(tmp_path_factory):
 def source(tmp_path_factory):
     """Give a frozen copy of `src`: driver and workers must be of one build, and somebody may be editing."""
     folder = tmp_path_factory.mktemp("frozen") / "src"
-    shutil.copytree(ROOT / "src", folder, ignore=shutil.ignore_patterns("*.nbi", "*.nbc"))
+    shutil.copytree(ROOT / "src", folder)
     return folder
 
 
