@@ -32,12 +32,12 @@ def promtool(*argv):
 
 
 def test_the_rules_are_good_and_do_what_they_say():
-    promtool("check", "rules", "gristmill.rules.yml")
-    promtool("test", "rules", "gristmill.rules.test.yml")
+    promtool("check", "rules", "rules.yaml")
+    promtool("test", "rules", "rules_test.yaml")
 
 
 def test_every_rule_and_panel_uses_metrics_there_are():
-    text = (EXAMPLES / "gristmill.rules.yml").read_text() + json.dumps(queries())
+    text = (EXAMPLES / "rules.yaml").read_text() + json.dumps(queries())
     known = {f"gristmill_{metric.name}" for metric in test_metrics.METRICS}
     used = set(test_metrics.re.findall(r"\bgristmill_\w+", text))
     assert used - known == set()
@@ -74,7 +74,7 @@ class Prometheus:
         ]
         config = {
             "global": {"scrape_interval": "500ms", "evaluation_interval": "500ms"},
-            "rule_files": [str(EXAMPLES / "gristmill.rules.yml")],
+            "rule_files": [str(EXAMPLES / "rules.yaml")],
             "scrape_configs": jobs,
         }
         (folder / "prometheus.yml").write_text(json.dumps(config))
