@@ -136,27 +136,23 @@ class Airflow:
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
         return json.loads(done.stdout.splitlines()[-1])
 
-    def project(self, name, text=CONFIG, data=True):
+    def project(self, name, text=CONFIG, data=True, render=True):
         """Make a folder with a config and data, and render its DAG."""
         folder = self.home / name
         folder.mkdir()
         (folder / "gristmill.yml").write_text(text)
         if data:
             shutil.copytree(DATA, folder / "data")
-        self.render(name)
+        if render:
+            self.render(name)
         return folder
 
-    def render(self, name):
-        done = self.run(
-            GRISTMILL,
-            "airflow",
-            "render",
-            self.home / "dags" / f"{name}.py",
-            "-q",
-            "-c",
-            self.home / name / "gristmill.yml",
-        )
+    def render(self, name, executable=GRISTMILL):
+        """Write the DAG of a folder, in one step as Airflow may look at any time."""
+        scratch, config = self.home / f"{name}.tmp", self.home / name / "gristmill.yml"
+        done = self.run(GRISTMILL, "airflow", "render", scratch, "-q", "--executable", executable, "-c", config)
         assert done.returncode == 0, done.stderr
+        scratch.replace(self.home / "dags" / f"{name}.py")
 
     def everything(self):
         """Give all that Airflow wrote: its database and its logs."""
