@@ -282,7 +282,9 @@ def _drift(report: Json) -> Json:
 
 
 def _limits(row: Json) -> str:
-    return ", ".join(f"{name} {count(row[name])}" for name in ("warn", "block") if row.get(name) is not None) or "–"
+    return (
+        ", ".join(f"{name}\u00a0{count(row[name])}" for name in ("warn", "block") if row.get(name) is not None) or "–"
+    )
 
 
 def _lineage(report: Json, stored: Stored) -> list[tuple[str, str]]:
