@@ -196,7 +196,7 @@ def test_a_baseline_is_compared_with_however_old_it_is(tmp_path, monkeypatch):
         lab.put(f"s/{day}.jsonl", made)
         lab.run()
     named = [entry["seq"] for entry in lab.open().manifest().summary["distributions"]]
-    assert named == [5, 4]
+    assert named == [5, 4, 3]
     lab.configure(config(drift={"baseline": 1}))
     lab.put("s/6.jsonl", german(6))
     report = lab.run()
@@ -205,8 +205,26 @@ def test_a_baseline_is_compared_with_however_old_it_is(tmp_path, monkeypatch):
     lab.put("s/7.jsonl", prose(7))
     assert "psi read.lang" in levels(lab.run())["warn"]
     for manifest in (lab.open().manifest(6), lab.open().manifest(7)):
-        assert [e["seq"] for e in manifest.summary["distributions"]] == [manifest.seq, manifest.seq - 1, 1]
+        assert [e["seq"] for e in manifest.summary["distributions"]] == [
+            manifest.seq,
+            manifest.seq - 1,
+            manifest.seq - 2,
+            1,
+        ]
     assert lab.broken() == []
+
+
+def test_a_source_that_seldom_brings_something_is_compared_with_when_it_last_did(tmp_path, monkeypatch):
+    monkeypatch.setattr(drift, "KEPT", 1)
+    lab = Lab(tmp_path, config(sources=("s", "t")))
+    lab.put("t/1.jsonl", german(1))
+    for day in (1, 2, 3):
+        lab.put(f"s/{day}.jsonl", prose(day))
+        lab.run()
+    lab.put("t/4.jsonl", prose(4))
+    report = lab.run()
+    assert {entry["against"] for entry in report.drift if entry["source"] == "t"} == {"snapshot 1"}
+    assert "psi read.lang" in levels(report, "t")["warn"]
 
 
 def test_a_baseline_that_is_no_snapshot_stops_the_run_before_it_begins(tmp_path):

@@ -67,9 +67,9 @@ def _rank(entry: Json) -> tuple[int, float]:
 def history(config: PipelineConfig, layout: Layout, head: Manifest, own: Json) -> list[Json]:
     """Give the distributions a manifest names: its own, then those that a later run may compare with, newest first.
 
-    That is the newest `KEPT` of each source, and the pinned ones: what a manifest names is no garbage.
+    That is the newest `KEPT` earlier ones of each source, and the pinned ones: what a manifest names is no garbage.
     """
-    kept, seen = [own], dict.fromkeys(own["sources"], 1)
+    kept, seen = [own], dict.fromkeys(own["sources"], 0)
     pinned = {drift.baseline for drift in _settings(config.gate) if drift.baseline is not None}
     for entry in head.summary.get("distributions", []):
         fresh = [name for name in entry["sources"] if seen.get(name, 0) < KEPT]
