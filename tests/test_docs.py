@@ -107,9 +107,12 @@ def test_config_loads(text, tmp_path, monkeypatch):
 @pytest.mark.parametrize("page", DESCRIBING, ids=name)
 def test_verbs_exist(page):
     shown = gristmill_help()
+    verbs = verbs_in(page.read_text("utf-8"))
+    if "stage" in verbs:  # hidden: for schedulers
+        assert "plan" in gristmill_help("stage")
     missing = [
         verb
-        for verb in sorted(verbs_in(page.read_text("utf-8")))
+        for verb in sorted(verbs - {"stage"})
         if not re.search(rf"^\W*{verb}\b", shown, re.MULTILINE)
     ]
     assert missing == []

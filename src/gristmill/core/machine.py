@@ -15,7 +15,7 @@ from pathlib import Path
 # that merges needs MERGE_ROW_BYTES for each of `run.merge_rows` on top, where there are that many.
 WORKER_MB = 512
 DRIVER_MB = 256
-MERGE_ROW_BYTES = 160
+MERGE_ROW_BYTES = 256
 
 ROOT = Path("/")
 _UNLIMITED_BYTES = 1 << 60  # cgroup v1 writes about 2**63 for no limit
