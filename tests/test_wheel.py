@@ -28,6 +28,7 @@ def test_the_wheel_is_pure_small_and_holds_the_package_only(wheel):
         names = archive.namelist()
     assert "gristmill/py.typed" in names
     assert "gristmill/engine/run.py" in names
+    assert {"gristmill/report/templates/style.css", "gristmill/ui/templates/ui.html"} <= set(names)
     assert {name.split("/")[0] for name in names} == {"gristmill", "gristmill-0.1.0.dist-info"}
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
@@ -53,3 +54,4 @@ def test_plain_pip_installs_the_wheel_and_init_check_run_verify_work_from_it(whe
         )
         assert done.returncode == 0, f"{verb}: {done.stdout[-1000:]}{done.stderr[-1000:]}"
     assert (tmp_path / "gristmill.yml").exists()
+    assert list(tmp_path.glob("*/runs/1/report.html"))
