@@ -1,4 +1,4 @@
-"""The `files` source: files and globs, here or in a store, in JSON lines, JSON, Parquet, text, HTML or PDF, compressed or not.
+"""The `files` source: files and globs, here or in a store, in JSON lines, JSON, Parquet, CSV, text, HTML or PDF, compressed or not.
 
 Not here: what is new (`core.filesets`), where files lie (`core.places`, `net`), decompression (`core.files`), the formats
 (`formats/`), the mapping of fields (`core.mapping`), identity and state (`engine`). A unit is a file; a record's origin
@@ -9,6 +9,7 @@ and not the name decides compression and format.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -24,8 +25,8 @@ from gristmill.core.places import Options, Place
 from gristmill.core.source import Page, PlanContext, ReadContext, Source, SourcePlan, Split, State
 from gristmill.extract import ExtractOptions, Extractor, Kind, needs
 from gristmill.net.objects import place_for
-from gristmill.sources.formats import documents, json, jsonl, parquet, text
-from gristmill.sources.formats.detect import HEAD_BYTES, UTF16, detect, named_codec, named_format
+from gristmill.sources.formats import csv, documents, json, jsonl, parquet, text
+from gristmill.sources.formats.detect import HEAD_BYTES, UTF16, detect, named_codec, named_format, named_suffix
 
 _MIB = 1 << 20
 _EXTRACTED: dict[str, Kind] = {"html": "html", "pdf": "pdf"}
@@ -37,7 +38,8 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     path: a path or glob (`**` for any folders), or several, from the config's folder on, or of one store: s3://, gs://,
     az://, hf://, sftp:// and others; https:// only as exact addresses. format: told by the content
     if `auto`. text, id, url, time, lang, license: the field for each column: a name, a dotted path, or a template like
-    "{title}: {body}"; all other fields go to `meta` (text, HTML and PDF files have no fields and need no mapping). lines: of text files, each line is a record. max_record_bytes: a
+    "{title}: {body}"; all other fields go to `meta` (text, HTML and PDF files have no fields and need no mapping). lines: of text files, each line is a record. delimiter: of CSV files, by default a comma, or a tab if
+    they are called .tsv; their first row is the header. max_record_bytes: a
     longer one is quarantined. max_expanded_bytes, max_ratio: a compressed file over both is a bomb and fails.
     split_bytes: size of a piece of work, by default 1/64 of the input within 16 to 256 MiB. allow_empty: it is fine if
     no file is there (any more). storage: how to reach the store, such as region, endpoint and keys (docs/sources/stores.md).
@@ -47,7 +49,7 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     VERSION: ClassVar[int] = 1
 
     path: str | list[str]
-    format: Literal["auto", "jsonl", "json", "parquet", "text", "html", "pdf"] = "auto"
+    format: Literal["auto", "jsonl", "json", "parquet", "csv", "text", "html", "pdf"] = "auto"
     text: str = "text"
     id: str | None = None
     url: str | None = None
@@ -55,6 +57,7 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     lang: str | None = None
     license: str | None = None
     lines: bool = False
+    delimiter: str | None = None
     max_record_bytes: Annotated[int, msgspec.Meta(ge=1, le=1 << 30)] = 64 * _MIB
     max_expanded_bytes: Annotated[int, msgspec.Meta(ge=1)] = 4 << 30
     max_ratio: Annotated[int, msgspec.Meta(ge=1)] = 200
@@ -72,6 +75,8 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             problems.append(
                 f"format: {self.format} files have no fields, so text, id, url, time, lang and license cannot be given"
             )
+        if self.delimiter is not None and not re.fullmatch(r'[^"\r\n]', self.delimiter):
+            problems.append("delimiter: give one character that is no quote and no line end, such as ; or |")
         if problems:
             raise ValueError("; ".join(problems))
 
@@ -185,6 +190,9 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             yield from jsonl.read(blocks, rows, start, self.max_record_bytes)
         elif kind == "json":
             yield from json.read(blocks, rows, self.max_record_bytes)
+        elif kind == "csv":
+            delimiter = self.delimiter or ("\t" if named_suffix(piece.unit) == ".tsv" else ",")
+            yield from csv.read(blocks, rows, delimiter, self.max_record_bytes)
         elif kind == "parquet":
             if codec:
                 raise UnitFailed(piece.unit, "file.unsupported", f"Parquet inside {codec}; decompress it first")

@@ -1,8 +1,8 @@
 """Which format a file is in, by its first bytes; and whether its name says otherwise.
 
 Not here: compression (`core.files.codec_of`), what a format means (the other modules of this room). Invariant: the content
-decides, except that a name ending in .txt, .md, .text or .rst is believed of anything but Parquet and PDF: prose may begin
-with a bracket or a tag.
+decides, except that a name ending in .txt, .md, .text, .rst, .csv or .tsv is believed of anything but Parquet and PDF: prose may
+begin with a bracket or a tag, and a table with anything.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ _FORMAT_NAMES = {
     ".json": "json",
     **dict.fromkeys((".parquet", ".pq"), "parquet"),
     **dict.fromkeys((".txt", ".md", ".text", ".rst"), "text"),
+    **dict.fromkeys((".csv", ".tsv"), "csv"),
     **dict.fromkeys((".html", ".htm", ".xhtml", ".shtml"), "html"),
     ".pdf": "pdf",
 }
@@ -35,10 +36,14 @@ def named_codec(unit: str) -> str:
     return _CODEC_NAMES.get(_suffix(unit), "")
 
 
+def named_suffix(unit: str) -> str:
+    """Give the end of a file's name that tells its format: ".jsonl" of "a.jsonl.gz"."""
+    return _suffix(PurePosixPath(unit).stem if named_codec(unit) else unit)
+
+
 def named_format(unit: str) -> str | None:
     """Give the format that a file's name claims."""
-    name = PurePosixPath(unit)
-    return _FORMAT_NAMES.get(_suffix(name.stem if named_codec(unit) else unit))
+    return _FORMAT_NAMES.get(named_suffix(unit))
 
 
 def detect(head: bytes, unit: str) -> tuple[str, bool]:
@@ -54,8 +59,8 @@ def detect(head: bytes, unit: str) -> tuple[str, bool]:
     if head.startswith(UTF16[:2]):
         head = head.decode("utf-16", "ignore").encode()
     bare = head.removeprefix(_BOM).lstrip()
-    if claimed == "text":
-        return "text", False
+    if claimed in {"text", "csv"}:
+        return claimed, False
     if _HTML.match(bare) or (claimed == "html" and bare.startswith(b"<")):
         return "html", claimed not in {None, "html"}
     if bare[:1] not in {b"[", b"{"}:
