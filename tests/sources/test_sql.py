@@ -305,16 +305,6 @@ def test_a_backfill_reads_its_window_and_leaves_the_cursor_alone(table):
     assert fresh.run().texts() == table.texts()
 
 
-@pytest.mark.parametrize(
-    ("window", "cursor", "words"),
-    [(Window("yesterday", None), "id", "no value of the cursor"), (Window("1", "2"), None, "needs a cursor")],
-)
-def test_a_window_that_makes_no_sense_is_refused(table, window, cursor, words):
-    table.docs()
-    with pytest.raises(SourceError, match=words):
-        table.copy(cursor=cursor).run(window=window)
-
-
 def test_a_dropped_column_stops_the_run_if_it_is_mapped_and_is_counted_if_it_is_not(table):
     table.docs()
     copy = table.copy(cursor="at").run()
