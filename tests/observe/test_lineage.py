@@ -1,6 +1,7 @@
 """Lineage: events validate, say what a run did, and hold no credential."""
 
 import json
+import time
 import uuid
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,9 +12,12 @@ from referencing import Registry, Resource
 from tests.observe.hooks import Hooks
 from tests.properties.lab import Lab, jsonl
 
+from gristmill.config.monitoring import OpenLineage
 from gristmill.core.errors import GateRefused
+from gristmill.core.source import Window
 from gristmill.observe import lineage
-from gristmill.observe.events import RunBegins
+from gristmill.observe.channels import Outbox
+from gristmill.observe.events import RunBegins, RunFailed
 from gristmill.observe.places import Place, places
 
 HERE = Path(__file__).parent
@@ -113,6 +117,23 @@ def test_a_failed_run_tells_places_in_the_code_and_no_text(tmp_path):
     validate(fail)
     assert fail["eventType"] == "FAIL"
     assert "grinds" not in json.dumps(fail)
+
+
+def test_a_run_that_a_signal_stops_is_aborted(tmp_path):
+    box = Outbox("test")
+    described = lineage.Described(version="0", job="j", description="", table=Place("file", "/d/table"), sources={}, exports={}, window=Window("2026-01-01T00:00:00", "2026-02-01"))  # fmt: skip
+    listener = lineage.Lineage(OpenLineage(file="lineage.jsonl"), described, tmp_path, str, box)
+    listener.run(RunBegins(run=3, dataset="/d", claimed="2026-01-01T00:00:00Z", config="c", code="k"))
+    listener.failed(RunFailed(code="Stopped", message="stopped by a signal", stopped=True))
+    listener.failed(RunFailed(code="Stopped", message="stopped by a signal", stopped=True))
+    box.close(time.monotonic() + 60)
+    assert box.failures == []
+    start, abort = [json.loads(line) for line in (tmp_path / "lineage.jsonl").read_text().splitlines()]
+    assert (start["eventType"], abort["eventType"]) == ("START", "ABORT")
+    for event in (start, abort):
+        validate(event)
+        nominal = event["run"]["facets"]["nominalTime"]
+        assert (nominal["nominalStartTime"], nominal["nominalEndTime"]) == ("2026-01-01T00:00:00+00:00", "2026-02-01T00:00:00+00:00")  # fmt: skip
 
 
 def test_the_id_of_a_run_is_always_the_same():

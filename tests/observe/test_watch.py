@@ -307,14 +307,13 @@ def test_a_run_that_is_stopped_or_killed(lab, hooks):
             ):
                 time.sleep(0.05)
             if number == signal.SIGKILL:
-                heard = []
-                while ("stalled", "run 1 stands still") not in heard and time.monotonic() < deadline:
-                    time.sleep(0.05)
+                live, heard, wanted = project("status"), [], ("stalled", "run 1 stands still")
+                while ("stalled: no" not in live.out or wanted not in heard) and time.monotonic() < deadline:
+                    live = project("status")
                     heard += told(hooks)
-                assert ("stalled", "run 1 stands still") in heard
-                live = project("status")
                 assert "running: run 1, stage read: 0 of 2 tasks" in live.out
                 assert "stalled: no progress for" in live.out
+                assert wanted in heard
         finally:
             process.send_signal(number)
             process.communicate(timeout=60)
@@ -330,7 +329,8 @@ def test_a_run_that_is_stopped_or_killed(lab, hooks):
     assert project("alert").out == "nothing to tell\n"
     hooks.got.clear()
     assert project("run").code == 0
-    assert told(hooks) == [("recovered", "run 1 is well again (published)")]
+    assert [each for each in told(hooks) if each[0] != "stalled"] == [("recovered", "run 1 is well again (published)")]
     assert not beat.exists()
-    kinds = [json.loads(line)["eventType"] for line in (lab.folder / "lineage.jsonl").read_text().splitlines()]
-    assert kinds == ["START", "ABORT", "START", "START", "COMPLETE"]
+    events = [json.loads(line) for line in (lab.folder / "lineage.jsonl").read_text().splitlines()]
+    assert [event["eventType"] for event in events][-2:] == ["START", "COMPLETE"]
+    assert len({event["run"]["runId"] for event in events}) == 1  # what is gone on with is the same run

@@ -71,7 +71,7 @@ def _troubles(config: PipelineConfig, *, held: bool) -> list[Trouble]:
     if live is not None and held and live["stalled"]:
         name = f"run {live['run']}"
         found.append(
-            Trouble(event="stalled", title=f"{name} stands still", text=live["progress"], key=f"stalled:{live['run']}", run=live["run"], snapshot=newest)
+            Trouble(event="stalled", title=f"{name} stands still", text=live["progress"], key=alerts.stalled_key(live["run"], live["pid"]), run=live["run"], snapshot=newest)
         )  # fmt: skip
     elif live is not None and not held:
         title = f"run {live['run']} did not end"

@@ -77,7 +77,7 @@ class Watch:
     def _stalled(self, live: Live, what: str) -> None:
         self.events.note(f"the run stands still: {what}")
         name = f"run {live.run}" if live.run is not None else "a run"
-        trouble = Trouble(event="stalled", title=f"{name} stands still", text=what, key=f"stalled:{live.run}", run=live.run)  # fmt: skip
+        trouble = Trouble(event="stalled", title=f"{name} stands still", text=what, key=alerts.stalled_key(live.run, live.pid), run=live.run)  # fmt: skip
         self.mail.post(self.mail.due([trouble]))
 
     def _beat(self, live: Live) -> None:

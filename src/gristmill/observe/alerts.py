@@ -96,6 +96,11 @@ def of_stale(errors: list[Json], snapshot: int | None) -> list[Trouble]:
     ]  # fmt: skip
 
 
+def stalled_key(run: int | None, pid: int) -> str:
+    """Give the key of a run that stands still; the same run in another process may do so again."""
+    return f"stalled:{run}:{pid}"
+
+
 def last_key(run: int | None) -> str:
     """Give the key under which it is known that what was wrong with a run has been told."""
     return f"last:{run}"
