@@ -23,7 +23,7 @@ from gristmill.core.export import Export
 from gristmill.core.machine import worker_count
 from gristmill.core.source import WHOLE, BoundSource, Source, Window
 from gristmill.core.step import BoundStep, Step
-from gristmill.engine import drift, exports, plan, seams
+from gristmill.engine import drift, ends, exports, plan, seams
 from gristmill.engine import estimate as estimates
 from gristmill.engine.drive import Driver, Executor
 from gristmill.engine.estimate import Estimate
@@ -256,13 +256,8 @@ class Pipeline:
         """
         self._check_accepted(accept_gate, why)
         options = Options(
-            workers=workers,
-            accept_gate=list(accept_gate),
-            why=why,
-            overrides=self.overrides,
-            wait_s=wait_s,
-            until="gate",
-        )
+            workers=workers, accept_gate=list(accept_gate), why=why, overrides=self.overrides, wait_s=wait_s, until="gate"
+        )  # fmt: skip
         return self._settle(seq, options, events)
 
     def stage_commit(
@@ -276,16 +271,7 @@ class Pipeline:
         exported: bool = True,
         events: Events | None = None,
     ) -> Report:
-        """Publish a planned run: the candidate that `stage_gate` kept, else do what is left of it and judge it.
-
-        Args:
-            seq: the run.
-            workers: processes; one a core by default.
-            accept_gate: rules that need not hold, with `why`; for a candidate that is not judged yet.
-            why: kept in the lineage.
-            wait_s: how long to wait for another run to end.
-            exported: make the exports too.
-            events: what listens.
+        """Publish a planned run: the candidate that `stage_gate` kept, else what is left of it is done and judged first.
 
         Raises:
             ConfigError: run `seq` is not the open one, or failed for good.
@@ -293,13 +279,8 @@ class Pipeline:
         """
         self._check_accepted(accept_gate, why)
         options = Options(
-            workers=workers,
-            accept_gate=list(accept_gate),
-            why=why,
-            overrides=self.overrides,
-            wait_s=wait_s,
-            until="exports" if exported else "commit",
-        )
+            workers=workers, accept_gate=list(accept_gate), why=why, overrides=self.overrides, wait_s=wait_s, until="exports" if exported else "commit"
+        )  # fmt: skip
         return self._settle(seq, options, events)
 
     def _settle(self, seq: int, options: Options, events: Events | None) -> Report:
@@ -357,6 +338,7 @@ class Pipeline:
             done = exports.reconcile(
                 self.config, self.layout, head, lambda jobs: driver.run("exports", jobs), name, thorough=True
             )
+            ends.exported(self.layout, head, {each: made.report for each, made in done.made.items()})
             return {each: made.report for each, made in done.or_raise().items()}
 
 

@@ -104,6 +104,14 @@ def test_what_is_kept_between_gate_and_commit_is_gone_after_it(tmp_path):
     assert not layout.staging(seq).exists()
 
 
+def test_what_is_exported_after_the_commit_stands_in_the_report(tmp_path):
+    folder = project(tmp_path / "p")
+    assert staged(folder).exports == {}
+    assert Dataset(folder / "corpus").report(1)["exports"]["chunks"]["chunks_written"] == 1
+    opened(folder).export()
+    assert Dataset(folder / "corpus").report(1)["exports"]["chunks"]["chunks_written"] == 1
+
+
 def test_everything_may_be_done_again_and_again(tmp_path):
     folder = project(tmp_path / "p")
     pipeline = opened(folder)

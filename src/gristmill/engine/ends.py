@@ -103,3 +103,15 @@ def close(layout: Layout, head: Manifest) -> None:
     for kept in (layout.judged(head.seq), layout.candidate(head.seq)):
         kept.unlink(missing_ok=True)
     shutil.rmtree(layout.staging(head.seq), ignore_errors=True)
+
+
+def exported(layout: Layout, head: Manifest, made: dict[str, Any]) -> None:
+    """Put into a snapshot's report what was made of exports it does not name yet: a scheduler makes them after the run."""
+    path = layout.report(head.seq)
+    if not path.exists():
+        return
+    plain = msgspec.json.decode(path.read_bytes())
+    if made.keys() - plain["exports"].keys():
+        plain["exports"] = made | plain["exports"]
+        disk.write_file(path, disk.to_json(plain))
+        write_page(layout, plain)
