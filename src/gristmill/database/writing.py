@@ -19,6 +19,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from gristmill.core.errors import ConfigError, SourceError, Transient
+from gristmill.database.ahead import ahead
 from gristmill.database.alchemy import Alchemy
 from gristmill.database.connect import Adbc, Connection
 from gristmill.database.dsn import Dsn, Family
@@ -152,8 +153,9 @@ class PostgreSQLWriter(Adbc):
             return int(cursor.rowcount)
 
     def put(self, table: sa.Table, batches: Iterator[pa.RecordBatch], schema: pa.Schema, *, staged: bool) -> int:
-        """Append rows by binary COPY."""
-        watched = _Watched(batches)
+        """Append rows by binary COPY, the next ones read and decoded while the server takes those at hand."""
+        made = ahead(batches)
+        watched = _Watched(made)
         reader = pa.RecordBatchReader.from_batches(schema, iter(watched))
         place: dict[str, Any] = {"temporary": True} if staged else {"db_schema_name": table.schema}
         with self._connection.cursor() as cursor:
@@ -162,6 +164,8 @@ class PostgreSQLWriter(Adbc):
             except (adbc_driver_manager.Error, OSError, pa.ArrowException) as error:
                 watched.raise_own()
                 raise self._told(error) from None
+            finally:
+                made.close()
         return watched.rows
 
     def commit(self) -> None:

@@ -35,7 +35,7 @@ EXTRA = "sql"
 _READ_TIMEOUT_S = 24 * 3600
 
 
-class _Meta(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class FromMeta(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A column filled from `meta`. field: meta.<path>; type: what it is stored as."""
 
     field: str
@@ -60,7 +60,7 @@ class Sql(Load, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     dsn: str
     table: str
-    columns: dict[str, str | _Meta] | None = None
+    columns: dict[str, str | FromMeta] | None = None
     create: bool = True
     extra_rows: Literal["fail", "delete"] = "fail"
     unfit: Literal["replace", "fail"] = "replace"
@@ -94,7 +94,7 @@ class Sql(Load, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if self.columns is None:
             return [TargetColumn(name, name) for name in TABLE_SCHEMA.names]
         return [
-            TargetColumn(name, field.field, field.type) if isinstance(field, _Meta) else TargetColumn(name, field)
+            TargetColumn(name, field.field, field.type) if isinstance(field, FromMeta) else TargetColumn(name, field)
             for name, field in self.columns.items()
         ]
 
