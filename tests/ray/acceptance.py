@@ -11,6 +11,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -27,6 +28,14 @@ from gristmill.testing import corpora, crash
 
 # A little slower than the mill is, so that there is something to hit.
 CUSTOM = "import time\n\ndef mine(record):\n    time.sleep(0.001)\n    return record\n"
+POISON = """\
+import os
+
+def mine(record):
+    if record["id"] == "web/doc-000007":
+        os._exit(9)
+    return record
+"""
 SIZE = {"n": 16_000, "split": 300_000, "docs": 3000}
 CORPUS_DOCS, CORPUS_FILES, SPEED_RUNS = 240_000, 24, 3
 SPEED = """\
@@ -154,6 +163,37 @@ class Acceptance:
                 self.cluster.add_node()
         self.figures["driver"] = {"killed": deaths}
 
+    def poison(self, _):
+        """A record that kills every worker that takes it up is quarantined, as by local workers."""
+
+        def local(tree, _):
+            command = driving(tree, "run.workers=2")
+            return subprocess.run(command, env=self.local, cwd=ROOT, stdout=subprocess.DEVNULL, check=False).returncode
+
+        day = scenes.history(self.folder, "poison", local, n=60, split=4000, docs=15, custom=POISON)[0]
+        trial = self.trial(day, "a record kills its workers", [])
+        self.figures["poison"] = {"exit_codes": trial.codes}
+
+    def signal(self, _):
+        """SIGTERM and SIGINT end the driver soon, with 143 and 130, and the next goes on."""
+        ended = []
+        for number in (signal.SIGTERM, signal.SIGINT):
+
+            def blow(tree, _, number=number):
+                driver = self.start(tree)
+                self.until(lambda: len(self.cluster.workers()) > 0, driver)
+                time.sleep(self.chance.uniform(0.2, 2.0))
+                began = time.monotonic()
+                driver.send_signal(number)
+                code = driver.wait(60)
+                ended.append(round(time.monotonic() - began, 1))
+                if code != 128 + number:
+                    self.problems.append(f"signal {number}: exit code {code}")
+                return code
+
+            self.trial(self.days[0], f"signal {number.name}", [blow])
+        self.figures["signal"] = {"seconds_until_ended": ended}
+
     def speed(self, _):
         """Measure one and two workers, as local processes and on a Ray cluster of the run's own, in turn; medians."""
         megabytes = write_corpus(self.folder / "speed")
@@ -228,7 +268,7 @@ def freeze(folder):
     return folder / "src"
 
 
-TRIALS = ("peace", "workers", "node", "driver", "speed")
+TRIALS = ("peace", "workers", "node", "driver", "signal", "poison", "speed")
 
 
 def main():

@@ -30,7 +30,7 @@ import msgspec
 from gristmill.config.settings import RaySettings, RayStage, RunSettings
 from gristmill.core import errors
 from gristmill.core.build import build
-from gristmill.core.errors import ConfigError, GristmillError, MissingExtra, StepError, Transient
+from gristmill.core.errors import ConfigError, GristmillError, MissingExtra, StepError, Stopped, Transient
 from gristmill.core.machine import MERGE_ROW_BYTES, WORKER_MB, worker_count
 from gristmill.engine.executors.border import next_job, portable
 from gristmill.engine.staged import wait_for
@@ -41,6 +41,17 @@ OBJECT_STORE_BYTES = 80 << 20  # the least Ray takes; nothing of ours goes throu
 POLL_S = 2.0  # how often a wait looks up, at the nodes and for signals
 NODES_S = 5.0  # how long what is known of the nodes holds
 DIED = ("WorkerCrashedError", "NodeDiedError", "OutOfMemoryError", "LocalRayletDiedError", "ObjectLostError", "OwnerDiedError")  # fmt: skip
+
+
+@contextlib.contextmanager
+def _stopping() -> Iterator[None]:
+    """Let what a signal raises inside Ray's compiled code be what it is; it comes out as the cause of a SystemError."""
+    try:
+        yield
+    except SystemError as error:
+        if isinstance(error.__cause__, Stopped | KeyboardInterrupt):
+            raise error.__cause__ from None
+        raise
 
 
 class RayTasks:
@@ -99,11 +110,18 @@ class RayTasks:
                 if job is None:
                     break
                 self._flying[self._hand_over(job)] = job
-            ready, _ = self.ray.wait(list(self._flying), timeout=POLL_S, fetch_local=False)
+            ready = self._wait()
             for reference in ready:
                 yield self._collect(reference, self._flying.pop(reference))
             self._check_nodes(moved=bool(ready))
 
+    @_stopping()
+    def _wait(self) -> list[Any]:
+        """Give what is done, after a moment at most."""
+        ready: list[Any] = self.ray.wait(list(self._flying), timeout=POLL_S, fetch_local=False)[0]
+        return ready
+
+    @_stopping()
     def _hand_over(self, job: Job) -> Any:
         need = self._need(job.kind)
         own = {name: n for name, n in need.items() if name not in {"CPU", "memory"}}
@@ -112,6 +130,7 @@ class RayTasks:
         )
         return options.remote(self._order, msgspec.json.encode(job))
 
+    @_stopping()
     def _collect(self, reference: Any, job: Job) -> Outcome:
         try:
             answer = msgspec.json.decode(self.ray.get(reference), type=_Answer)
@@ -140,6 +159,7 @@ class RayTasks:
             memory = min([usual * float(1 << 20), max((n.get("memory", 0.0) for n in self._nodes()), default=0.0)])
         return {"CPU": stage.cpus, "memory": memory, **stage.resources}
 
+    @_stopping()
     def _nodes(self) -> list[dict[str, float]]:
         """Give the resources of each node that lives, as of a moment ago."""
         if time.monotonic() - self._known[0] > NODES_S or not self._known[1]:
