@@ -5,8 +5,9 @@ import json
 import pytest
 from tests.faults.reading import rest, run
 from tests.faults.server import FaultServer, Reply
+from tests.sources.test_web_bad_inputs import certificate
 
-from gristmill.core.errors import SourceError
+from gristmill.core.errors import SourceError, Transient
 from gristmill.core.mend import fault_of, mend
 
 NEXT = {"records": "items", "pagination": {"kind": "next_link", "next": "next"}, "attempts": 2}
@@ -215,6 +216,21 @@ def test_records_that_are_none_stand_where_they_stood():
     assert [(code, origin.rpartition("#")[2]) for code, origin in got.rejects] == [
         ("json.not_object", str(at)) for at in (1, 2, 3, 4)
     ]
+
+
+# --- hosts -----------------------------------------------------------------------------------------------------------
+
+
+def test_h10_a_certificate_that_is_not_valid_stops_the_source_at_once(tmp_path):
+    with FaultServer(lambda request: Reply(b"{}"), tls=certificate(tmp_path)) as server:
+        with pytest.raises(SourceError, match=r"net\.tls") as told:
+            run(rest(f"{server.url}/0", auth={"bearer": "canary"}, **NEXT))
+        assert (type(told.value).__mro__.count(Transient), server.requests) == (0, [])
+
+
+def test_h2_a_host_without_a_name_may_have_one_later():
+    with pytest.raises(Transient, match=r"net\.dns"):
+        run(rest("http://no-such-host.invalid/0", **NEXT))
 
 
 # --- mending itself --------------------------------------------------------------------------------------------------

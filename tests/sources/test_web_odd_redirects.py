@@ -1,8 +1,10 @@
 """Where redirects of pages and of robots.txt lead, in every spelling: followed, or refused with a code, and it ends."""
 
+import json
+
 import pytest
 from tests.web.crawls import crawl_of
-from tests.web.site import Reply, Site, plain
+from tests.web.site import Reply, Site, page, plain
 
 FINE = plain("a page of plain words")
 
@@ -74,3 +76,14 @@ def test_a_chain_of_five_is_followed_and_one_of_six_is_not(tmp_path):
         run = crawl_of(site, tmp_path, "/0", "/1").run()
         assert run.outcomes == {site.url("/0"): "bad", site.url("/1"): "ok"}
         assert run.codes == {site.url("/0"): "net.redirects"}
+
+
+def test_h9_pages_that_call_each_other_canonical_are_each_read_once(tmp_path):
+    with Site() as site:
+        site.pages = {
+            "/a": page("alpha", head='<link rel="canonical" href="/b">'),
+            "/b": page("beta", head='<link rel="canonical" href="/a">'),
+        }
+        run = crawl_of(site, tmp_path, "/a", "/b").run()
+        assert sorted(site.asked()) == ["/a", "/b"]
+    assert [json.loads(row["meta"])["canonical"] for row in run.rows] == ["/b", "/a"]
