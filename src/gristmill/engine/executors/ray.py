@@ -225,8 +225,6 @@ def require(address: str | None) -> Any:
         told["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     try:
         import ray
-        import ray.exceptions
-        import ray.util
     except ImportError as error:
         raise MissingExtra(
             f'run.engine: ray needs what is not installed ({error}); pip install "gristmill[ray]"'
