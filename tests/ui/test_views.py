@@ -10,9 +10,11 @@ from urllib.parse import quote
 import pytest
 from lxml import etree
 from tests.report import worlds
+from tests.ui.server import serving
 
 from gristmill.audit import difference, sample, texts
 from gristmill.audit.again import Wanted, read_again
+from gristmill.core.errors import GateRefused
 from gristmill.ui import marks
 
 
@@ -188,6 +190,23 @@ def test_what_is_not_there_is_said(served, path):
     answer = served.ask(path)
     assert answer.status == 404
     assert re.search(r"<h1>(There is no such thing|Nothing here)</h1>", answer.text)
+
+
+def test_a_dataset_without_a_snapshot_can_be_looked_at(tmp_path):
+    lab = worlds.Lab(
+        tmp_path, {"sources": [{"name": "a", "files": {"path": "a/*", "id": "id"}}], "gate": {"min_docs": 3}}
+    )
+    lab.put("a/1.jsonl", worlds.jsonl([{"id": "1", "text": "Only this one document is here."}]))
+    with pytest.raises(GateRefused):
+        lab.run()
+    with serving(lab.folder) as served:
+        assert "No snapshot yet." in served.ask("/").text
+        assert "Refused by the gate" in served.ask("/run?seq=1").text
+        assert "Only this one document" in served.ask("/browse?kind=kept").text
+        for path in ("/runs", "/snapshots", "/records", "/browse", "/drift"):
+            tree(served.ask(path))
+        for path in ("/snapshot", "/diff", "/records?q=a", "/record?id=a/1"):
+            assert served.ask(path).status == 404
 
 
 # --- behind the pages --------------------------------------------------------------------------------------------

@@ -210,7 +210,8 @@ def browse(asked: Asked) -> Json:
     layout, known = asked.dataset.layout, claim.claimed(asked.dataset.layout)
     seq = asked.number("run", known[-1] if known else None)
     if seq is None or seq not in known:
-        raise ConfigError(f"there is no run {seq}")
+        have = ", ".join(map(str, known[-10:])) or "none yet"
+        raise ConfigError(f"there is no run{'' if seq is None else f' {seq}'}; there are: {have}")
     step, reason, after = asked.word("step"), asked.word("reason"), asked.number_or("after", 0)
     if kind == "kept":
         path = layout.manifest(seq) if layout.manifest(seq).exists() else layout.candidate(seq)
