@@ -1,5 +1,6 @@
 """`gristmill init`: what it finds in data, what it writes, and that it runs."""
 
+import csv
 import gzip
 import json
 from pathlib import Path
@@ -76,7 +77,15 @@ def parquet(path):
     return path / "news.parquet"
 
 
-@pytest.mark.parametrize("make", [jsonl, packed, array, parquet])
+def table(path):
+    with (path / "news.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ROWS[0])
+        writer.writeheader()
+        writer.writerows(ROWS)
+    return path / "news.csv"
+
+
+@pytest.mark.parametrize("make", [jsonl, packed, array, parquet, table])
 def test_a_file_of_records(tmp_path, make):
     file = make(tmp_path)
     answer = Project(tmp_path)("init", file.name, "--json")

@@ -7,6 +7,8 @@ never overwritten; the output folders of the config never match its own input.
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import re
@@ -25,7 +27,7 @@ _FILES_LOOKED_AT = 5
 _HEAD_BYTES = 4 << 20
 _CODECS = {".gz", ".gzip", ".zst", ".zstd", ".bz2", ".xz"}
 _KINDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".parquet": "parquet", ".pq": "parquet",
-          ".txt": "text", ".md": "text", ".text": "text", ".rst": "text"}  # fmt: skip
+          ".csv": "csv", ".tsv": "csv", ".txt": "text", ".md": "text", ".text": "text", ".rst": "text"}  # fmt: skip
 _TEXTS = ("text", "content", "body", "raw_content")
 _GUESSES = {
     "id": ("id", "_id", "doc_id", "docid", "document_id", "record_id", "uuid", "uid", "key"),
@@ -219,7 +221,7 @@ def sniff(found: Found) -> Sniffed:
     if not records:
         raise ConfigError(
             f"no record could be read from {', '.join(str(path) for path in found.files)}; files are JSON lines, JSON, "
-            "Parquet or text, plain or compressed"
+            "CSV, Parquet or text, plain or compressed"
         )
     flat = [_flat(record) for record in records]
     text = _text_field(flat)
@@ -252,7 +254,12 @@ def _records(path: Path) -> Iterator[Record]:
             text += block
             if len(text) >= _HEAD_BYTES:
                 break
-    yield from _of_json(text.decode("utf-8", "replace").removeprefix("\ufeff"))
+    shown = text.decode("utf-8", "replace").removeprefix("\ufeff")
+    if kind_of(path) == "csv":
+        delimiter = "\t" if ".tsv" in path.suffixes else ","
+        yield from csv.DictReader(io.StringIO(shown, newline=""), delimiter=delimiter)
+    else:
+        yield from _of_json(shown)
 
 
 def _of_parquet(path: Path) -> Iterator[Record]:
