@@ -23,7 +23,7 @@ def drift(
     seq: Seq = None,
     baseline: Annotated[int | None, typer.Option(metavar="SEQ", help="compare with this snapshot; default: as the config says")] = None,
 ) -> None:  # fmt: skip
-    """Compare what each source brought in a run with what it brought before."""
+    """Compare what each source brought with what it brought before."""
     pipeline, dataset = open_dataset()
     found = dataset.drift(pipeline.config.gate, seq, baseline)
     answer(found, lambda: lines(found, room()))
