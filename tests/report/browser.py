@@ -80,6 +80,13 @@ class Tab:
         await asyncio.wait_for(self._loaded.wait(), 30)
         await asyncio.sleep(settle_s)
 
+    async def then(self, act: str) -> None:
+        """Do something in the page that leads to another one, and wait for that."""
+        self.events.clear()
+        self._loaded.clear()
+        await self.evaluate(act)
+        await asyncio.wait_for(self._loaded.wait(), 30)
+
     async def evaluate(self, code: str) -> Any:
         """Give the value of an expression in the page."""
         told = await self.call("Runtime.evaluate", {"expression": code, "returnByValue": True})

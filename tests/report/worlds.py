@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import math
 import random
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -90,12 +92,13 @@ def records(source: str, n: int, seed: int) -> list[dict[str, Any]]:
 def shared(make: Callable[[Path], Lab]) -> Lab:
     """Give a world that is made once a process, only for reading; its folder goes when the process ends."""
     if make not in _MADE:
-        folder = tempfile.TemporaryDirectory(prefix="gristmill-world-")
-        _MADE[make] = make(Path(folder.name)), folder
-    return _MADE[make][0]
+        folder = Path(tempfile.mkdtemp(prefix="gristmill-world-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        _MADE[make] = make(folder)
+    return _MADE[make]
 
 
-_MADE: dict[Callable[[Path], Lab], tuple[Lab, Any]] = {}
+_MADE: dict[Callable[[Path], Lab], Lab] = {}
 
 
 def two_runs(folder: Path, n: int = 40) -> Lab:

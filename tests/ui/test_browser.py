@@ -88,6 +88,28 @@ def test_a_stranger_s_page_gets_nothing_out_of_the_ui(served, tmp_path):
     browse(visit)
 
 
+def test_links_and_forms_lead_on(served):
+    """A browser says where a request comes from: its own pages may ask, with GET only."""
+
+    async def visit(tab: Tab) -> None:
+        await tab.goto(f"{served.url}?token={served.token}")
+        for act, there in (
+            ("document.querySelector('a[href$=\"/runs\"]').click()", "/runs"),
+            ("document.querySelector('td a').click()", "/run?seq="),
+            ("document.querySelector('nav.top a[href$=\"/records\"]').click()", "/records"),
+            (
+                "document.querySelector('input[name=q]').value = 'crawl/'; document.querySelector('form').submit()",
+                "/records?by=id&q=crawl%2F",
+            ),
+            ("document.querySelector('h3 a').click()", "/record?id=crawl"),
+        ):
+            await tab.then(act)
+            assert there in await tab.evaluate("location.href")
+            assert tab.status == 200
+
+    browse(visit)
+
+
 def test_the_ui_fits_a_narrow_window(served, world):
     dropped = world.open().inspect("dropped", n=1, seq=2)[0]["id"]
 
