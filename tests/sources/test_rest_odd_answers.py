@@ -202,6 +202,27 @@ def test_a_total_that_is_too_large_or_none_at_all_is_an_error(total, says):
         run(rest(server.url, records="items", pagination=pagination))
 
 
+@pytest.mark.parametrize("kind", ["page", "offset"])
+@pytest.mark.parametrize("total", [-1, 0, 3, 5])
+def test_a_total_that_is_less_than_what_comes_is_not_believed(kind, total):
+    """As the count of a cache, or one that leaves some records out."""
+
+    def app(request):
+        at = int(request.query["p"]) * (2 if kind == "page" else 1)
+        items = [{"id": n, "text": "t"} for n in range(at, min(at + 2, 9))]
+        return Reply(json.dumps({"items": items, "total": total}).encode())
+
+    pagination = {"kind": kind, "param": "p", "total_records": "total", "start": 0}
+    with FaultServer(app) as server:
+        got = run(rest(server.url, records="items", pagination=pagination))
+    assert [row["key"] for row in got.rows] == [str(n) for n in range(9)]
+
+
+def test_a_part_of_an_answer_is_none():
+    with pytest.raises(SourceError, match=r"http\.206"):
+        read(Reply(b'{"items": [{"id": 1, "text": "a"}]}', 206, {"Content-Range": "bytes 0-33/99"}))
+
+
 @pytest.mark.parametrize(
     "wait", ["Fri, 31 Dec 9999 23:59:59 GMT", "Fri, 31 Dec 99999 23:59:59 GMT", "1e400", "nan", "-1", ""]
 )

@@ -194,7 +194,7 @@ class Listing:
                 f"{shown(url)}: auth.refused: HTTP {status}; check the credentials under auth, and that they may read this"
                 + ("" if own else "; the page is on another host, which is not given the credentials")
             )
-        if not 200 <= status < 300:
+        if not 200 <= status < 300 or status == 206:  # a part, which nobody asked for
             kind = PageMissing if status in {404, 410} else SourceError
             raise kind(f"{shown(url)}: http.{status}: HTTP {status} for a page of the listing; check the endpoint")
         how = query.pagination

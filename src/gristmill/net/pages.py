@@ -175,7 +175,9 @@ def _counted(how: Pagination, token: Token, seen: Seen, *, told: bool) -> Token 
     if how.total_records:
         total = _number(dig(seen.data, how.total_records), how.total_records)
         read = value + seen.count if how.kind == "offset" else seen.so_far
-        return {"value": following_value} if read < total else None
+        if read <= total:
+            return {"value": following_value} if read < total else None
+        # more came than there should be: it is the count that is wrong, and an empty page will tell the end
     return {"value": following_value} if told or seen.count else None
 
 
