@@ -1,8 +1,8 @@
 """Drift: how far what a source brought is from what it brought before, by PSI and KS (`core.divergence`).
 
 What was read is compared whatever the steps. What the steps made of it is compared only with snapshots in which the same steps made
-it; and behind a GlobalStep, which decides by all that came before, only while it took out about the same share of what came
-(`SHIFT`): the second snapshot of a dataset has duplicates of the first, and that is no change of the source. For the same reason
+it; and behind a GlobalStep, which decides by all that came before, only while it took out no more than `FEW` of what came: the second
+snapshot of a dataset has duplicates of the first, often all of one kind, and that is no change of the source. For the same reason
 duplicates are left out of `reasons` here. A value is over a limit only if it is over its noise too.
 
 Not here: counting (`engine.distributions`), refusing (`engine.gate`). Invariant: a verdict is a function of the distributions of
@@ -34,7 +34,7 @@ from gristmill.store.snapshot import Manifest
 
 SOURCE_DRIFT = "source.drift"
 KEPT = 30  # newest snapshots of each source whose distributions a manifest names: the longest window
-SHIFT = 0.05
+FEW = 0.05
 DUPLICATE = ":duplicate"  # ends the word of `reasons` for what a GlobalStep took out
 WHATEVER_THE_STEPS = frozenset(f"read.{name}" for name in (*distributions.PROFILE, "lang"))
 
@@ -202,7 +202,7 @@ class _Judging:
             return
         every = [entry["seq"] for entry in entries]
         alike = [entry["seq"] for entry in entries if entry["sources"].get(source) == steps]
-        shifted = self._shifted(source, now, alike)
+        behind = self._behind(source, now, alike)
         whys: dict[str, list[str]] = {}
         for side in ("read", "published"):
             for name in sorted(now.get(side, {})):
@@ -213,29 +213,26 @@ class _Judging:
                     why = self._compare(source, called, now[side][name], every, limits)
                 elif not alike:
                     why = "other steps made it"
-                elif shifted and (side == "published" or name.partition(":")[0] in shifted):
-                    why = "duplicates took another share of it"
+                elif behind and (side == "published" or name.partition(":")[0] in behind):
+                    why = f"duplicates took over {FEW:.0%} of it, before or now"
                 else:
                     why = self._compare(source, called, now[side][name], alike, limits)
                 if why:
                     whys.setdefault(why, []).append(called)
         self.not_judged += [_untold(source, why, names) for why, names in whys.items()]
 
-    def _shifted(self, source: str, now: dict[str, Side], seqs: list[int]) -> list[str]:
-        """Give the steps behind a GlobalStep if GlobalSteps took out a share that is not what it was; else none."""
+    def _behind(self, source: str, now: dict[str, Side], seqs: list[int]) -> list[str]:
+        """Give the steps behind a GlobalStep if GlobalSteps took out more than a few, before or now; else none."""
         before = self._merged(source, "read", "reasons", seqs)[0]
         reasons = now.get("read", {}).get("reasons")
         if before is None or reasons is None:
             return []
-        taken = [[word for word in each.values if word.endswith(DUPLICATE)] for each in (before, reasons)]
-        shares = [sum(e.values[w] for w in words) / e.total for e, words in zip((before, reasons), taken, strict=True)]
-        if abs(shares[0] - shares[1]) <= SHIFT:
+        if all(_without_duplicates(each).total >= (1 - FEW) * each.total for each in (before, reasons)):
             return []
         own: list[Json] = next((each["steps"] for each in self.pipeline["sources"] if each["name"] == source), [])
         order = [each["name"] for each in [*own, *self.pipeline["steps"], self.pipeline["require"]]]
-        first = min(
-            i for i, name in enumerate([*order, ""]) if not name or f"{name}{DUPLICATE}" in {*taken[0], *taken[1]}
-        )
+        told = {*before.values, *reasons.values}
+        first = min(i for i, name in enumerate([*order, ""]) if not name or f"{name}{DUPLICATE}" in told)
         return order[first:]
 
     def _merged(self, source: str, side: str, name: str, seqs: list[int]) -> tuple[Histogram | None, list[int]]:
