@@ -18,7 +18,7 @@ from gristmill.core.source import PlanContext, ReadContext
 from gristmill.sources.sql import Sql
 
 ROWS = 20
-HELD_S = 0.6
+HELD_S = 0.3
 
 
 def planned(dsn: str, folder: Any) -> Callable[[], list[str]]:
@@ -56,7 +56,7 @@ def shaky_postgresql(pg: PostgreSQL, state: str) -> None:
     )
 
 
-@pytest.mark.parametrize("state", ["40P01", "40001", "55P03", "53200", "57P01", "58030"])
+@pytest.mark.parametrize("state", ["40P01", "40001", "55P03", "57P01"])
 def test_b3_what_passes_on_postgresql_is_waited_out(pg, tmp_path, state):
     shaky_postgresql(pg, state)
     read = planned(pg.dsn, tmp_path)
