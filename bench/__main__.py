@@ -13,13 +13,13 @@ import json
 import os
 import sys
 
-from bench import corpus, end_to_end, limits, sql, stages, warc
+from bench import corpus, end_to_end, limits, sql, sql_export, stages, warc
 from bench.machine import ROOT, WORK, facts, measure, python
 from bench.results import RESULTS, Measure, floors, holds, median, put_into, readme_section, table
 
 MEGABYTES = 300
-PARTS = ("help", "limits", "end_to_end", "stages", "sql", "warc")
-SQL_ROWS = 200_000  # of 3 KB; `python -m bench.sql 1000000 3` reads a million
+PARTS = ("help", "limits", "end_to_end", "stages", "sql", "sql_export", "warc")
+SQL_ROWS = 200_000  # of 3 KB; `python -m bench.sql 1000000 3` reads a million, `bench.sql_export` loads one
 RIVALS = ROOT / ".venv-rivals" / "bin" / "python"
 
 
@@ -44,6 +44,8 @@ def run_parts(parts: list[str], megabytes: int, repeats: int) -> dict[str, Measu
             found |= stages.run()
         elif part == "sql":
             found |= sql.run(SQL_ROWS if megabytes == MEGABYTES else SQL_ROWS // 10, repeats)
+        elif part == "sql_export":
+            found |= sql_export.run(SQL_ROWS if megabytes == MEGABYTES else SQL_ROWS // 10, repeats)
         elif part == "warc":
             found |= warc.run(repeats, str(RIVALS) if RIVALS.exists() else "")
     if {"one_core_mb_per_cpu_s", "limit_together"} <= found.keys():

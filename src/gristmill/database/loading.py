@@ -160,7 +160,7 @@ class Loading:
     def _in_transaction(self) -> Loaded:
         wanted, spec = self._wanted, self._spec
         entry = entry_of(self._writer, self._ledger, self._target.table, lock=self._writer.family != "sqlite")
-        if entry is not None and entry.dataset != wanted.dataset:
+        if entry is not None and entry.snapshot != _NOTHING and entry.dataset != wanted.dataset:
             raise ConfigError(of_another(self._target, spec.ledger))
         count = 0 if self._made and not self._writer.ddl_commits else self._count()
         held = entry.rows if entry is not None else 0
@@ -196,7 +196,8 @@ class Loading:
             self._writer.execute(AddConstraint(self._table().primary_key))
         if only_ours and taken and self._spec.extra == "fail" and isinstance(steps, Staged):
             raise ConfigError(foreign(self._target, self._wanted.rows + taken, self._wanted.rows))
-        count = self._count()
+        unseen = self._made and not self._writer.ddl_commits  # made in this transaction: nobody else can write to it
+        count = put if unseen else self._count()
         if count != self._wanted.rows:
             raise ExportError(
                 f"{self._target.called()} would hold {count} rows in place of {self._wanted.rows}, so nothing is changed; does "

@@ -41,6 +41,7 @@ _ARROW: dict[Stored, pa.DataType] = {
 _NUL = re.compile(r"((?<!\\)(?:\\\\)*)\\u0000")  # the escape, not a backslash and what follows it
 _REPLACEMENT = "\ufffd"
 _MAX_INT = 1 << 63
+_BATCH_BYTES = 8 << 20  # about what is sent at a time
 # Years 1 to 9999, which every client of a database understands; PostgreSQL has more.
 _FIRST_US, _LAST_US = microseconds("0001-01-01T00:00:00Z"), microseconds("9999-12-31T23:59:59.999999Z")
 
@@ -86,10 +87,12 @@ class Outgoing:
         return _NAIVE if self._family == "other" and kind == "time" else _ARROW[kind]
 
     def batches(self, rows: Iterable[pa.RecordBatch], batch_rows: int) -> Iterator[pa.RecordBatch]:
-        """Give the rows as they are written, not more than `batch_rows` at a time."""
+        """Give the rows as they are written, not more than `batch_rows` at a time, and fewer where they are long."""
         for batch in rows:
-            for start in range(0, batch.num_rows, batch_rows):
-                yield self.batch(batch.slice(start, batch_rows))
+            fitting = batch.num_rows * _BATCH_BYTES // max(1, batch.nbytes)
+            step = max(1, min(batch_rows, fitting))
+            for start in range(0, batch.num_rows, step):
+                yield self.batch(batch.slice(start, step))
 
     def batch(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Give some rows as they are written.

@@ -99,13 +99,14 @@ class Staged:
         return self._writer.put(table, batches, self._outgoing.schema, staged=staged)
 
     def _stage(self, rows: Rows) -> sa.Table:
-        """Write rows into a table of the session; the key is one there too, so that an id cannot stand twice."""
+        """Write rows into a table of the session. SQLite looks an id up by the key; PostgreSQL joins by hashes without one."""
         family, key = self._writer.family, self._place.key
         columns = [
             (str(column.name), postgresql.JSON() if of == "json" else column_type(family, kind))
             for column, of, kind in zip(self._place.table.c, self._place.types, self._outgoing.kinds, strict=True)
         ]
-        staged = staged_table(family, STAGED, columns, str(self._place.table.c[key].name))
+        keyed = str(self._place.table.c[key].name) if family == "sqlite" else None
+        staged = staged_table(family, STAGED, columns, keyed)
         self._writer.execute(sa.schema.CreateTable(staged))
         self._put(staged, rows, staged=True)
         return staged

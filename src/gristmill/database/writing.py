@@ -282,7 +282,8 @@ class AlchemyWriter(Alchemy):
         is_mariadb = bool(getattr(self.engine.dialect, "is_mariadb", False))
         self.collation = "utf8mb4_nopad_bin" if is_mariadb else "utf8mb4_0900_bin"
         # Strict: a value that does not fit is an error, where MySQL could cut it off and go on.
-        for command in ("sql_mode = 'TRADITIONAL'", "time_zone = '+00:00'", f"innodb_lock_wait_timeout = {timeout_s}"):
+        waits = [f"{name} = {timeout_s}" for name in ("innodb_lock_wait_timeout", "lock_wait_timeout")]
+        for command in ("sql_mode = 'TRADITIONAL'", "time_zone = '+00:00'", *waits):
             try:
                 self._connection.execute(sa.text(f"SET SESSION {command.replace(':', chr(92) + ':')}"))
                 self._connection.commit()

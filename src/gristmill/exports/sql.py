@@ -164,8 +164,8 @@ class Sql(Load, frozen=True, kw_only=True, forbid_unknown_fields=True):
         from gristmill.database.writing import open_writer
 
         dsn = parse_dsn(self.dsn, folder)
-        force = thorough and bool(self._compared(wanted, dsn))
         try:
+            force = thorough and self._is_damaged(wanted, dsn)
             writer = open_writer(dsn, duration_s(self.wait) or 0, create=self.create)
             try:
                 return Loading(writer, self._spec(dsn), wanted, force=force).run()
@@ -188,6 +188,12 @@ class Sql(Load, frozen=True, kw_only=True, forbid_unknown_fields=True):
             return [f"it cannot be looked at: {error}"]
 
     # What it is made of.
+
+    def _is_damaged(self, wanted: Wanted, dsn: Dsn) -> bool:
+        """Tell whether a table that should hold this snapshot does not."""
+        if dsn.family == "sqlite" and not Path(dsn.url).exists():
+            return False
+        return not self._ledger_says(wanted, dsn) and bool(self._compared(wanted, dsn))
 
     def _reading(self, dsn: Dsn) -> Connection:
         from gristmill.database.connect import connect
@@ -219,18 +225,17 @@ class Sql(Load, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return []
 
     def _compared(self, wanted: Wanted, dsn: Dsn) -> list[str]:
-        """Hold the rows against a snapshot; nothing to tell where there is no table."""
+        """Hold the rows against a snapshot."""
         from gristmill.database import loading, readback, tables, target
         from gristmill.database.outgoing import Outgoing
 
-        if dsn.family == "sqlite" and not Path(dsn.url).exists():
-            return []
         spec = self._spec(dsn)
         connection = self._reading(dsn)
         try:
             found = target.look(connection, spec.schema, spec.table)
-            if found.columns is None or target.missing(dsn.family, found, spec):
-                return []
+            lacking = [column.name for column in target.missing(dsn.family, found, spec)]
+            if lacking:
+                return [f"{found.called()} has no column {', '.join(lacking)}"]
             columns = loading.columns_of(dsn.family, found, spec)
             outgoing = Outgoing(dsn.family, columns, refuse=False)
             kinds = [(column.name, column.kind) for column in columns]
