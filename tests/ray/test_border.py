@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections import deque
 from pathlib import Path
 
 import msgspec
@@ -11,10 +12,12 @@ from tests.engine.test_seams import opened, project
 from gristmill.config.settings import RunSettings
 from gristmill.core import errors
 from gristmill.core.build import build
+from gristmill.core.source import Split
 from gristmill.engine import plan
 from gristmill.engine.executors import ray
+from gristmill.engine.executors.border import next_job
 from gristmill.engine.phases import Phases
-from gristmill.engine.work import Setup, TaskResult, Work
+from gristmill.engine.work import Job, Setup, TaskResult, Work
 
 
 class OfADriver(errors.Transient):
@@ -44,6 +47,18 @@ def test_an_error_crosses_with_its_type_and_words(error, kind, text):
     assert type(crossed) is kind
     assert str(crossed) == text
     assert crossed.__notes__ == ["file.py, line 7"]
+
+
+def test_a_lane_is_not_hurried_wherever_tasks_run():
+    def job(name, lane, cap=1):
+        return Job(name, "read", split=Split(name, {}, [], 0, True, lane, cap))
+
+    waiting = deque([job("a1", "a"), job("a2", "a"), job("b1", "b", 2), job("b2", "b", 2), job("free", "")])
+    busy = []
+    while (taken := next_job(waiting, busy)) is not None:
+        busy.append(taken)
+    assert [each.id for each in busy] == ["a1", "b1", "b2", "free"]
+    assert next_job(waiting, busy[1:]).id == "a2"
 
 
 def order(pipeline, seq, **changed):
