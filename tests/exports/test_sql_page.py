@@ -63,3 +63,12 @@ def test_long_texts_go_in_smaller_batches():
     sizes = [each.num_rows for each in outgoing.batches([rows], 8192)]
     assert sum(sizes) == 40
     assert max(sizes) <= 9
+
+
+def test_the_terminal_says_what_was_done_to_a_table():
+    from gristmill.console import terminal
+
+    done = {"how": "changes", "rows": 7, "rows_put": 3, "rows_taken": 2, "unfit": {}}
+    assert terminal.export_line("rows", done) == "export rows: 3 rows written, 2 deleted"
+    assert terminal.export_line("rows", done | {"rows_put": 0, "rows_taken": 0}) == "export rows: whole already"
+    assert terminal.export_line("lines", {"chunks_written": 1, "chunks": 4}) == "export lines: 1 chunk written"

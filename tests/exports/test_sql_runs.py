@@ -4,6 +4,7 @@ import json
 import random
 import threading
 
+import msgspec
 import pytest
 from tests.exports.kills import FAILPOINTS, Scene, dataset, kills, warm
 from tests.exports.tables import InSQLite, Mill, some
@@ -11,6 +12,9 @@ from tests.exports.tables import InSQLite, Mill, some
 import gristmill
 from gristmill.config.settings import BoundExport
 from gristmill.core.errors import ConfigError, ExportError, Transient
+from gristmill.database.dsn import Dsn
+from gristmill.database.loading import Loading
+from gristmill.database.writing import AlchemyWriter
 from gristmill.exports.sql import Sql
 
 CONFIG = """\
@@ -163,6 +167,22 @@ def test_those_who_load_at_the_same_time_wait_for_each_other(mill, place):
         assert failed == [], round_
         ((_, seq, _),) = place.ledger()
         assert mill.problems(place, export, seq) == []
+
+
+def test_any_other_database_of_sqlalchemy_is_filled_by_plain_statements(mill, tmp_path):
+    """No dialect of its own: what MariaDB's tests show, by another one."""
+    place = InSQLite(tmp_path / "rows.db")
+    export = Sql(dsn=place.dsn, table="docs")
+    dsn = Dsn("other", place.dsn, "lane", ())
+    spec = msgspec.structs.replace(export._spec(dsn), batch_rows=7)
+    for seq, how in ((1, "all"), (2, "changes"), (2, "nothing"), (4, "changes"), (1, "changes")):
+        writer = AlchemyWriter(dsn, 5)
+        try:
+            assert Loading(writer, spec, mill.head(seq), force=False).run().how == how
+        finally:
+            writer.close()
+        assert dict(place.rows("docs", "id", "text")) == mill.texts[seq]
+        assert place.ledger() == [("docs", seq, len(mill.texts[seq]))]
 
 
 def test_a_load_that_stops_midway_leaves_no_trace(mill, place):
