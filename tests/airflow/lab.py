@@ -156,7 +156,11 @@ class Airflow:
 
     def everything(self):
         """Give all that Airflow wrote: its database and its logs."""
-        files = [path for path in self.home.rglob("*") if path.is_file() and path.suffix in {".db", ".log", ".db-wal"}]
+        files = [
+            path
+            for path in self.home.rglob("*")
+            if path.is_file() and path.suffix in {".db", ".log", ".db-wal", ".out"}
+        ]
         return b"".join(path.read_bytes() for path in files)
 
 

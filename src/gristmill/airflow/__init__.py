@@ -1,6 +1,6 @@
 """Gristmill under Airflow 3: a DAG whose tasks call the command line.
 
-    plan -> extract (mapped) -> dedup -> transform (mapped) [-> dedup_2 -> transform_2 ...] -> gate -> publish -> export -> validate
+    plan -> extract (mapped) -> dedup -> transform (mapped) [-> dedup-2 -> transform-2 ...] -> gate -> publish -> export -> validate
 
 It runs in an Airflow environment of its own, where nothing else of ours need work: `pip install --no-deps gristmill`. Gristmill itself is
 installed elsewhere and called as a program. Not here: what the verbs do (`engine.seams`), writing a DAG file (`console.airflow`).
@@ -82,6 +82,7 @@ def make_dag(described: Described, executable: str = "gristmill", default_args: 
         catchup=False,
         max_active_runs=1,  # a dataset has one writer
         default_args=arguments,
+        on_failure_callback=[told],  # of the run: for tasks that were killed, and could not tell of themselves
         tags=["gristmill"],
     ) as dag:
         _tasks(gristmill, described)
@@ -148,7 +149,7 @@ def _tasks(gristmill: Gristmill, described: Described) -> None:
         if kind == "read":
             line.append(spread(stage, "extract"))
         elif kind == "stage":
-            ending = "" if number == "1" else f"_{number}"
+            ending = "" if number == "1" else f"-{number}"
             line += [gathered(waiting, f"dedup{ending}"), spread(stage, f"transform{ending}")]
             waiting = []
         else:

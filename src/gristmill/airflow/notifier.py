@@ -7,6 +7,7 @@ and variables when they are needed, and stand in no message and no log; one that
 from __future__ import annotations
 
 import json
+import logging
 import smtplib
 import socket
 import ssl
@@ -23,10 +24,11 @@ from gristmill.airflow.program import Gristmill
 
 SMTP_TIMEOUT_S = 30
 VERDICT_TIMEOUT_S = 60
+TOLD = "told"  # a mark of a task that has told of its failure
 
 
 class Notifier(BaseNotifier):  # type: ignore[misc]
-    """Tells people that a task has failed for good: by mail, and by any apprise URL.
+    """Tells people of a failure: of a task after its last try, and of a run whose task had no time to tell of itself.
 
     emails: who is written to. smtp: the connection of the mail server, with the fields of Airflow's own SMTP connections. apprise:
     variables that hold apprise URLs. gristmill: whom to ask for the report's verdict.
@@ -41,10 +43,22 @@ class Notifier(BaseNotifier):  # type: ignore[misc]
     def notify(self, context: Any) -> None:
         """Send to all; where one cannot be reached the others still are.
 
+        Airflow calls this for a task in the task's own process, and for a run in the DAG processor. A task that was killed (a lack of
+        memory, a lost machine) is not called for: the run is, and then tells of it.
+
         Raises:
             AirflowException: with the names of those that could not be reached.
         """
-        subject, body = subject_of(context), self.body(context)
+        ti = context.get("ti")
+        tasks = untold(context) if "reason" in context else [ti.task_id]
+        if not tasks:
+            return
+        subject = f"[gristmill] {context['dag'].dag_id}: {', '.join(tasks)} failed"
+        self._send(subject, self.body(context, tasks))
+        if ti is not None and "reason" not in context:
+            ti.xcom_push(TOLD, value=True)
+
+    def _send(self, subject: str, body: str) -> None:
         ways: list[tuple[str, Callable[[], None]]] = []
         if self.emails:
             ways.append((f"connection {self.smtp}", partial(self._mail, subject, body)))
@@ -53,24 +67,24 @@ class Notifier(BaseNotifier):  # type: ignore[misc]
         for called, send in ways:
             try:
                 send()
-            except Exception as error:
+            except Exception as error:  # its message may hold an address with a password
                 failed.append(f"{called}: {type(error).__name__}")
         if failed:
             raise AirflowException(f"could not be told of the failure: {'; '.join(failed)}")
 
-    def body(self, context: Any) -> str:
+    def body(self, context: Any, tasks: list[str]) -> str:
         """Give the text of a message."""
-        ti = context["ti"]
-        lines = {
-            "DAG": ti.dag_id,
-            "Task": f"{ti.task_id}{f' [{ti.map_index}]' if ti.map_index >= 0 else ''}",
-            "Run": ti.run_id,
-            "Try": f"{ti.try_number} of {ti.max_tries + 1}",
-            "Log": ti.log_url,
-            "Verdict": self.verdict(ti),
-        }
-        error = str(context.get("exception") or "the task was killed, or its worker was lost").strip()
-        return "\n".join(f"{name}: {value}" for name, value in lines.items()) + f"\n\n{error}\n"
+        ti, of_run = context.get("ti"), "reason" in context
+        lines = {"DAG": context["dag"].dag_id, "Task": ", ".join(tasks)}
+        if ti is None:
+            lines["Run"] = context["run_id"]
+        else:
+            lines["Task"] += f" [{ti.map_index}]" if ti.map_index >= 0 and not of_run else ""
+            lines["Run"] = ti.run_id
+            lines |= {} if of_run else {"Try": f"{ti.try_number} of {ti.max_tries + 1}"}
+            lines |= {"Log": ti.log_url.partition("/tasks/")[0] if of_run else ti.log_url, "Verdict": self.verdict(ti)}
+        error = context.get("exception") or "it was killed, or its worker was lost, before it could tell of itself"
+        return "\n".join(f"{name}: {value}" for name, value in lines.items()) + f"\n\n{str(error).strip()}\n"
 
     def verdict(self, ti: Any) -> str:
         """Say what gristmill's report of the run says; a failure to find out is no failure."""
@@ -81,11 +95,7 @@ class Notifier(BaseNotifier):  # type: ignore[misc]
             seq = groups[0]["seq"]
             command = self.gristmill.command(("show", str(seq)))
             done = subprocess.run(command, capture_output=True, text=True, timeout=VERDICT_TIMEOUT_S, check=False)  # noqa: S603
-            return (
-                verdict_of(json.loads(done.stdout))
-                if done.returncode == 0
-                else f"run {seq} has not ended: it has no report"
-            )
+            return verdict_of(json.loads(done.stdout)) if done.returncode == 0 else f"run {seq} has no report yet"
         except Exception as error:
             return f"unknown ({type(error).__name__})"
 
@@ -115,10 +125,16 @@ class Notifier(BaseNotifier):  # type: ignore[misc]
             client.send_message(message)
 
 
-def subject_of(context: Any) -> str:
-    """Give the subject of a message."""
-    ti = context["ti"]
-    return f"[gristmill] {ti.dag_id}: {ti.task_id} failed"
+def untold(context: Any) -> list[str]:
+    """Give the tasks of a run that failed and could not tell of it; where that cannot be found out, the one Airflow names."""
+    ti = context.get("ti")
+    if ti is None:
+        return ["the run"]
+    states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
+    known = context["dag"].task_ids  # a mapped one is told as its name, _ and a number
+    names = [name if name in known else name.rpartition("_")[0] for name, state in states.items() if state == "failed"]
+    failed = dict.fromkeys(names)
+    return [name for name in failed or [ti.task_id] if not ti.xcom_pull(task_ids=name, key=TOLD)]
 
 
 def verdict_of(report: Mapping[str, Any]) -> str:
@@ -131,6 +147,7 @@ def verdict_of(report: Mapping[str, Any]) -> str:
 def _post(variable: str, subject: str, body: str) -> None:
     from apprise import Apprise  # pip install apprise, in Airflow's environment
 
+    logging.getLogger("apprise").disabled = True  # it would write addresses to the task's log
     sender = Apprise()
     if not sender.add(Variable.get(variable)) or not sender.notify(title=subject, body=body):
         raise AirflowException(f"variable {variable} holds no apprise URL, or it was not answered")

@@ -41,7 +41,10 @@ class AirflowSettings(msgspec.Struct, frozen=True, kw_only=True):
     retry_delay: Delay = "5m"
 
     def __post_init__(self) -> None:
-        date.fromisoformat(self.start_date)
+        try:
+            date.fromisoformat(self.start_date)
+        except ValueError:
+            raise ValueError(f"start_date {self.start_date} is no day there is") from None
 
     @property
     def retry_delay_s(self) -> int:
