@@ -44,8 +44,8 @@ from gristmill.config.settings import (
 from gristmill.core import find, params, references, yamlfile
 from gristmill.core.errors import ConfigError, MissingExtra
 from gristmill.core.export import FileExport
-from gristmill.core.load import Load
 from gristmill.core.find import Kind
+from gristmill.core.load import Load
 from gristmill.core.params import Where
 from gristmill.core.step import BoundStep, GlobalStep
 from gristmill.core.yamlfile import Document, Keys

@@ -344,7 +344,9 @@ def _without(export: FileExport, ledger: Ledger, removed: Int64s, seq: int) -> l
     return kept
 
 
-def _one_file(export: FileExport, ledger: Ledger, kept: list[Chunk], new: tuple[int, int, int] | None, seq: int) -> Ledger:
+def _one_file(
+    export: FileExport, ledger: Ledger, kept: list[Chunk], new: tuple[int, int, int] | None, seq: int
+) -> Ledger:
     """Put all there is into the one file; it keeps its name only if nothing changes."""
     if new is None and len(kept) <= 1:
         return Ledger(kept, ledger.next_index)
