@@ -143,8 +143,10 @@ def bare(dsn: str, folder: Path, *, keyed: bool) -> Callable[[], int]:
 
 def ours(dsn: str, folder: Path, seq: int) -> Callable[[], int]:
     """Load a snapshot."""
+    import deltalake  # noqa: F401  (the imports are not what is measured)
+
     import gristmill.database.loading
-    import gristmill.database.writing  # noqa: F401  (the imports are not what is measured)
+    import gristmill.database.writing  # noqa: F401
     from gristmill.exports.sql import Sql
 
     export = Sql(dsn=dsn, table="docs")
