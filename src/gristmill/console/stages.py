@@ -41,8 +41,6 @@ def work(
     this, slash, of = part.partition("/")
     if not (slash and this.isdecimal() and of.isdecimal()):
         raise typer.BadParameter(f"--part {part!r} is none; write I/N, such as 1/4")
-    if workers > 1:  # it loads the kernels while this process reads the config
-        session.start_fork_server()
     pipeline = open_pipeline(setting)
     with session.listening() as events:
         done = [pipeline.stage_work(seq, name, (int(this), int(of)), workers=workers, events=events) for name in names]
@@ -54,8 +52,6 @@ def gate(
     seq: Run, workers: Workers = None, accept_gate: Accept = None, why: Why = "", wait: Wait = 0.0, setting: Setting = None
 ) -> None:  # fmt: skip
     """Do what is left of a planned run, judge it, keep the candidate."""
-    if workers != 1:
-        session.start_fork_server()
     pipeline = open_pipeline(setting)
     with session.listening() as events:
         report = pipeline.stage_gate(
@@ -79,7 +75,7 @@ def commit(
 ) -> None:
     """Publish the candidate that the gate kept; without one do first what is left."""
     ASKED.json = True
-    if workers != 1:
+    if workers != 1:  # it loads the kernels while this process reads the config
         session.start_fork_server()
     pipeline = open_pipeline(setting)
     accepted = accept_gate or []
