@@ -95,7 +95,7 @@ def as_arrow(folder: Path) -> Path:
     import pyarrow as pa
 
     from gristmill.database.outgoing import Column, Outgoing
-    from gristmill.database.target import TargetColumn
+    from gristmill.database.spec import TargetColumn
     from gristmill.exports.sql import Sql
 
     path = folder / "rows.arrow"

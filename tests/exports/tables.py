@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +64,6 @@ class InMariaDB(Place):
 
     name = "mariadb"
     quote = "`"
-
-    def rows(self, table: str = "docs", *columns: str) -> list[tuple[Any, ...]]:
-        return super().rows(table, *columns)
 
     def tables(self) -> set[str]:
         return {name for (name,) in self.run("SHOW TABLES")}
@@ -188,10 +184,3 @@ def history(folder: Path) -> Mill:
     assert mill.run().snapshot == 3
     assert mill.take(*list(mill.records)[::2]).run().snapshot == 4
     return mill
-
-
-@contextmanager
-def changed(place: Place, *statements: str) -> Iterator[None]:
-    """Run statements as somebody else would."""
-    place.run(*statements)
-    yield

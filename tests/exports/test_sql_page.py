@@ -1,6 +1,7 @@
 """The page and the example of the sql export are true; batches made ahead are the batches."""
 
 import shutil
+import sys
 import threading
 from pathlib import Path
 
@@ -32,6 +33,14 @@ def test_the_example_fills_its_table(tmp_path, monkeypatch):
     rows = InSQLite(tmp_path / "rows.db").rows("documents", "id", "body", "language", "title", "details")
     assert len(rows) == report.dataset_rows > 20
     assert gristmill.Dataset(tmp_path / "exports" / "sql" / "corpus").verify(None, pipeline.config) == []
+
+
+def test_a_missing_extra_is_told_with_its_command(tmp_path, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith(("gristmill.database", "adbc_driver"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "adbc_driver_manager", None)
+    (told,) = Sql(dsn="sqlite:///x.db", table="docs").check(tmp_path)
+    assert 'pip install "gristmill[sql]"' in told
 
 
 def batch(n):

@@ -21,8 +21,9 @@ from gristmill.core.load import Loaded, Wanted
 from gristmill.database import tables
 from gristmill.database import target as catalogue
 from gristmill.database.outgoing import Column, Outgoing
+from gristmill.database.spec import Spec
 from gristmill.database.steps import Place, Plain, Staged, Steps
-from gristmill.database.target import Spec, Target
+from gristmill.database.target import Target
 from gristmill.database.writing import Writer
 
 _NOTHING = 0  # the snapshot in the ledger of a table that was made and not loaded yet

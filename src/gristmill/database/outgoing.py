@@ -23,7 +23,7 @@ from gristmill.core.errors import ExportError
 from gristmill.core.mapping import Field, microseconds
 from gristmill.database.cells import has_nul
 from gristmill.database.dsn import Family
-from gristmill.database.target import META, Stored, TargetColumn
+from gristmill.database.spec import META, Stored, TargetColumn
 
 _UTC = pa.timestamp("us", tz="UTC")
 _NAIVE = pa.timestamp("us")

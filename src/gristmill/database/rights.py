@@ -15,7 +15,8 @@ import sqlalchemy as sa
 from gristmill.database.alchemy import Alchemy
 from gristmill.database.connect import Connection
 from gristmill.database.dsn import Dsn
-from gristmill.database.target import Spec, Target, missing
+from gristmill.database.spec import Spec
+from gristmill.database.target import Target, missing
 
 _ON_TABLE = ("SELECT", "INSERT", "UPDATE", "DELETE")
 

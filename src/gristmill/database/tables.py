@@ -15,7 +15,7 @@ from sqlalchemy.schema import CreateColumn
 
 from gristmill.database.dsn import Family
 from gristmill.database.grammar import named
-from gristmill.database.target import Stored, TargetColumn
+from gristmill.database.spec import Stored, TargetColumn
 
 KEY_LENGTH = 768  # characters: what an index of InnoDB holds of four bytes each
 _MYSQL = ("mysql", "mariadb")

@@ -6,29 +6,19 @@ whose type could change a value in silence is refused, as is a type that is not 
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import OID
 
-from gristmill.core.batch import TABLE_SCHEMA
 from gristmill.core.find import suggestion
 from gristmill.database.catalog import facts
 from gristmill.database.connect import Connection
 from gristmill.database.grammar import named
 from gristmill.database.relation import Relation
+from gristmill.database.spec import META, Spec, Stored, TargetColumn
 
-# What is written; `real` is a float of 32 bits.
-Stored: TypeAlias = Literal["text", "int", "real", "float", "bool", "time", "json", "bytes"]
-
-_OF_ARROW: dict[str, Stored] = {
-    "string": "text",
-    "timestamp[us, tz=UTC]": "time",
-    "float": "real",
-    "binary": "bytes",
-    "int64": "int",
-}
 # Of each family: what a type of the catalogue holds. Only what is written without a change of value stands here.
 _POSTGRESQL: dict[str, Stored] = {
     **dict.fromkeys(("text", "varchar"), "text"),
@@ -53,46 +43,6 @@ _FITS: dict[Stored, set[Stored]] = {
 }
 # SQLite has no types of its own for these; a column without a type keeps whatever it is given.
 _SQLITE_AS: dict[Stored, Stored] = {"bool": "int", "time": "text", "json": "text", "real": "float"}
-META = "meta."
-
-
-class TargetColumn(msgspec.Struct, frozen=True):
-    """A column of the target. field: of the dataset's table, or `meta.<path>`. kind: None: as the table has it, else text."""
-
-    name: str
-    field: str
-    kind: Stored | None = None
-
-    @property
-    def stored(self) -> Stored:
-        """What a table made here holds in it."""
-        if self.field.startswith(META):
-            return self.kind or "text"
-        return "json" if self.field == "meta" else _OF_ARROW[str(TABLE_SCHEMA.field(self.field).type)]
-
-    @property
-    def nullable(self) -> bool:
-        """Whether there may be no value."""
-        return self.field.startswith(META) or bool(TABLE_SCHEMA.field(self.field).nullable)
-
-
-class Spec(msgspec.Struct, frozen=True):
-    """What the config asks of a load. config: digest of what decides the rows. extra: what becomes of rows not put here."""
-
-    schema: str | None
-    table: str
-    columns: list[TargetColumn]
-    create: bool
-    extra: Literal["fail", "delete"]
-    unfit: Literal["replace", "fail"]
-    config: str
-    batch_rows: int
-    ledger: str = "gristmill_ledger"
-
-    @property
-    def key(self) -> TargetColumn:
-        """The column that holds the id."""
-        return next(column for column in self.columns if column.field == "id")
 
 
 class Found(msgspec.Struct, frozen=True):

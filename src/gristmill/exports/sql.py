@@ -24,7 +24,7 @@ from gristmill.core.load import Load, Loaded, Wanted
 from gristmill.database.dsn import Dsn, family_of
 from gristmill.database.dsn import parse as parse_dsn
 from gristmill.database.relation import split_name
-from gristmill.database.target import META, Spec, Stored, TargetColumn
+from gristmill.database.spec import META, Spec, Stored, TargetColumn
 from gristmill.database.values import duration_s
 
 if TYPE_CHECKING:
