@@ -51,14 +51,17 @@ class Notifier(BaseNotifier):  # type: ignore[misc]
         """
         ti = context.get("ti")
         tasks = untold(context) if "reason" in context else [ti.task_id]
-        if not tasks:
+        if not tasks or not (self.emails or self.apprise):
             return
         subject = f"[gristmill] {context['dag'].dag_id}: {', '.join(tasks)} failed"
-        self._send(subject, self.body(context, tasks))
-        if ti is not None and "reason" not in context:
+        reached, failed = self._send(subject, self.body(context, tasks))
+        if reached and "reason" not in context:
             ti.xcom_push(TOLD, value=True)
+        if failed:
+            raise AirflowException(f"could not be told of the failure: {'; '.join(failed)}")
 
-    def _send(self, subject: str, body: str) -> None:
+    def _send(self, subject: str, body: str) -> tuple[int, list[str]]:
+        """Send to all; give how many were reached, and what kept the others from it."""
         ways: list[tuple[str, Callable[[], None]]] = []
         if self.emails:
             ways.append((f"connection {self.smtp}", partial(self._mail, subject, body)))
@@ -69,8 +72,7 @@ class Notifier(BaseNotifier):  # type: ignore[misc]
                 send()
             except Exception as error:  # its message may hold an address with a password
                 failed.append(f"{called}: {type(error).__name__}")
-        if failed:
-            raise AirflowException(f"could not be told of the failure: {'; '.join(failed)}")
+        return len(ways) - len(failed), failed
 
     def body(self, context: Any, tasks: list[str]) -> str:
         """Give the text of a message."""
