@@ -10,7 +10,7 @@ from tests.properties.lab import Lab, jsonl
 from gristmill.core.errors import ConfigError, GateRefused, SourceError, Transient
 from gristmill.core.source import Window
 from gristmill.engine import landing, plan
-from gristmill.engine.executors import processes
+from gristmill.engine.executors import border
 from gristmill.store import snapshot
 from gristmill.store.layout import Layout
 from gristmill.testing import laws
@@ -232,11 +232,10 @@ def test_at_most_so_many_splits_of_a_lane_are_read_at_once():
         return Job(f"r-{n}", "read", number=n, split=Split(str(n), {}, [], 1, True, lane, cap))
 
     waiting = deque([job(0, "a"), job(1, "a"), job(2, "b", 2), job(3, "b", 2), job(4, "b", 2), job(5, "")])
-    busy = {}
-    for worker in range(6):
-        if (taken := processes._next(waiting, busy)) is not None:
-            busy[worker] = taken
-    assert [each.number for each in busy.values()] == [0, 2, 3, 5]
+    busy = []
+    while (taken := border.next_job(waiting, busy)) is not None:
+        busy.append(taken)
+    assert [each.number for each in busy] == [0, 2, 3, 5]
     assert [each.number for each in waiting] == [1, 4]
 
 

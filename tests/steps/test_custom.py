@@ -285,11 +285,12 @@ def test_check_reads_and_does_not_run(tmp_path):
 def test_file_that_cannot_be_imported(tmp_path):
     """A file that raises when loaded is a config error, and leaves nothing behind."""
     (tmp_path / "bad.py").write_text("import no_such_thing\ndef f(r): return r\nx = 3\n")
+    before = set(sys.modules)  # other tests have loaded a bad.py of theirs
     with pytest.raises(
         ConfigError, match=r"importing './bad.py' raised ModuleNotFoundError: No module named 'no_such_thing'"
     ):
         Custom(call="./bad.py:f").open(tmp_path)
-    assert not [name for name in sys.modules if name.startswith("_gristmill_own_bad")]
+    assert not [name for name in set(sys.modules) - before if name.startswith("_gristmill_own_bad")]
     (tmp_path / "value.py").write_text("f = 3\n")
     with pytest.raises(ConfigError, match=r"'f' in './value.py' is no function"):
         Custom(call="./value.py:f").open(tmp_path)

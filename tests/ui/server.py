@@ -70,7 +70,9 @@ class Served:
 @contextmanager
 def serving(folder: Path) -> Iterator[Served]:
     """Start `gristmill ui` for the config in a folder, open it with its token, and end it with Ctrl-C."""
-    command = [sys.executable, "-m", "gristmill", "ui", "--port", "0", "--json"]
+    # A suite that runs in the background has Ctrl-C ignored, and so have its children.
+    heeding = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from gristmill.cli import main; main()"
+    command = [sys.executable, "-c", heeding, "ui", "--port", "0", "--json"]
     child = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         line = child.stdout.readline()
