@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from backports import zstd
-from bench import corpus, limits, machine
+from bench import corpus, growth, limits, machine
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +86,13 @@ def test_the_limit_is_less_than_its_parts(folder):
     rates = limits.rates(folder)
     parts = [rates[name] for name in ("read", "parse", "compress")]
     assert rates["together_zst"] < rates["together"] < min(parts)
+
+
+def test_the_page_on_growth_is_made_of_the_committed_figures():
+    results = json.loads(growth.RESULTS.read_text())
+    assert growth.page(results) in growth.PAGE.read_text("utf-8")
+    assert growth.PLOT.read_text("utf-8") == growth.plot(results["sizes"])
+    per_gb = [one["first"]["cpu_seconds"] / one["first"]["bytes"] for one in results["sizes"]]
+    assert max(per_gb) <= 1.2 * min(per_gb), "processor time is linear within 20 %"
+    peaks = [one["first"]["peak_mb"] for one in results["sizes"]]
+    assert max(peaks) <= 1.25 * min(peaks), "memory is flat"
