@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +111,21 @@ def test_what_is_exported_after_the_commit_stands_in_the_report(tmp_path):
     assert Dataset(folder / "corpus").report(1)["exports"]["chunks"]["chunks_written"] == 1
     opened(folder).export()
     assert Dataset(folder / "corpus").report(1)["exports"]["chunks"]["chunks_written"] == 1
+
+
+@pytest.mark.parametrize(("host", "kept"), [("another-machine", True), (socket.gethostname(), False)])
+def test_what_another_machine_staged_is_trusted_and_what_this_one_staged_before_a_restart_is_not(tmp_path, host, kept):
+    folder = project(tmp_path / "p")
+    pipeline, layout = opened(folder), Layout(folder / "corpus")
+    planned = pipeline.stage_plan()
+    work_all(pipeline, planned)
+    taken = json.loads(layout.claim(planned["seq"]).read_text())
+    layout.claim(planned["seq"]).write_text(json.dumps(taken | {"boot": "another", "host": host}))
+    staged_before = {path: path.stat().st_ino for path in layout.staging(planned["seq"]).rglob("*.arrow")}
+    pipeline.stage_gate(planned["seq"], workers=1)
+    staged_after = {path: path.stat().st_ino for path in layout.staging(planned["seq"]).rglob("*.arrow")}
+    assert (staged_before == staged_after) is kept
+    assert pipeline.stage_commit(planned["seq"], workers=1).counts.published == 40
 
 
 def test_everything_may_be_done_again_and_again(tmp_path):

@@ -8,6 +8,7 @@ is gone on with by the next one, with the same bytes.
 from __future__ import annotations
 
 import shutil
+import socket
 import threading
 import time
 from collections import Counter
@@ -103,7 +104,7 @@ def go_on(config: PipelineConfig, options: Options, events: Events, make: MakeEx
     A candidate that the gate let pass and kept is published as it is. The report's seconds begin with the plan.
     """
     layout = Layout(Path(config.dataset))
-    clear_staging(layout, open_claim)
+    clear_staging(layout, open_claim, shared=True)
     frozen = plan.read_plan(layout, open_claim.seq)
     one = _Run(config, options, events, make, snapshot.head(layout), frozen, resumed=False)
     one.started = open_claim.time
@@ -112,12 +113,15 @@ def go_on(config: PipelineConfig, options: Options, events: Events, make: MakeEx
     return one.publish_kept() if kept else one.go()
 
 
-def clear_staging(layout: Layout, open_claim: Claim | None) -> None:
+def clear_staging(layout: Layout, open_claim: Claim | None, *, shared: bool = False) -> None:
     """Remove what runs that are over left in staging, and late writers of dead ones; only the open run keeps its own.
 
-    Not after a restart of the machine: staged files were not synced, and are not trusted then.
+    Not after a restart of the machine: staged files were not synced, and are not trusted then. shared: the stages of the run are worked on
+    by several machines, on storage that outlives them; what another one has staged is trusted.
     """
-    trusted = str(open_claim.seq) if open_claim is not None and open_claim.boot == claim.boot_id() else ""
+    elsewhere = shared and open_claim is not None and open_claim.host != socket.gethostname()
+    safe = open_claim is not None and (elsewhere or open_claim.boot == claim.boot_id())
+    trusted = str(open_claim.seq) if open_claim is not None and safe else ""
     root = layout.staging(0).parent
     for folder in root.iterdir() if root.is_dir() else []:
         if folder.name != trusted:

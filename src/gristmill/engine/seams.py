@@ -46,7 +46,7 @@ def plan_stage(config: PipelineConfig, options: Options, events: Events, make: M
     with claim.DatasetLock(layout, options.wait_s):
         head = snapshot.head(layout)
         open_claim = claim.unfinished(layout, head.seq, fingerprint)
-        clear_staging(layout, open_claim)
+        clear_staging(layout, open_claim, shared=True)
         if open_claim is not None:
             frozen = plan.read_plan(layout, open_claim.seq)
         else:
