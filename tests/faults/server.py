@@ -502,11 +502,12 @@ class Threaded:
 
     async def _close(self) -> None:
         self._server.close()
-        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        await asyncio.sleep(0)
+        for _ in range(5):  # a connection that was just accepted gets its task a turn or two later
+            await asyncio.sleep(0)
+            others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
 
 
 class FaultServer(Threaded):

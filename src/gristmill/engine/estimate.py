@@ -136,7 +136,7 @@ def estimate(
     small = _measure(config, overrides, _only(drafted, small_part), make)
     large = _measure(config, overrides, _only(drafted, large_part), make)
     whole = _Line(small, large)
-    by_source = {name: _rate(name, small, large) * size for name, size in sizes.items()}
+    by_source = {name: whole.of(name, size) for name, size in sizes.items()}
     stored = sum(sizes.values())
     cpu = sum(by_source.values()) + whole.at(stored, lambda sampled: sampled.rest_cpu_s)
     seconds = _seconds(small, large, cpu, machines)
@@ -173,31 +173,35 @@ def estimate(
     )
 
 
-def _rate(name: str, small: Sampled, large: Sampled) -> float:
-    """Give the processor time of a source's tasks for a stored byte, from both runs."""
-    read = small.bytes[name] + large.bytes[name]
-    return (small.cpu_s.get(name, 0.0) + large.cpu_s.get(name, 0.0)) / read if read else 0.0
-
-
 def _exported(name: str, sampled: Sampled) -> float:
     return sampled.exports[name]
 
 
 class _Line:
-    """The line through what two runs measured, over the bytes they read; it does not fall, and does not begin below zero."""
+    """The line through what two runs measured, over the bytes they read; it does not fall, and does not begin below zero.
+
+    What a run takes however small it is (workers that load the kernels) is where the line begins, and counts once.
+    """
 
     def __init__(self, small: Sampled, large: Sampled) -> None:
         self._small, self._large = small, large
 
     def at(self, stored_bytes: int, measure: Callable[[Sampled], float]) -> float:
-        """Give the line's height at so many bytes."""
-        low, high = measure(self._small), measure(self._large)
-        run = self._large.all_bytes - self._small.all_bytes
-        if run <= 0:
-            return high * stored_bytes / max(self._large.all_bytes, 1)
-        slope = max(0.0, (high - low) / run)
-        start = max(0.0, high - slope * self._large.all_bytes)
-        return start + slope * stored_bytes
+        """Give the height at so many bytes in all."""
+        ends = (self._small.all_bytes, measure(self._small)), (self._large.all_bytes, measure(self._large))
+        return _height(stored_bytes, *ends)
+
+    def of(self, source: str, stored_bytes: int) -> float:
+        """Give the processor time of a source's tasks for so many bytes of it."""
+        low, high = ((one.bytes[source], one.cpu_s.get(source, 0.0)) for one in (self._small, self._large))
+        return _height(stored_bytes, low, high)
+
+
+def _height(at: int, low: tuple[int, float], high: tuple[int, float]) -> float:
+    if high[0] <= low[0]:
+        return high[1] * at / max(high[0], 1)
+    slope = max(0.0, (high[1] - low[1]) / (high[0] - low[0]))
+    return max(0.0, high[1] - slope * high[0]) + slope * at
 
 
 def _seconds(small: Sampled, large: Sampled, cpu_s: float, machines: int) -> float:
