@@ -34,7 +34,6 @@ from gristmill.engine.identity import UNCHANGED
 from gristmill.engine.merge import Decisions
 from gristmill.engine.sides import read_staged
 from gristmill.engine.work import Job, TaskResult, Work
-from gristmill.kernels.profile import profile
 from gristmill.store import disk
 from gristmill.store.layout import Layout
 
@@ -96,6 +95,8 @@ def measured_rows(schema: pa.Schema, batch: Batch, noted: Noted) -> pa.RecordBat
 
 
 def _profile(text: pa.Array) -> dict[str, Bytes]:
+    from gristmill.kernels.profile import profile  # the process that plans and gates needs no compiler
+
     chars, beyond, spaces = profile(*utf8_buffers(text))
     least = np.maximum(chars, 1)
     values = {"chars": chars, "non_ascii": beyond / least, "spaces": spaces / least}
