@@ -50,6 +50,16 @@ def test_is_there_at_once(option, limit_s, record_property):
     assert min(times) < 4 * limit_s
 
 
+def test_the_process_that_plans_and_gates_loads_no_compiler_and_nothing_few_runs_need():
+    """Two workers are at work while it loads: what it loads is waited for (a tenth of a run of 300 MB)."""
+    heavy = (
+        "{'numba', 'jinja2', 'pandas', 'ray', 'apprise', 'openlineage', 'prometheus_client', 'starlette', 'sqlalchemy'}"
+    )
+    code = f"import sys, gristmill.pipeline; print(sorted({heavy} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "[]\n"
+
+
 def test_version():
     from gristmill import __version__
 
