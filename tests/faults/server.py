@@ -482,6 +482,7 @@ class Threaded:
 
     def __enter__(self) -> Any:
         self.loop = asyncio.new_event_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self.loop.run_forever)
         self._thread.start()
         self._server = self._run(self._serve())
@@ -499,6 +500,19 @@ class Threaded:
 
     async def _serve(self) -> asyncio.Server:
         raise NotImplementedError
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        raise NotImplementedError
+
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Hold each connection's task.
+
+        The loop holds it weakly, and once the client has sent its end of file the selector holds the transport no
+        more: task, reader and transport are then a ring that the collector may take.
+        """
+        task = self.loop.create_task(self._connection(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _close(self) -> None:
         self._server.close()
@@ -539,7 +553,7 @@ class FaultServer(Threaded):
         self._left = [[fault, fault.times] for fault in faults]
 
     async def _serve(self) -> asyncio.Server:
-        return await asyncio.start_server(self._connection, self.host, self._port, ssl=self.tls, limit=1 << 20)
+        return await asyncio.start_server(self._accepted, self.host, self._port, ssl=self.tls, limit=1 << 20)
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -589,13 +603,16 @@ class TcpProxy(Threaded):
         self.passed: list[int] = []
 
     async def _serve(self) -> asyncio.Server:
-        return await asyncio.start_server(self._connection, "127.0.0.1", 0)
+        return await asyncio.start_server(self._accepted, "127.0.0.1", 0)
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         mine = len(self.passed)
         self.passed.append(0)
         left = self._cuts[mine] if mine < len(self._cuts) else None
-        there, back = await asyncio.open_connection("127.0.0.1", self._target)
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", self._target)
+        except (OSError, asyncio.CancelledError):
+            return writer.close()
         forward = asyncio.create_task(_pump(reader, back))
         try:
             while data := await there.read(1 << 16):

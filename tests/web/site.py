@@ -8,10 +8,11 @@ Not here: faults of the network itself (`tests/faults`). It serves HTTP/1.1 with
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable
 from typing import NamedTuple
+
+from tests.faults.server import Threaded
 
 REASONS = {200: "OK", 301: "Moved Permanently", 302: "Found", 304: "Not Modified", 404: "Not Found"}
 TEXT = (
@@ -65,7 +66,7 @@ def _answer(body: bytes, kind: str, etag: str | None, headers: dict[str, str]) -
     return lambda request: Reply(304, b"", {"ETag": etag}) if request.headers.get("if-none-match") == etag else reply
 
 
-class Site:
+class Site(Threaded):
     """Serves `pages` (by path with query) from a thread of its own. in_flight: the most requests at a time."""
 
     def __init__(self, pages: dict[str, Answer] | None = None, host: str = "127.0.0.1") -> None:
@@ -74,28 +75,9 @@ class Site:
         self.log: list[Request] = []
         self.date: str | None = "Wed, 25 Nov 2026 08:00:00 GMT"
         self.in_flight = self._now = 0
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
-    def __enter__(self) -> Site:
-        self._thread.start()
-        start = asyncio.start_server(self._serve, self.host, 0)
-        self._server = asyncio.run_coroutine_threadsafe(start, self._loop).result()
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    async def _end(self) -> None:
-        self._server.close()
-        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+    async def _serve(self) -> asyncio.Server:
+        return await asyncio.start_server(self._accepted, self.host, 0)
 
     @property
     def origin(self) -> str:
@@ -110,7 +92,7 @@ class Site:
         self.log.clear()
         return paths
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while await self._one(reader, writer):
                 pass
