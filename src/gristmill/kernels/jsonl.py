@@ -10,16 +10,15 @@ Shapes: n rows; offsets int32 (n + 1) into data; valid bool (n); sizes, at int64
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import types
 
-from gristmill.kernels.utf8 import READ_8, READ_32, READ_BOOL, Bytes, F, kernel
+from gristmill.kernels.utf8 import READ_8, READ_32, READ_BOOL, Bytes, kernel, lowest, ones
+from gristmill.kernels.wide import WIDTH, hits, inlined, move, rare
 
 _TIMES = types.Array(types.int64, 1, "C", readonly=True)
 _OUT = types.uint8[::1]
@@ -27,8 +26,6 @@ _SIZES = types.int64[::1]
 _ENDS = types.int32[::1]
 
 
-WIDTH = 32  # bytes looked at in one go; LLVM makes two or four of it where registers are narrower
-_VECTOR = ir.VectorType(ir.IntType(8), WIDTH)
 _TIME_WIDTH = 30  # "+292277-01-09T04:00:54.775807Z" is the longest
 
 # For each byte: 0 as it is, 117 ('u') a \u00xx escape, else the letter after the backslash.
@@ -49,111 +46,6 @@ class Column(NamedTuple):
     escape: bool
 
 
-def _helper(function: F) -> F:
-    """Compile as part of the kernels that call it, in place: the loops here are a few instructions a byte."""
-    return cast("F", njit(function, nogil=True, inline="always"))
-
-
-def _intrinsic(function: Callable[..., Any]) -> Any:
-    return intrinsic(function)
-
-
-def _word(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index]), _VECTOR.as_pointer())
-
-
-def _load(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
-    word = builder.load(_word(context, builder, array_type, array, index))
-    word.align = 1
-    return word
-
-
-def _mark(builder: Any, word: Any, sign: str, byte: int) -> Any:
-    """Compare each byte of a word; one bit a byte."""
-    return builder.icmp_unsigned(sign, word, ir.Constant(_VECTOR, [byte] * WIDTH))
-
-
-def _bits(builder: Any, marks: Any) -> Any:
-    return builder.zext(builder.bitcast(marks, ir.IntType(WIDTH)), ir.IntType(64))
-
-
-@_intrinsic
-def _hits_of(_typing: Any, array: Any, _index: Any) -> Any:
-    """Mark which of the `WIDTH` bytes at any place of a uint8 array must be escaped; the first byte is bit 0."""
-
-    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        word = _load(context, builder, signature.args[0], *args)
-        quotes = builder.or_(_mark(builder, word, "==", 34), _mark(builder, word, "==", 92))
-        return _bits(builder, builder.or_(quotes, _mark(builder, word, "<", 32)))
-
-    return types.uint64(array, types.int64), build
-
-
-@_intrinsic
-def _rare_of(_typing: Any, array: Any, _index: Any) -> Any:
-    """Mark which of the `WIDTH` bytes at any place of a uint8 array need the long escape."""
-
-    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        word = _load(context, builder, signature.args[0], *args)
-        marks = _mark(builder, word, "<", 32)
-        for byte in (8, 9, 10, 12, 13):
-            marks = builder.and_(marks, _mark(builder, word, "!=", byte))
-        return _bits(builder, marks)
-
-    return types.uint64(array, types.int64), build
-
-
-@_intrinsic
-def _move_word(_typing: Any, source: Any, _at: Any, target: Any, _to: Any) -> Any:
-    """Copy `WIDTH` bytes."""
-
-    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        word = _load(context, builder, signature.args[0], *args[:2])
-        builder.store(word, _word(context, builder, signature.args[2], *args[2:])).align = 1
-        return context.get_dummy_value()
-
-    return types.void(source, types.int64, target, types.int64), build
-
-
-@_intrinsic
-def _first(_typing: Any, _bits: Any) -> Any:
-    """Give the number of the lowest bit of a mask that is not 0."""
-
-    def build(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
-
-    return types.int64(types.uint64), build
-
-
-@_intrinsic
-def _count(_typing: Any, _bits: Any) -> Any:
-    """Count the bits of a mask."""
-
-    def build(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        return builder.ctpop(args[0])
-
-    return types.int64(types.uint64), build
-
-
-# The last byte of a word is touched by index first, so `NUMBA_BOUNDSCHECK=1` sees words too.
-@_helper
-def _hits(data: Bytes, at: Any) -> Any:
-    _ = data[at + WIDTH - 1]
-    return _hits_of(data, at)
-
-
-@_helper
-def _rare(data: Bytes, at: Any) -> Any:
-    return _rare_of(data, at)
-
-
-@_helper
-def _move(data: Bytes, at: Any, out: Bytes, to: Any) -> None:
-    _ = out[to + WIDTH - 1]
-    _move_word(data, at, out, to)
-
-
 @kernel(types.void, READ_8, READ_32, READ_BOOL, types.boolean, types.int64, _SIZES)
 def _measure(data: Any, offsets: Any, valid: Any, escape: Any, head: Any, sizes: Any) -> None:
     for row in range(len(sizes)):
@@ -165,7 +57,7 @@ def _measure(data: Any, offsets: Any, valid: Any, escape: Any, head: Any, sizes:
         if escape:
             size += 2
             while at + WIDTH <= end:
-                size += _count(_hits(data, at)) + 4 * _count(_rare(data, at))
+                size += ones(hits(data, at)) + 4 * ones(rare(data, at))
                 at += WIDTH
             while at < end:
                 letter = _ESCAPES[data[at]]
@@ -175,7 +67,7 @@ def _measure(data: Any, offsets: Any, valid: Any, escape: Any, head: Any, sizes:
         sizes[row] += size
 
 
-@_helper
+@inlined
 def _put_escape(byte: Any, out: Any, to: Any) -> Any:
     letter = _ESCAPES[byte]
     out[to] = 92
@@ -189,15 +81,15 @@ def _put_escape(byte: Any, out: Any, to: Any) -> Any:
     return to + 6
 
 
-@_helper
+@inlined
 def _put_text(data: Any, at: Any, end: Any, out: Any, to: Any) -> Any:
     out[to] = 34
     to += 1
     while at + WIDTH <= end:
-        found = _hits(data, at)
-        _move(data, at, out, to)
+        found = hits(data, at)
+        move(data, at, out, to)
         if found:
-            clean = _first(found)
+            clean = lowest(found)
             to = _put_escape(data[at + clean], out, to + clean)
             at += clean + 1
         else:
@@ -235,7 +127,7 @@ def _fill(head: Any, data: Any, offsets: Any, valid: Any, escape: Any, out: Any,
         places[row] = to
 
 
-@_helper
+@inlined
 def _put_digits(out: Any, to: Any, value: Any, width: Any) -> Any:
     for k in range(width):
         out[to + width - 1 - k] = 48 + value % 10
