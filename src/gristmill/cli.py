@@ -7,7 +7,6 @@ that `--help` is there at once.
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 import time
@@ -395,5 +394,4 @@ def main() -> None:
         sys.exit(0)
     session.catch_sigterm()
     code = perform(sys.argv[1:])
-    out()  # flushes, and forgives a reader that has gone
-    os._exit(code)  # all is written and closed; taking the loaded libraries down piece by piece would cost 0.3 s
+    session.leave(code)

@@ -19,9 +19,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from gristmill.console import terminal
+from gristmill.core import access
 
 if TYPE_CHECKING:
     from gristmill.core.source import Window
@@ -267,6 +268,16 @@ def catch_sigterm() -> None:
     signal.signal(signal.SIGTERM, stop)
 
 
+def leave(code: int) -> NoReturn:
+    """End the process. All is written and closed; taking the loaded libraries down piece by piece would cost 0.3 s."""
+    out()  # flushes, and forgives a reader that has gone
+    if "gristmill.engine.executors.server" in sys.modules:
+        from gristmill.engine.executors import server
+
+        server.clear()
+    os._exit(code)
+
+
 def misused(error: Any, *, as_json: bool) -> int:
     """Tell what is wrong with the command line; `error` is Click's."""
     message = error.format_message().removeprefix("Invalid value: ").rstrip(".")
@@ -361,7 +372,8 @@ def _log_of(error: BaseException, *, is_expected: bool) -> Path | None:
         seen = seen.__cause__ or seen.__context__
     if ASKED.pipeline is not None and ASKED.pipeline.layout.root.is_dir():
         with suppress(OSError):  # a full disk, or a dataset that may only be read
-            ASKED.pipeline.layout.last_failure.write_text("".join(lines), "utf-8")
+            with access.create(ASKED.pipeline.layout.last_failure) as log:
+                log.write("".join(lines).encode())
             return ASKED.pipeline.layout.last_failure
     if is_expected:
         return None

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gristmill.config import changes
+from gristmill.core import access
 from gristmill.core.batch import Int64s
 from gristmill.core.counts import Counts, StepCounts, add_into
 from gristmill.core.failpoints import failpoint
@@ -252,7 +253,7 @@ def _write_failed(work: Work, planned: Plan, absent: dict[str, str]) -> None:
         side = SideWriter(work.staging / "sides" / "plan.quarantine", "quarantine")
         side.write(pa.Table.from_pylist(rows, schema=QUARANTINE_SCHEMA).to_batches()[0])
         side.close()
-        disk.adopt_file(side.path, work.layout.side(work.seq, "quarantine", "plan"))
+        disk.adopt_file(side.path, work.layout.side(work.seq, "quarantine", "plan"), mode=access.PRIVATE)
 
 
 def _left_out(absent: dict[str, str]) -> list[dict[str, Any]]:

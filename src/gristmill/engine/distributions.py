@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from gristmill.core import histogram
+from gristmill.core import access, histogram
 from gristmill.core.batch import Batch, Bytes, Int64s, utf8_buffers
 from gristmill.core.counts import Counts
 from gristmill.core.histogram import Histogram
@@ -186,7 +186,7 @@ class Counting:
             found[side][name] = histogram.of_numbers(name, counts)
         for side, words in self._words.items():
             found[side]["lang"] = histogram.of_words(words)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        access.make_folder(self._path.parent)
         scratch = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         scratch.write_bytes(msgspec.json.encode(found))
         scratch.replace(self._path)

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from gristmill.config.settings import BoundExport, PipelineConfig
+from gristmill.core import access
 from gristmill.core import export as ledgers
 from gristmill.core.batch import Int64s
 from gristmill.core.errors import ConfigError, ExportError
@@ -231,7 +232,7 @@ def chunk_task(work: Work, job: Job) -> TaskResult:
     folder = folder_of(bound, work.config)
     scratch = folder / f".{chunk.name}.{disk.mark()}.tmp"
     between = (chunk.first_ord, chunk.last_ord)
-    with scratch.open("wb") as file:
+    with access.create(scratch) as file:
         rows = (rows for shard in job.shards for rows in read_shard(work.layout, shard, None, between))
         raw_bytes = in_files(bound).write(file, rows)
     written = Written(scratch.stat().st_size, raw_bytes, disk.sha256_of(scratch))

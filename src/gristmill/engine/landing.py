@@ -20,6 +20,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gristmill.core import access
 from gristmill.core.errors import StoreError
 from gristmill.core.failpoints import failpoint
 from gristmill.core.source import PAGE_SCHEMA, Outcome, Page, ReadContext, Reject
@@ -99,9 +100,9 @@ class Landing:
         kept = [_Kept(page.rows.num_rows, *(getattr(page, name) for name in _FIELDS)) for page in pages]
         meta = {_META: msgspec.json.encode(_Part(kept, last))}
         table = pa.Table.from_batches([page.rows for page in pages] or empty, PAGE_SCHEMA).replace_schema_metadata(meta)
-        self.scratch.parent.mkdir(parents=True, exist_ok=True)
+        access.make_folder(self.scratch.parent)
         pq.write_table(table, self.scratch, compression="zstd", compression_level=1, write_page_checksum=True)
-        disk.adopt_file(self.scratch, self._path(part))
+        disk.adopt_file(self.scratch, self._path(part), mode=access.PRIVATE)
         failpoint("landing.written")
 
 

@@ -12,20 +12,17 @@ import time
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 
-import numpy as np
 import pyarrow as pa
 
 from gristmill.config.settings import PipelineConfig
-from gristmill.core.batch import Int64s, Mask
 from gristmill.core.errors import ConfigError, ExportError, StoreError, Transient
 from gristmill.core.load import Changes, Load, Loaded
 from gristmill.store import snapshot
 from gristmill.store.layout import Layout
-from gristmill.store.rows import read_shard
+from gristmill.store.rows import differing, read_shard
 from gristmill.store.snapshot import Manifest, Shard, read_manifest
 
 BACKOFF_S = (0.2, 1.0, 3.0, 10.0, 30.0)
-_PLACE = ("ord", "seq")
 
 
 class Head:
@@ -75,42 +72,12 @@ class Head:
         come = _in_order([shard for path, shard in after.items() if path not in before])
         if not all(self._layout.absolute(shard.path).exists() for shard in gone):
             return None
-        removed = (rows.column("id") for rows in self._differing(gone, come, ["id"]))
-        return Changes(removed, self._differing(come, gone, list(columns)))
-
-    def _differing(self, shards: list[Shard], others: list[Shard], columns: list[str]) -> Iterator[pa.RecordBatch]:
-        """Give the rows of `shards` that are in none of `others`."""
-        wanted = list(dict.fromkeys([*columns, *_PLACE]))
-        for shard in shards:
-            beside = [o for o in others if o.first_ord <= shard.last_ord and o.last_ord >= shard.first_ord]
-            places = self._places(beside)
-            for rows in read_shard(self._layout, shard, wanted):
-                differ = _differ(rows.column("ord").to_numpy(), rows.column("seq").to_numpy(), places)
-                if differ.any():
-                    yield (rows if differ.all() else rows.filter(pa.array(differ))).select(columns)
-
-    def _places(self, shards: list[Shard]) -> tuple[Int64s, Int64s]:
-        """Give the ords of some shards, sorted, and the seq of each."""
-        batches = [rows for shard in shards for rows in read_shard(self._layout, shard, list(_PLACE))]
-        none = np.zeros(0, np.int64)
-        ords: Int64s = np.concatenate([none, *(rows.column("ord").to_numpy() for rows in batches)])
-        seqs: Int64s = np.concatenate([none, *(rows.column("seq").to_numpy() for rows in batches)])
-        order = np.argsort(ords, kind="stable")
-        return ords[order], seqs[order]
+        removed = (rows.column("id") for rows in differing(self._layout, gone, come, ["id"]))
+        return Changes(removed, differing(self._layout, come, gone, list(columns)))
 
 
 def _in_order(shards: list[Shard]) -> list[Shard]:
     return sorted(shards, key=lambda shard: shard.first_ord)
-
-
-def _differ(ords: Int64s, seqs: Int64s, places: tuple[Int64s, Int64s]) -> Mask:
-    """Tell for each row whether it is not among `places`."""
-    known, known_seqs = places
-    if not len(known):
-        return np.ones(len(ords), np.bool_)
-    at = np.minimum(np.searchsorted(known, ords), len(known) - 1)
-    same: Mask = (known[at] == ords) & (known_seqs[at] == seqs)
-    return ~same
 
 
 def load(name: str, export: Load, config: PipelineConfig, layout: Layout, head: Manifest, *, thorough: bool) -> Loaded:

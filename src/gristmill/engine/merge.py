@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from gristmill.core import access
 from gristmill.core.batch import Batch, Int64s, UInt64s
 from gristmill.core.step import BoundStep, GlobalStep
 from gristmill.engine import identity
@@ -238,7 +239,7 @@ def load_tombstones(work: Work, *, with_run: bool) -> Tombstones:
 
 def save_retired(work: Work, retired: Retired) -> None:
     """Stage what barrier 0 must know of units."""
-    work.staging.mkdir(parents=True, exist_ok=True)
+    access.make_folder(work.staging)
     scratch = work.staged(f"retired.{disk.mark()}.tmp.npz")  # several may do so at once
     np.savez(scratch, ranges=retired.ranges, units=retired.units, seqs=retired.seqs)
     scratch.replace(work.staged("retired.npz"))

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from gristmill.core import access
 from gristmill.core.batch import Batch
 from gristmill.core.counts import Counts, add_into
 from gristmill.core.failpoints import failpoint
@@ -135,7 +136,7 @@ def close_sides(work: Work, job: Job, sides: Sides) -> list[Side]:
         path.unlink(missing_ok=True)  # of an earlier try, which saw other units fail
         if writer.rows:
             digest = disk.sha256_of(writer.path)
-            disk.adopt_file(writer.path, path)
+            disk.adopt_file(writer.path, path, mode=access.PRIVATE if kind == "quarantine" else access.SHARED)
             written.append(Side(kind, work.layout.relative(path), writer.rows, digest))
     failpoint("task.sides_written")
     return written

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gristmill.config.settings import PipelineConfig
+from gristmill.core import access
 from gristmill.core.batch import Int64s
 from gristmill.core.counts import Counts
 from gristmill.core.errors import ConfigError, SourceError, SourceMisconfigured, StoreError, Transient
@@ -225,7 +226,7 @@ def write_state(work: Work, planned: Plan, source: str, reads: list[UnitRead]) -
     index.write_table(scratch, units.replace_schema_metadata({DOC: doc} if state.doc else None), statistics=["unit"])
     digest = disk.sha256_of(scratch)
     path = work.layout.state(source, work.seq)
-    disk.adopt_file(scratch, path)
+    disk.adopt_file(scratch, path, mode=access.PRIVATE)
     return {"path": work.layout.relative(path), "sha256": digest, "knows": _knows(doc, units)}
 
 

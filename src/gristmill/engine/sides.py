@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from gristmill.core import access
 from gristmill.store import disk
 
 VERDICT_SCHEMA = pa.schema(
@@ -118,7 +119,7 @@ class SideWriter:
     def _flush(self, *, whole: bool) -> None:
         table = pa.Table.from_batches(self._held, self.schema).combine_chunks()
         if self._writer is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            access.make_folder(self.path.parent)
             self.path.unlink(missing_ok=True)  # a writer left behind by a failed attempt still writes its end into it
             self._writer = pq.ParquetWriter(
                 self.path,
@@ -151,7 +152,7 @@ class StagedWriter:
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self.path = path
         self.bytes = 0
-        path.parent.mkdir(parents=True, exist_ok=True)
+        access.make_folder(path.parent)
         self._scratch = path.with_name(f".{path.name}.{disk.mark()}")
         self._file = pa.OSFile(str(self._scratch), "wb")
         self._writer = pa.ipc.new_file(self._file, schema)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from gristmill.core import access
 from gristmill.core.batch import TABLE_SCHEMA, Batch, utf8_buffers
 from gristmill.core.failpoints import failpoint
 from gristmill.core.shards import Cutter, ShardWriter
@@ -69,7 +70,7 @@ class TableWriter:
         if rows.num_rows == 0:
             return
         if self._writer is None:
-            self._scratch.parent.mkdir(parents=True, exist_ok=True)
+            access.make_folder(self._scratch.parent)
             self._writer = ShardWriter(self._scratch, TABLE_SCHEMA, max_rows=ROW_GROUP_ROWS)
             self._first = rows.column("ord")[0].as_py()
         self._writer.write(rows)
@@ -93,7 +94,7 @@ class TableWriter:
     def save_hashes(self, name: str) -> list[str]:
         """Stage the 128-bit hashes of the texts written (uint64 (n, 2)), for the quality count; give the staged names."""
         path = self.work.staged(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        access.make_folder(path.parent)
         scratch = path.with_name(f".{path.name}.{disk.mark()}.npy")
         np.save(scratch, np.concatenate(self._hashes) if self._hashes else np.zeros((0, 2), np.uint64))
         scratch.replace(path)

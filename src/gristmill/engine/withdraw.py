@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from gristmill.core import access
 from gristmill.core.batch import TABLE_SCHEMA, Int64s
 from gristmill.core.shards import ShardWriter
 from gristmill.engine.merge import GONE, load_withdrawn
@@ -26,7 +27,7 @@ def withdraw_task(work: Work, job: Job) -> TaskResult:
     ords, reasons = load_withdrawn(work)
     result = TaskResult(job.id)
     scratch = work.staged(f"shards/{job.id}-{disk.mark()}.parquet")
-    scratch.parent.mkdir(parents=True, exist_ok=True)
+    access.make_folder(scratch.parent)
     side = SideWriter(work.staging / "sides" / f"{job.id}-{disk.mark()}.verdicts", "verdicts")
     writer = ShardWriter(scratch, TABLE_SCHEMA, max_rows=ROW_GROUP_ROWS)
     first, last, text_bytes, removed, gone_rows = -1, -1, 0, 0, 0

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from gristmill.config.monitoring import OpenLineage
+from gristmill.core import access
 from gristmill.core.batch import TABLE_SCHEMA
 from gristmill.core.source import WHOLE, Window
 from gristmill.observe.channels import Outbox
@@ -94,6 +95,7 @@ class Lineage(Silent):
         from openlineage.client.transport.http import ApiKeyTokenProvider, HttpConfig, HttpTransport
 
         if self._file is not None:
+            access.append(self._file).close()  # made with our mode, whatever the umask says
             return FileTransport(FileConfig(log_file_path=str(self._file), append=True))
         split = urlsplit(self.settings.url or "")
         config = HttpConfig(

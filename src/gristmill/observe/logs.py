@@ -15,6 +15,7 @@ from typing import Any, Literal, TextIO
 
 import msgspec
 
+from gristmill.core import access
 from gristmill.observe.events import Json, RunBegins, RunFailed, StageBegins, TaskDone, TaskFailed
 
 Level = Literal["info", "warning", "error"]
@@ -123,9 +124,9 @@ class RunLog(JsonLines):
         lines = [*self._early, text]
         self._early = []
         with contextlib.suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
-                file.write("".join(f"{each}\n" for each in lines))
+            access.make_folder(path.parent, access.FOLDER)
+            with access.append(path) as file:
+                file.write("".join(f"{each}\n" for each in lines).encode(errors="backslashreplace"))
 
 
 def on_stream(stream: TextIO, redact: Redact = str) -> JsonLines:

@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from gristmill.core import access
 from gristmill.observe.events import Json
 from gristmill.observe.pulse import write_whole
 
@@ -114,8 +115,8 @@ def opened(path: Path | None) -> Iterator[Memory]:
         return
     with contextlib.ExitStack() as held:
         with contextlib.suppress(OSError):
-            path.parent.mkdir(mode=0o750, exist_ok=True)
-            lock = held.enter_context(path.with_name("lock").open("wb"))
+            access.make_folder(path.parent, access.FOLDER)
+            lock = held.enter_context(access.append(path.with_name("lock")))
             fcntl.flock(lock, fcntl.LOCK_EX)
         memory = load(path)
         yield memory

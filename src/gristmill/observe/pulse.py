@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from gristmill.core import access
 from gristmill.observe.events import Json, RunBegins, RunFailed, Silent, StageBegins, TaskDone, TaskFailed
 
 BEAT_S = 5.0
@@ -220,7 +221,8 @@ def write_whole(path: Path, content: bytes) -> None:
     """Put a file in place in one step: a reader sees the old one or the new one. Not durable: it holds nothing a run needs."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
-        scratch.write_bytes(content)
+        with access.create(scratch) as file:
+            file.write(content)
         scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)

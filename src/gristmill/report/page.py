@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from gristmill.core import access
 from gristmill.report import model, render, stored
 from gristmill.store.layout import Layout
 
@@ -25,6 +26,8 @@ def write(layout: Layout, report: Json) -> Path:
     """Write `report.html` of a run; it can be made again at any time, so it is not synced."""
     path = layout.page(report["run"])
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    scratch.write_text(make(layout, report), "utf-8")
+    page = make(layout, report).encode()
+    with access.create(scratch) as file:
+        file.write(page)
     scratch.replace(path)
     return path

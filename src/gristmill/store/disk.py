@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from gristmill.core import access
 from gristmill.core.failpoints import failpoint
 
 
@@ -42,7 +43,8 @@ def make_folder(folder: Path) -> None:
         return
     make_folder(folder.parent)
     with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=0o750)
+        folder.mkdir(access.FOLDER)
+        access.set_mode(folder, access.FOLDER)
     sync_folder(folder.parent)
 
 
@@ -64,7 +66,7 @@ def _scratch(path: Path) -> Path:
 def _write_scratch(path: Path, content: bytes, *, durable: bool = True) -> Path:
     make_folder(path.parent)
     scratch = _scratch(path)
-    with scratch.open("wb") as file:
+    with access.create(scratch) as file:
         file.write(content)
         if durable:
             file.flush()
@@ -100,9 +102,10 @@ def create_file(path: Path, content: bytes, *, durable: bool = True) -> bool:
     return True
 
 
-def adopt_file(scratch: Path, path: Path, *, durable: bool = True) -> None:
-    """Give a finished scratch file its lasting name; both must lie on one file system."""
+def adopt_file(scratch: Path, path: Path, *, durable: bool = True, mode: int = access.SHARED) -> None:
+    """Give a finished scratch file its lasting name and mode; both must lie on one file system."""
     make_folder(path.parent)
+    access.set_mode(scratch, mode)
     if durable:
         sync_file(scratch)
     failpoint("disk.written")

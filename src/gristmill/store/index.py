@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gristmill.core import access
 from gristmill.core.batch import Int64s, UInt64s
 from gristmill.core.errors import StoreError
 from gristmill.core.failpoints import failpoint
@@ -144,7 +145,7 @@ def _unreadable(relative: str, error: Exception) -> StoreError:
 
 def write_table(path: Path, rows: pa.Table, statistics: list[str]) -> None:
     """Write an Arrow table as Parquet: zstd, page checksums, fixed row groups; same rows, same bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    access.make_folder(path.parent)
     with pq.ParquetWriter(
         path,
         rows.schema,

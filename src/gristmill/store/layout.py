@@ -78,6 +78,15 @@ class Layout(msgspec.Struct, frozen=True):
         """The report of run `seq`."""
         return self.run(seq) / "report.json"
 
+    def collected(self, seq: int) -> Path:
+        """What `gc` removed of run `seq`; not there while all of it is."""
+        return self.run(seq) / "collected.json"
+
+    @property
+    def pins(self) -> Path:
+        """The snapshots that `gc` must keep, by name."""
+        return self.root / "pins.json"
+
     def page(self, seq: int) -> Path:
         """The report of run `seq` as a page for people."""
         return self.run(seq) / "report.html"

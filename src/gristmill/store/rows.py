@@ -1,4 +1,4 @@
-"""Rows of the table: reading a shard, or the part of it that lies in an interval of `ord`.
+"""Rows of the table: reading a shard, the part of it that lies in an interval of `ord`, or what differs from other shards.
 
 Not here: writing shards (`engine.table`, `core.shards`). Invariant: what cannot be read is an error naming the shard, never fewer rows.
 """
@@ -11,10 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gristmill.core.batch import Int64s
+from gristmill.core.batch import Int64s, Mask
 from gristmill.core.errors import StoreError
 from gristmill.store.layout import Layout
 from gristmill.store.snapshot import Shard
+
+_PLACE = ("ord", "seq")
 
 
 def read_shard(
@@ -36,6 +38,41 @@ def read_shard(
                     yield rows if between is None else _within(rows, between)
     except (OSError, pa.ArrowException) as error:
         raise StoreError(f"{shard.path} cannot be read ({type(error).__name__}); run `gristmill verify`") from error
+
+
+def differing(layout: Layout, shards: list[Shard], others: list[Shard], columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """Give some columns of the rows of `shards` that are in none of `others`, told by `ord` and `seq`.
+
+    What stands in a row never changes under both. Memory holds the places of what overlaps one shard.
+    """
+    wanted = list(dict.fromkeys([*columns, *_PLACE]))
+    for shard in shards:
+        beside = [o for o in others if o.first_ord <= shard.last_ord and o.last_ord >= shard.first_ord]
+        places = _places(layout, beside)
+        for rows in read_shard(layout, shard, wanted):
+            differ = _differ(rows.column("ord").to_numpy(), rows.column("seq").to_numpy(), places)
+            if differ.any():
+                yield (rows if differ.all() else rows.filter(pa.array(differ))).select(columns)
+
+
+def _places(layout: Layout, shards: list[Shard]) -> tuple[Int64s, Int64s]:
+    """Give the ords of some shards, sorted, and the seq of each."""
+    batches = [rows for shard in shards for rows in read_shard(layout, shard, list(_PLACE))]
+    none = np.zeros(0, np.int64)
+    ords: Int64s = np.concatenate([none, *(rows.column("ord").to_numpy() for rows in batches)])
+    seqs: Int64s = np.concatenate([none, *(rows.column("seq").to_numpy() for rows in batches)])
+    order = np.argsort(ords, kind="stable")
+    return ords[order], seqs[order]
+
+
+def _differ(ords: Int64s, seqs: Int64s, places: tuple[Int64s, Int64s]) -> Mask:
+    """Tell for each row whether it is not among `places`."""
+    known, known_seqs = places
+    if not len(known):
+        return np.ones(len(ords), np.bool_)
+    at = np.minimum(np.searchsorted(known, ords), len(known) - 1)
+    same: Mask = (known[at] == ords) & (known_seqs[at] == seqs)
+    return ~same
 
 
 def _within(rows: pa.RecordBatch, between: tuple[int, int]) -> pa.RecordBatch:

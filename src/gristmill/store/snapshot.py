@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
+from gristmill.core import access
 from gristmill.core.batch import TABLE_SCHEMA
 from gristmill.core.counts import Counts
 from gristmill.core.errors import StaleError, StoreError
@@ -170,6 +171,7 @@ def create_table(layout: Layout) -> None:
     if not DeltaTable.is_deltatable(str(layout.table)):
         disk.make_folder(layout.table)
         DeltaTable.create(str(layout.table), schema=pa.schema(TABLE_SCHEMA), mode="ignore", configuration=TABLE_CONFIG)
+        _set_modes(layout.table / "_delta_log")
 
 
 def commit(layout: Layout, manifest: Manifest, digest: str, parent: Manifest) -> None:
@@ -202,9 +204,18 @@ def commit(layout: Layout, manifest: Manifest, digest: str, parent: Manifest) ->
 def sync_commit(layout: Layout) -> None:
     """Make the newest entry of the Delta log durable, which delta-rs does not; before that no run reports success."""
     log = layout.table / "_delta_log"
+    _set_modes(log)
     disk.sync_file(max(log.glob("*[0-9].json")))
     disk.sync_folder(log)
     failpoint("commit.synced")
+
+
+def _set_modes(log: Path) -> None:
+    """Give what delta-rs wrote last the modes of outputs; it knows the umask alone."""
+    access.set_mode(log, access.FOLDER)
+    newest = max(log.glob("*[0-9].json"))
+    for path in [*log.glob(f"{newest.stem}*"), *log.glob("_last_checkpoint")]:
+        access.set_mode(path, access.SHARED)
 
 
 def _actions(manifest: Manifest, parent: Manifest) -> list[Any]:

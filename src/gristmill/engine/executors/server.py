@@ -7,7 +7,8 @@ caller does next (reading the config, planning); it ends with the process that s
 from __future__ import annotations
 
 import multiprocessing
-from multiprocessing import forkserver
+import shutil
+from multiprocessing import forkserver, util
 
 from gristmill.core.machine import worker_count
 
@@ -20,3 +21,8 @@ def start() -> None:
         return
     multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
     forkserver.ensure_running()
+
+
+def clear() -> None:
+    """Remove the folder with the server's socket, for a process that leaves without Python's own exit, which would do it."""
+    shutil.rmtree(util.get_temp_dir(), ignore_errors=True)
