@@ -49,10 +49,14 @@ CUSTOM = '  - custom: {call: "./mine.py:mine", mode: record}\n'
 @contextmanager
 def warm(folder: Path, source: Path | None = None) -> Iterator[crash.Warm]:
     """Start the warm process; `source`: a frozen copy of `src` to run instead of the checkout's."""
-    paths = [str(source)] if source is not None else []
-    env = {"PYTHONPATH": os.pathsep.join([*paths, str(ROOT)]), "PYTHONDONTWRITEBYTECODE": "1"}
-    with crash.Warm([sys.executable, "-m", "tests.soak.child"], folder, env) as server:
+    with crash.Warm([sys.executable, "-m", "tests.soak.child"], folder, environment(source)) as server:
         yield server
+
+
+def environment(source: Path | None = None) -> dict[str, str]:
+    """Give the variables under which the code in `source` runs, and the tests beside it."""
+    paths = [str(source)] if source is not None else []
+    return {"PYTHONPATH": os.pathsep.join([*paths, str(ROOT)]), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def runner(server: crash.Warm, workers: int) -> crash.Run:

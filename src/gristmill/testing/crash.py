@@ -97,18 +97,29 @@ def look(tree: Path, dataset: str, exports: Sequence[str]) -> View:
 
 
 def lasting(tree: Path, dataset: str, exports: Sequence[str]) -> dict[str, str]:
-    """Give the sha256 of every lasting file, by path: shards that a committed manifest names, and all but labels."""
+    """Give the sha256 of every lasting file, by path: shards that a committed manifest names, and all but labels.
+
+    Left out is what a run above the head wrote that asked a source, found nothing new and said so: it is of no snapshot.
+    """
     root = tree / dataset
-    paths = [path for pattern in (*LASTING, *LASTING_SIDES) for path in root.glob(pattern)]
-    paths += [tree / name for name in exports]
-    files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*"))]
-    files = [file for file in files if file.is_file() and not _is_scratch(file)]
     seq = laws.head_seq(root) if root.is_dir() else None
+    paths = [path for pattern in (*LASTING, *LASTING_SIDES) for path in root.glob(pattern)]
+    files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*"))]
+    idle = _idle(root, seq or 0)
+    files = [file for file in files if not idle & {*file.relative_to(root).parts[:-1], file.stem}]
+    files += [file for name in exports for file in (tree / name).rglob("*")]
+    files = [file for file in files if file.is_file() and not _is_scratch(file)]
     while seq:
         manifest = json.loads((root / "runs" / str(seq) / "manifest.json").read_bytes())
         files += [root / shard["path"] for shard in manifest["shards"]]
         seq = manifest["parent"]
     return {file.relative_to(tree).as_posix(): _sha256(file) for file in sorted(set(files))}
+
+
+def _idle(root: Path, head: int) -> set[str]:
+    """Give the numbers of runs above the head whose reports say that nothing was new."""
+    reports = {path.parent.name: path for path in root.glob("runs/*/report.json") if int(path.parent.name) > head}
+    return {run for run, path in reports.items() if json.loads(path.read_bytes())["status"] == "nothing_new"}
 
 
 def _is_scratch(path: Path) -> bool:

@@ -1,0 +1,106 @@
+"""Blows at single file operations: what a run does when one of them kills it, tears a write, or fails.
+
+Not here: the blows (`tests/crash/shim`), the pipeline (`five`). Invariant: a trial's name holds the mode and the number of the
+operation, which replay it.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.crash import shim
+from tests.crash.shim import AtOperation, Operation
+from tests.soak import command, five
+from tests.soak.attacks import Polls, dataset_view
+from tests.soak.five import Ends
+
+from gristmill.testing import crash
+
+LOOK_S = 0.25  # how often a reader looks while a run is at work
+FAILED = 1
+
+
+def watched(server: crash.Warm, ends: Ends, polls: Polls) -> crash.Run:
+    """Give the `Run` of a scene's command line, at which a reader looks now and then while it goes on."""
+
+    def run(tree: Path, env: Mapping[str, str]) -> int:
+        command.said(tree).unlink(missing_ok=True)  # what is there afterwards was said by this run
+        pid = server.start([str(tree), *ends.argv], env)
+        look, deadline = time.monotonic() + LOOK_S * random.random(), time.monotonic() + 120
+        while (code := server.poll(pid)) is None:
+            if time.monotonic() > look:
+                polls.looks += 1
+                polls.problems += crash.reader_problems(ends.scene, tree)
+                look = time.monotonic() + LOOK_S
+            if time.monotonic() > deadline:
+                crash.kill_group(pid)
+                raise TimeoutError(f"a run in {tree.name} did not end; see {command.said(tree)}")
+            time.sleep(0.004)
+        crash.kill_group(pid)
+        return code
+
+    return run
+
+
+def trial(
+    server: crash.Warm, ends: Ends, scratch: Path, blows: Sequence[tuple[str, int]], polls: Polls
+) -> tuple[crash.Trial, list[Operation]]:
+    """Deal blows (mode, operation) at a run and its reruns; give the trial, and what was hit."""
+    run = watched(server, ends, polls)
+    dealt = [AtOperation(mode, at, run) for mode, at in blows]
+    label = ", then ".join(f"{mode} at operation {at}" for mode, at in blows) + f" of {' '.join(ends.argv)}"
+    open_blows = list(dealt)
+
+    def also(scene: crash.Scene, tree: Path) -> list[str]:
+        problems = dataset_view(scene, tree) + five.table_problems(ends, tree)
+        if open_blows and open_blows[0].code is not None:
+            problems += outcome_problems(open_blows.pop(0), tree)
+        return problems
+
+    made = crash.attacked(ends.scene, scratch, label, dealt, run, also=also)
+    if not made.problems:
+        for tree in {path.with_name(path.name.partition(".shim-")[0]) for path in scratch.glob("*.shim-*")}:
+            shim.forget(tree)
+            command.said(tree).unlink(missing_ok=True)
+    return made, [blow.hit for blow in dealt if blow.hit is not None]
+
+
+def outcome_problems(blow: AtOperation, tree: Path) -> list[str]:
+    """Say what is wrong with how a hurt run ended: with the code, or with what it said."""
+    if blow.hit is None:
+        return [] if blow.code == crash.FINISHED else [f"it was not hurt and ended with {blow.code}"]
+    where = f"{blow.mode} at {blow.hit.kind} {Path(blow.hit.path).relative_to(tree)}"
+    if blow.mode in {"kill", "torn"}:
+        return [] if blow.code == crash.KILLED else [f"{where}: it ended with {blow.code}, and was to die"]
+    if blow.code == crash.FINISHED:
+        return []  # it could do without: the end must be whole all the same, which is looked at
+    if blow.code != FAILED:
+        return [f"{where}: it ended with {blow.code}, expected 1"]
+    told = command.said(tree).read_text("utf-8")
+    problems = [f"{where}: it said {word!r}" for word in ("Traceback", "unexpected") if word in told]
+    errors = [line for line in told.splitlines() if line.startswith("error: ")]
+    if not any(names(line, blow.hit.path) for line in errors):
+        problems.append(f"{where}: no error names the place: {errors}")
+    return problems
+
+
+def names(line: str, path: str) -> bool:
+    """Say whether a message names a path, the file it was to become, or the folder it lies in."""
+    file = Path(path)
+    whole = file.name.lstrip(".").split(".")[0]
+    return str(file) in line or str(file.parent) in line or (len(whole) > 3 and whole in line)
+
+
+def points(found: Sequence[Operation], mode: str, n: int) -> list[int]:
+    """Choose n operations that a mode can hurt, evenly, half of them no writes, of which there are most; all if there are fewer."""
+    writes = [each.number for each in found if "write" in each.kind or each.kind == "sendfile"]
+    others = sorted({each.number for each in found} - set(writes)) if mode != "torn" else []
+    some = min(len(others), n // 2)
+    return sorted([*_evenly(others, some), *_evenly(writes, n - some)])
+
+
+def _evenly(numbers: Sequence[int], n: int) -> list[int]:
+    return [*numbers] if len(numbers) <= n else [numbers[i * len(numbers) // n] for i in range(n)]
