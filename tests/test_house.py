@@ -43,7 +43,7 @@ MAY = {
     },
     "airflow": {"airflow"},  # it lives in Airflow's environment, where none of our dependencies is
     "pipeline": {"engine", "config", "store", "observe", "report", "core"},
-    "dataset": {"audit", "engine", "config", "store", "report", "core"},
+    "dataset": {"audit", "engine", "config", "store", "observe.events", "report", "core"},
     "audit": {"audit", "engine", "config", "store", "kernels", "core"},
     "engine": {"engine", "config", "store", "observe", "report", "kernels", "core"},  # kernels: content hashes of rows
     "config": {"config", "core"},
@@ -57,6 +57,7 @@ MAY = {
         "core",
     },  # an executor sees run_task and what it is given
     "engine.executors.ray": {
+        "engine.adopt",
         "engine.executors.border",
         "engine.staged",
         "engine.task",

@@ -18,6 +18,9 @@ from gristmill.audit.explain import Kind
 from gristmill.config.settings import Gate, PipelineConfig
 from gristmill.core.errors import ConfigError, StoreError
 from gristmill.engine import cost
+from gristmill.engine.quarantine import Asked, Entry, Quarantine
+from gristmill.engine.report import Report
+from gristmill.observe.events import Events, Silent
 from gristmill.store import claim, snapshot
 from gristmill.store.layout import Layout
 from gristmill.store.rows import read_shard
@@ -153,6 +156,36 @@ class Dataset:
             for row in rows:
                 row["dup_of_id"] = explain.id_of(self.layout, manifests, row["dup_of"])
         return rows
+
+    def rollback(
+        self,
+        seq: int,
+        *,
+        why: str = "",
+        config: PipelineConfig | None = None,
+        wait_s: float = 0.0,
+        events: Events | None = None,
+    ) -> Report:
+        """Publish a new snapshot that holds the rows of snapshot `seq`; the next run reads again what came after that.
+
+        The exports of `config` follow at once, without it with the next run.
+
+        Raises:
+            ConfigError: there is no such snapshot, or gc has collected it.
+            LockedError: a run holds the dataset.
+        """
+        from gristmill.engine import rollback
+
+        asked = rollback.Rollback(seq, why)
+        return rollback.rollback(self.layout, asked, config, events or Silent(), wait_s)
+
+    def quarantine(self, wanted: Asked | None = None) -> Iterator[Entry]:
+        """Give what the runs up to the newest snapshot quarantined, newest first, each with whether it is still open."""
+        return Quarantine(self.layout, snapshot.head(self.layout)).entries(wanted or Asked())
+
+    def quarantine_counts(self, wanted: Asked | None = None) -> list[dict[str, Any]]:
+        """Give how much was quarantined by source and code, and how much of it is still open."""
+        return Quarantine(self.layout, snapshot.head(self.layout)).counts(wanted or Asked())
 
     def drift(self, gate: Gate, seq: int | None = None, baseline: int | None = None) -> dict[str, Any]:
         """Compare what the sources brought in a run (default: the newest judged one) with earlier snapshots, or with `baseline`.

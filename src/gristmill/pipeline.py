@@ -6,32 +6,29 @@ one made from the same parts in Python are the same pipeline, with the same fing
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
-
-import msgspec
 
 from gristmill.config import bind, changes, load
 from gristmill.config.settings import BoundExport, Gate, PipelineConfig, RunSettings, SourceGate
 from gristmill.core import find
-from gristmill.core.errors import ConfigError, Stopped
+from gristmill.core.errors import ConfigError
 from gristmill.core.export import Export
 from gristmill.core.machine import worker_count
 from gristmill.core.source import WHOLE, BoundSource, Source, Window
 from gristmill.core.step import BoundStep, Step
-from gristmill.engine import drift, ends, exports, plan, seams
+from gristmill.engine import adopt, drift, ends, exports, plan, quarantine, seams
 from gristmill.engine import estimate as estimates
-from gristmill.engine.drive import Driver, Executor
+from gristmill.engine.drive import Driver
 from gristmill.engine.estimate import Estimate
 from gristmill.engine.health import Health
 from gristmill.engine.report import Report
 from gristmill.engine.run import Options, run
 from gristmill.engine.watch import Watch
 from gristmill.engine.work import Setup, Work
+from gristmill.engine.workplace import make_executor, stoppable
 from gristmill.observe.events import Events, Fan, Silent
 from gristmill.observe.logs import RunLog
 from gristmill.store import claim, snapshot
@@ -183,11 +180,66 @@ class Pipeline:
             self._afford(source, window)
             return watch.over(run(self.config, options, watch.events, make_executor))
 
+    def adopt(
+        self,
+        path: str,
+        *,
+        source: str = adopt.SOURCE,
+        fields: Mapping[str, str] | None = None,
+        workers: int | None = None,
+        accept_gate: Sequence[str] = (),
+        why: str = "",
+        events: Events | None = None,
+    ) -> Report:
+        """Make records that are clean already the next snapshot, without the steps: in the id index and every dedup index.
+
+        path: a file, folder or glob from the current folder on, or a URL; Parquet or JSON lines, as `files` reads them. source: the name
+        the records get. fields: column -> field of the data; by default `text` is text, and no record has an id of its own. The rest as of `run`.
+
+        Raises:
+            ConfigError: there is nothing there, or the name is taken.
+            GateRefused: nothing is published; the candidate is kept.
+        """
+        self._check_accepted(accept_gate, why)
+        adopted = adopt.adoption(self.config, path, source, dict(fields or {}))
+        options = Options(
+            workers=workers, accept_gate=list(accept_gate), why=why, overrides=self.overrides, adopted=adopted
+        )
+        with self._guarded(events) as watch:
+            return watch.over(run(self.config, options, watch.events, make_executor))
+
+    def retry(
+        self,
+        wanted: quarantine.Asked | None = None,
+        *,
+        window: Window = WHOLE,
+        workers: int | None = None,
+        accept_gate: Sequence[str] = (),
+        why: str = "",
+        events: Events | None = None,
+    ) -> Report:
+        """Read again what is open in the quarantine and meant, although it is as it was, and publish what is fine now.
+
+        wanted: which code, source or unit; all by default. window: what part to read again of the source that `wanted` names, where its
+        cursor has passed it. The rest as of `run`.
+
+        Raises:
+            ConfigError: nothing that is meant is open.
+        """
+        self._check_accepted(accept_gate, why)
+        meant = wanted or quarantine.Asked()
+        self._check_asked(meant.source, window)
+        options = Options(
+            workers=workers, accept_gate=list(accept_gate), why=why, overrides=self.overrides, source=meant.source, window=window, retry=meant
+        )  # fmt: skip
+        with self._guarded(events, window) as watch:
+            return watch.over(run(self.config, options, watch.events, make_executor))
+
     @contextmanager
     def _guarded(self, events: Events | None, window: Window = WHOLE) -> Iterator[Watch]:
         """Mind signals while a run goes on, leave a report of one that failed for good, and tell of it."""
         watch = Watch(self.config, events or Silent(), window)
-        with _signals():
+        with stoppable():
             try:
                 self._check_parts()
                 yield watch
@@ -219,7 +271,7 @@ class Pipeline:
         if found:
             raise ConfigError(*found)
         options = Options(overrides=self.overrides, wait_s=wait_s)
-        with _signals():
+        with stoppable():
             self._afford()
             return seams.plan_stage(self.config, options, events or Silent(), make_executor)
 
@@ -234,7 +286,7 @@ class Pipeline:
     ) -> dict[str, Any]:
         """Do part (i, n) of one stage of a planned run, by one worker if not told otherwise (`engine.seams`)."""
         options = Options(overrides=self.overrides, workers=workers)
-        with _signals():
+        with stoppable():
             listening = Fan([events or Silent(), RunLog(self.layout.log, self.config.redact, seq)])
             return seams.work_stage(self.config, options, seq, stage, part, listening, make_executor)
 
@@ -340,41 +392,3 @@ class Pipeline:
             )
             ends.exported(self.layout, head, {each: made.report for each, made in done.made.items()})
             return {each: made.report for each, made in done.or_raise().items()}
-
-
-def make_executor(work: Work, workers: int, small: bool) -> Executor:
-    """Give the executor for a run: in this process when the work is small or cannot cross a process border."""
-    count = workers or worker_count()
-    on_ray = work.config.run.engine == "ray"
-    inline = small or work.config.file is None or (count == 1 and not on_ray)
-    if inline:  # the kernels load here, not where a dataset is only looked at
-        from gristmill.engine.executors.inline import Inline
-
-        return Inline(work)
-    setup = msgspec.structs.replace(work.setup, config=None)
-    if on_ray:
-        from gristmill.engine.executors.ray import RayTasks
-
-        return RayTasks(setup, work.config.run, workers or None)
-    from gristmill.engine.executors.processes import Processes
-
-    return Processes(setup, count)
-
-
-@contextmanager
-def _signals() -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into `Stopped` while a run goes on (in the main thread only)."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Stopped(number)
-
-    try:
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread: signals are its business
-        yield
-        return
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -71,12 +71,16 @@ def default_name(part: str) -> str:
     return Path(part).stem if find.is_path(part) else part
 
 
-def _bad_name(each: Named, name: str) -> list[str]:
+def bad_name(name: str) -> str | None:
+    """Say what is wrong with a name, if anything: it becomes part of paths."""
     if _NAME.fullmatch(name):
-        return []
-    return [
-        f"{each.place}: the name {name!r} must be letters, digits, '.', '_' and '-', and begin with one of the first two"
-    ]
+        return None
+    return f"the name {name!r} must be letters, digits, '.', '_' and '-', and begin with one of the first two"
+
+
+def _bad_name(each: Named, name: str) -> list[str]:
+    told = bad_name(name)
+    return [f"{each.place}: {told}"] if told else []
 
 
 def name_uniquely(one: str, items: list[Named]) -> list[str]:

@@ -225,6 +225,15 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """
         raise NotImplementedError
 
+    def again(self, state: State, units: set[str]) -> State:
+        """Give the state as one under which `plan` reads these units again, although they are as they were. Pure.
+
+        Here: what tells whether a unit has changed is forgotten.
+        """
+        kept = {"unit", *(field.name for field in UNIT_FIELDS)}
+        table = state.units
+        return state if table is None else State(state.doc, forgotten(table, units, set(table.column_names) - kept))
+
     def fold(self, state: State | None, plan: SourcePlan, reads: list[UnitRead], seq: int) -> State:
         """Give the next state from the last one, what was planned (its splits left out) and what was read. Pure.
 
@@ -235,6 +244,12 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         doc = state.doc if state is not None else {}
         before = state.units if state is not None else None
         return State(doc, fold_units(before, plan, reads, seq))
+
+
+def forgotten(table: pa.Table, units: set[str], columns: set[str]) -> pa.Table:
+    """Give a unit table with null in these columns of these units."""
+    rows = [row | dict.fromkeys(columns) if row["unit"] in units else row for row in table.to_pylist()]
+    return pa.Table.from_pylist(rows, schema=table.schema)
 
 
 def fold_units(before: pa.Table | None, plan: SourcePlan, reads: list[UnitRead], seq: int) -> pa.Table:

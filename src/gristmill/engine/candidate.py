@@ -99,14 +99,22 @@ def build(work: Work, planned: Plan, done: Results, tombstones: list[str]) -> Ca
     removed = _withdrawn_ords(work, rewritten)
     states = _states(work, planned, units_of(done), set(absent))
     failpoint("state.written")
-    described = changes.describe(work.config)
+    described = changes.describe(work.asked)
     counted = distributions.gather(work, results, sources)
     digest = distributions.write(layout, work.seq, counted)
     own = drift.own_entry(layout, work.seq, digest, counted.sources, described)
     exported = {
         bound.name: exports.next_state(bound, layout, head, shards, removed, work.seq) for bound in work.config.exports
     }
-    lineage = [{"config_changed": text} for text in changes.changes(head.pipeline, described)] if head.seq else []
+    lineage: list[dict[str, Any]] = (
+        [{"config_changed": text} for text in changes.changes(head.pipeline, described)] if head.seq else []
+    )
+    if planned.adopted is not None:
+        lineage.append(
+            {"adopted": planned.adopted.source, "path": planned.adopted.path, "fields": planned.adopted.fields}
+        )
+    if planned.retried:
+        lineage.append({"retried": planned.retried})
     score_before = head.summary.get("dataset_valid", 0), head.summary.get("dataset_total", 0)
     valid, judged = score_before[0] + quality.valid, score_before[1] + quality.total
     summary = {

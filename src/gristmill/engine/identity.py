@@ -72,7 +72,9 @@ def unique_keys(k0: UInt64s, k1: UInt64s) -> UInt64s:
     return distinct
 
 
-def resolve(arrived: pa.Table, known: Known, ranges: Int64s, units: UInt64s, seqs: Int64s) -> Outcome:
+def resolve(
+    arrived: pa.Table, known: Known, ranges: Int64s, units: UInt64s, seqs: Int64s, again: Int64s | None = None
+) -> Outcome:
     """Settle one bucket.
 
     Args:
@@ -81,6 +83,7 @@ def resolve(arrived: pa.Table, known: Known, ranges: Int64s, units: UInt64s, seq
         ranges: ord ranges (int64 (n, 2), half-open, sorted) of units read again or gone: their ids may have gone.
         units: the live units that are not read again (uint64, sorted).
         seqs: the run that last read each of `units` (int64).
+        again: ords (int64, sorted) of quarantined records: one whose id arrives no longer counts, and what arrives goes on.
     """
     new = _Entries(arrived)
     lived = _Entries(known.entries_between(ranges))
@@ -89,11 +92,12 @@ def resolve(arrived: pa.Table, known: Known, ranges: Int64s, units: UInt64s, seq
     prior = _Entries(known.entries_of(wanted))
     keys = unique_keys(np.concatenate([new.k0, lived.k0]), np.concatenate([new.k1, lived.k1]))
     current = _current(keys, prior, known.tombstones)
+    freed = _freed(keys, new, current, again)
 
     first, decided = _first_per_unit(new)
     arrivals = _Arrivals(keys, new, first, current)
     decided += arrivals.decided()
-    withdrawn = [arrivals.withdrawn]
+    withdrawn = [freed, arrivals.withdrawn]
     gone = _gone(keys, new, lived, prior, current, units, seqs)
     withdrawn.append(np.stack([gone, np.full(len(gone), GONE)], axis=1))
 
@@ -125,6 +129,19 @@ def _current(keys: UInt64s, prior: _Entries, tombstones: Tombstones) -> _Current
     there = state.cur[row] >= 0
     state.h0[row], state.h1[row] = np.where(there, prior.h0[by], 0), np.where(there, prior.h1[by], 0)
     return state
+
+
+def _freed(keys: UInt64s, new: _Entries, current: _Current, again: Int64s | None) -> Int64s:
+    """Take what is tried again out of the current contents; give (ord, reason) of it."""
+    if again is None or len(again) == 0:
+        return np.zeros((0, 2), np.int64)
+    put = new.op == PUT
+    arrived = np.zeros(len(keys), bool)
+    arrived[find_keys(keys, new.k0[put], new.k1[put])] = True
+    free = arrived & contains(again, current.cur)
+    ords = current.cur[free]
+    current.cur[free], current.h0[free], current.h1[free] = -1, 0, 0
+    return np.stack([ords, np.full(len(ords), REVISED)], axis=1)
 
 
 def _first_per_unit(new: _Entries) -> tuple[npt.NDArray[np.int64], list[Int64s]]:

@@ -48,12 +48,14 @@ REVISED, GONE = identity.REVISED, identity.GONE
 class Retired(msgspec.Struct, frozen=True):
     """What barrier 0 must know of units: ord ranges whose ids may have gone, and which run last read each live unit.
 
-    ranges: int64 (n, 2), half-open, sorted, disjoint. units: uint64 sorted; seqs: int64, the run that last read each.
+    ranges: int64 (n, 2), half-open, sorted, disjoint. units: uint64 sorted; seqs: int64, the run that last read each. again: int64
+    sorted, the ords of quarantined records that a retry lets go on if they come again.
     """
 
     ranges: Int64s
     units: UInt64s
     seqs: Int64s
+    again: Int64s
 
 
 def unit_hash(source: str, unit: str) -> int:
@@ -150,7 +152,8 @@ def identity_task(work: Work, job: Job) -> TaskResult:
     outcomes = []
     for low, high in key_ranges(rows, work.config.run.merge_rows):
         prior = Bucket(work.layout, runs, tombstones, low, high)
-        outcomes.append(identity.resolve(_within(rows, low, high), prior, retired.ranges, retired.units, retired.seqs))
+        here = _within(rows, low, high)
+        outcomes.append(identity.resolve(here, prior, retired.ranges, retired.units, retired.seqs, retired.again))
     decided, withdrawn = (
         pa.concat_tables(tables) for tables in zip(*((o.decided, o.withdrawn) for o in outcomes), strict=True)
     )
@@ -241,14 +244,14 @@ def save_retired(work: Work, retired: Retired) -> None:
     """Stage what barrier 0 must know of units."""
     access.make_folder(work.staging)
     scratch = work.staged(f"retired.{disk.mark()}.tmp.npz")  # several may do so at once
-    np.savez(scratch, ranges=retired.ranges, units=retired.units, seqs=retired.seqs)
+    np.savez(scratch, ranges=retired.ranges, units=retired.units, seqs=retired.seqs, again=retired.again)
     scratch.replace(work.staged("retired.npz"))
 
 
 def load_retired(work: Work) -> Retired:
     """Read what `save_retired` staged."""
     with np.load(work.staged("retired.npz"), allow_pickle=False) as arrays:
-        return Retired(arrays["ranges"], arrays["units"], arrays["seqs"])
+        return Retired(arrays["ranges"], arrays["units"], arrays["seqs"], arrays["again"])
 
 
 def load_withdrawn(work: Work) -> tuple[Int64s, Int64s]:

@@ -26,7 +26,8 @@ from gristmill.core.errors import ConfigError, SourceError, SourceMisconfigured,
 from gristmill.core.export import FileExport
 from gristmill.core.failpoints import failpoint
 from gristmill.core.source import NO_UNITS, WHOLE, BoundSource, PlanContext, SourcePlan, State, UnitRead, Window
-from gristmill.engine import merge
+from gristmill.engine import merge, quarantine
+from gristmill.engine.adopt import Adoption
 from gristmill.engine.drive import BACKOFF_S
 from gristmill.engine.work import TASK_BITS, Job, Work
 from gristmill.store import disk, index
@@ -53,7 +54,7 @@ class SourceWork(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """A frozen plan: the content of `plan.json`."""
+    """A frozen plan: the content of `plan.json`. adopted: what goes past the steps. retried: units read for their quarantine's sake, by source."""
 
     format: int
     seq: int
@@ -62,6 +63,8 @@ class Plan(msgspec.Struct, frozen=True):
     code: str
     tasks: list[Job]
     sources: dict[str, SourceWork]
+    adopted: Adoption | None = None
+    retried: dict[str, list[str]] = {}
 
     @property
     def stored_bytes(self) -> int:
@@ -74,6 +77,8 @@ class Draft(msgspec.Struct, frozen=True):
 
     found: dict[str, SourcePlan]
     skipped: dict[str, str] = {}
+    adopted: Adoption | None = None
+    retried: dict[str, list[str]] = {}
 
     @property
     def failures(self) -> dict[str, str]:
@@ -87,9 +92,16 @@ class Draft(msgspec.Struct, frozen=True):
 
 
 def draft(
-    config: PipelineConfig, layout: Layout, head: Manifest, only: str | None = None, window: Window = WHOLE
+    config: PipelineConfig,
+    layout: Layout,
+    head: Manifest,
+    only: str | None = None,
+    window: Window = WHOLE,
+    retry: quarantine.Asked | None = None,
 ) -> Draft:
     """Ask every source, or `only` one of them, for what is new since `head`, or for a window of it; writes nothing.
+
+    retry: ask those that hold what is meant of the quarantine, and let them read it again.
 
     Raises:
         ConfigError: the window cannot be asked for.
@@ -99,12 +111,16 @@ def draft(
     found: dict[str, SourcePlan] = {}
     skipped: dict[str, str] = {}
     context = PlanContext(config.folder, window)
+    retried = quarantine.Quarantine(layout, head).to_retry(retry) if retry is not None else {}
     for bound in config.sources:
-        if only not in (None, bound.name):
+        if only not in (None, bound.name) or (retry is not None and bound.name not in retried):
             found[bound.name], skipped[bound.name] = SourcePlan([]), NOT_ASKED
             continue
         try:
-            found[bound.name] = _plan(bound, read_state(layout, head, bound.name), context, config.run.retries)
+            state = read_state(layout, head, bound.name)
+            if bound.name in retried:
+                state = quarantine.forgetful(bound.source, bound.name, state, retried[bound.name], window)
+            found[bound.name] = _plan(bound, state, context, config.run.retries)
         except SourceError as error:
             if bound.on_error != "skip" and isinstance(error, SourceMisconfigured):
                 raise _placed(error, bound, config) from error
@@ -113,7 +129,7 @@ def draft(
             found[bound.name], skipped[bound.name] = SourcePlan([]), config.redact(str(error))
     for name, each in found.items():
         _check_own_output(name, each.listing, config, layout)
-    return Draft(found, skipped)
+    return Draft(found, skipped, retried={name: units for name, units in retried.items() if name not in skipped})
 
 
 def _placed(error: SourceError, bound: BoundSource, config: PipelineConfig) -> SourceError:
@@ -172,7 +188,7 @@ def freeze(drafted: Draft, layout: Layout, head: Manifest, seq: int, config: str
         )
         for name, found in drafted.found.items()
     }
-    plan = Plan(FORMAT, seq, head.seq, config, code, tasks, sources)
+    plan = Plan(FORMAT, seq, head.seq, config, code, tasks, sources, drafted.adopted, drafted.retried)
     disk.write_file(layout.plan(seq), msgspec.json.encode(plan) + b"\n")
     return plan
 
@@ -264,7 +280,8 @@ def retired(work: Work, plan: Plan, reads: dict[str, list[UnitRead]], left_out: 
     units = np.array(sorted(live), np.uint64)
     seqs = np.array([live[unit] for unit in units.tolist()], np.int64)
     spans: Int64s = np.array(sorted(ranges), np.int64).reshape(-1, 2)
-    return merge.Retired(spans, units, seqs)
+    again = quarantine.Quarantine(work.layout, work.parent).records(plan.retried)
+    return merge.Retired(spans, units, seqs, again)
 
 
 def source_rejects(plan: Plan, source: str) -> Counts:

@@ -27,7 +27,8 @@ from gristmill.core.errors import ConfigError, GateRefused, TooManyErrors
 from gristmill.core.failpoints import failpoint
 from gristmill.core.source import WHOLE, Window
 from gristmill.core.step import GlobalStep
-from gristmill.engine import cost, drift, ends, exports, freshness, gate, landing, merge, plan
+from gristmill.engine import adopt, cost, drift, ends, exports, freshness, gate, landing, merge, plan, quarantine
+from gristmill.engine.adopt import Adoption
 from gristmill.engine.candidate import Candidate, build, publish
 from gristmill.engine.drive import Driver, Executor
 from gristmill.engine.phases import Phases, Results
@@ -49,7 +50,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     accept_gate: rules that need not hold, with `why` recorded. overrides: `KEY=VALUE` settings the config was loaded
     with, which workers load again. wait_s: how long to wait for the lock. source: the only one to ask; window: the part of it
-    to read; both hold for a new run, one that died is gone on with as it was planned. until: where a scheduler's part ends
+    to read; both hold for a new run, one that died is gone on with as it was planned. adopted: records that go past the steps. retry: what of
+    the quarantine is read again. until: where a scheduler's part ends
     (`go_on`): when the candidate is judged, or when it is published.
     """
 
@@ -60,6 +62,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     wait_s: float = 0.0
     source: str | None = None
     window: Window = WHOLE
+    adopted: Adoption | None = None
+    retry: quarantine.Asked | None = None
     until: Literal["gate", "commit", "exports"] = "exports"
 
 
@@ -88,14 +92,24 @@ def run(
             frozen = plan.read_plan(layout, dead.seq)
             report = _Run(config, options, events, make, head, frozen, resumed=True).go()
             head = snapshot.head(layout)
+            if options.adopted is not None and frozen.adopted == options.adopted:
+                return report
         waiting = finish(config, layout, head, options, events, make)
-        drafted = drafted or plan.draft(config, layout, head, options.source, options.window)
+        drafted = drafted or _draft(config, layout, head, options)
         planned = claim_next(config, layout, head, fingerprint, drafted)
         if planned is None:
             if waiting is not None and report is None:
                 raise waiting
             return report or ends.nothing_new(config, layout, head, drafted, events)
         return _Run(config, options, events, make, head, planned, resumed=False).go()
+
+
+def _draft(config: PipelineConfig, layout: Layout, head: Manifest, options: Options) -> Draft:
+    if options.adopted is None:
+        return plan.draft(config, layout, head, options.source, options.window, options.retry)
+    adopt.check(config, head, options.adopted)
+    drafted = plan.draft(adopt.into(config, options.adopted), layout, head, options.adopted.source)
+    return msgspec.structs.replace(drafted, adopted=options.adopted)
 
 
 def go_on(config: PipelineConfig, options: Options, events: Events, make: MakeExecutor, open_claim: Claim) -> Report:
@@ -216,7 +230,9 @@ class _Run:
         )
         self.layout = Layout(Path(config.dataset))
         self.seq = frozen.seq
-        setup = Setup(self.layout.root, self.seq, head.seq, frozen.config, config.file, options.overrides, config)
+        setup = Setup(
+            self.layout.root, self.seq, head.seq, frozen.config, config.file, options.overrides, config, frozen.adopted
+        )
         self.work = Work(setup)
         small = frozen.stored_bytes < INLINE_BYTES or len(frozen.tasks) < 2
         self.driver = Driver(self.work, make(self.work, options.workers or config.run.workers or 0, small), events)
@@ -278,7 +294,7 @@ class _Run:
         report.drift, report.drift_not_judged = drifted.entries, drifted.not_judged
         report.errors += drift.warnings(drifted)
         manifest = msgspec.structs.replace(
-            candidate.manifest, lineage=lineage, summary=candidate.manifest.summary | {"report": _timeless(report)}
+            candidate.manifest, lineage=lineage, summary=candidate.manifest.summary | {"report": timeless(report)}
         )
         if not all(verdict.ok for verdict in verdicts):
             snapshot.write_manifest(self.layout.candidate(self.seq), manifest)
@@ -336,16 +352,7 @@ class _Run:
 
     def _export(self, manifest: Manifest, report: Report) -> None:
         done = exports.reconcile(self.config, self.layout, manifest, lambda jobs: self.driver.run("exports", jobs))
-        report.exports = {name: made.report for name, made in done.made.items()}
-        if unfit := sum(made.unfit for made in done.made.values()):
-            report.warnings = report.warnings | {"export.unfit": unfit}
-        for name, error in done.failures.items():  # the snapshot stands; the export is repaired by the next run
-            report.status = "published_export_failed"
-            why, context = str(error), {"export": name}
-            if isinstance(error, OSError):
-                why, context = f"{type(error).__name__}: {error.strerror}", context | {"path": str(error.filename)}
-            message = f"the snapshot is published, an export failed ({why}); the next run repairs it"
-            report.errors.append(error_entry("export", None, "export.failed", message, claim.now(), context))
+        exports.tell(done, report)
 
     def _report(self, candidate: Candidate, verdicts: list[gate.Verdict], lineage: list[dict[str, object]]) -> Report:
         counts, manifest = candidate.manifest.counts, candidate.manifest
@@ -372,7 +379,7 @@ class _Run:
         self.events.report(report.to_json())
 
 
-def _timeless(report: Report) -> dict[str, object]:
+def timeless(report: Report) -> dict[str, object]:
     """Give what of a report depends on the records alone, for the manifest."""
     names = ("balanced", "quality", "dataset_quality_score", "success_rate", "records_failed", "sources", "warnings",
              "bytes_read", "bytes_published", "compression_ratio", "gate")  # fmt: skip

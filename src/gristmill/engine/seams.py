@@ -160,5 +160,14 @@ def _work(config: PipelineConfig, options: Options, frozen: plan.Plan) -> Work:
     if frozen.config != changes.fingerprint(config):
         raise ConfigError(f"run {frozen.seq} was planned with another config; put it back, or plan again")
     return Work(
-        Setup(Path(config.dataset), frozen.seq, frozen.parent, frozen.config, config.file, options.overrides, config)
+        Setup(
+            Path(config.dataset),
+            frozen.seq,
+            frozen.parent,
+            frozen.config,
+            config.file,
+            options.overrides,
+            config,
+            frozen.adopted,
+        )
     )

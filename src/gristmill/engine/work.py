@@ -20,6 +20,8 @@ from gristmill.core.errors import ConfigError
 from gristmill.core.export import Chunk
 from gristmill.core.source import BoundSource, Split, UnitRead
 from gristmill.core.step import BoundStep, GlobalStep
+from gristmill.engine import adopt
+from gristmill.engine.adopt import Adoption
 from gristmill.engine.sides import Side
 from gristmill.store.index import IndexRun
 from gristmill.store.layout import Layout
@@ -30,7 +32,7 @@ ROW_BITS = 26
 
 
 class Setup(msgspec.Struct, frozen=True):
-    """What a process needs to work on a run. config: the pipeline itself, or None to read `file` again."""
+    """What a process needs to work on a run. config: the pipeline itself, or None to read `file` again. adopted: what goes past the steps."""
 
     root: Path
     seq: int
@@ -39,6 +41,7 @@ class Setup(msgspec.Struct, frozen=True):
     file: Path | None
     overrides: list[str] = []
     config: PipelineConfig | None = None
+    adopted: Adoption | None = None
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -104,14 +107,15 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Work:
-    """One run, as its tasks see it."""
+    """One run, as its tasks see it. asked: the config as it is written; config: with what is adopted as one more source."""
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self.seq = setup.seq
         self.layout = Layout(setup.root)
         self.staging = self.layout.staging(setup.seq)
-        self.config = setup.config if setup.config is not None else self._load()
+        self.asked = setup.config if setup.config is not None else self._load()
+        self.config = adopt.into(self.asked, setup.adopted)
 
     def _load(self) -> PipelineConfig:
         if self.setup.file is None:
@@ -148,7 +152,9 @@ class Work:
         return max(2, len(self.globals) + 1)
 
     def segment(self, stage: int, source: str) -> list[BoundStep]:
-        """Give the steps of one stage for records of one source."""
+        """Give the steps of one stage for records of one source; of what is adopted, none but `require`."""
+        if self.setup.adopted is not None and source == self.setup.adopted.source:
+            return [self.config.require] if stage == self.stages - 1 else []
         steps = list(self.source(source).steps) if stage == 0 else []
         at = 0
         for bound in self.config.steps:

@@ -33,6 +33,7 @@ from gristmill.core.source import (
     Split,
     State,
     UnitRead,
+    forgotten,
 )
 from gristmill.extract import ExtractOptions, needs
 from gristmill.net.addresses import Guard
@@ -288,6 +289,11 @@ class Web(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 visits = [(due, _arrived(answer)) for (_, due), answer in zip(group, batch, strict=True)]
                 for (place, _), page in zip(group, judge.pages(visits), strict=True):
                     yield msgspec.structs.replace(page, resume={"next": place + 1})
+
+    def again(self, state: State, units: set[str]) -> State:
+        """Give the state as one under which these URLs are due, and fetched in full. Pure."""
+        asked_with = {"next_due", "etag", "last_modified", "body_hash", "text_hash"}
+        return state if state.units is None else State(state.doc, forgotten(state.units, units, asked_with))
 
     def fold(self, state: State | None, plan: SourcePlan, reads: list[UnitRead], seq: int) -> State:
         """Give the next state: every URL there is has a row, read or not; what was read moves on as its page's note says. Pure."""

@@ -32,6 +32,7 @@ from gristmill.core import errors
 from gristmill.core.build import build
 from gristmill.core.errors import ConfigError, GristmillError, MissingExtra, StepError, Stopped, Transient
 from gristmill.core.machine import MERGE_ROW_BYTES, WORKER_MB, worker_count
+from gristmill.engine.adopt import Adoption
 from gristmill.engine.executors.border import next_job, portable
 from gristmill.engine.staged import wait_for
 from gristmill.engine.task import run_task
@@ -73,7 +74,9 @@ class RayTasks:
         if self._joined:
             self._join(workers or worker_count())
         file = str(setup.file) if setup.file is not None else ""
-        order = _Order(str(setup.root), setup.seq, setup.parent, setup.fingerprint, file, setup.overrides, build())
+        order = _Order(
+            str(setup.root), setup.seq, setup.parent, setup.fingerprint, file, setup.overrides, setup.adopted, build()
+        )
         self._order = msgspec.json.encode(order)
         self._task = self.ray.remote(max_retries=0)(serve)
         self.slots = max(1, min([self._fit("read"), *([self.most] if self.most else [])]))
@@ -295,6 +298,7 @@ class _Order(msgspec.Struct, frozen=True):
     fingerprint: str
     file: str
     overrides: list[str]
+    adopted: Adoption | None
     build: dict[str, str]
 
 
@@ -383,7 +387,8 @@ def _work(order: bytes) -> Work:
         raise ConfigError(
             f"Ray node {node} is of another build than the driver: {'; '.join(other)}; install the same on all nodes"
         )
-    setup = Setup(Path(told.root), told.seq, told.parent, told.fingerprint, Path(told.file), told.overrides)
+    file = Path(told.file)
+    setup = Setup(Path(told.root), told.seq, told.parent, told.fingerprint, file, told.overrides, None, told.adopted)
     try:
         work = Work(setup)
     except ConfigError as error:

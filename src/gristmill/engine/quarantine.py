@@ -1,0 +1,217 @@
+"""The quarantine over all runs: what of it is still open, and what a retry reads and judges again.
+
+A retry is a run whose plan forgets what it knows of the units that hold open things, so that their sources read them again,
+and whose identity lets a quarantined record go on once more though its content is the same. Not here: reading and judging
+(`engine.run`). Invariants: nothing is written here; the units stand in the frozen plan, and what is open follows from committed
+snapshots alone, so a retry that died is gone on with like any run; a record that does not come again stays as it was.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from gristmill.core.batch import Int64s
+from gristmill.core.errors import ConfigError
+from gristmill.core.find import suggestion
+from gristmill.core.source import Source, State, Window
+from gristmill.store import index
+from gristmill.store.layout import Layout
+from gristmill.store.snapshot import EMPTY, Manifest, read_manifest
+
+CONFLICT = "id.conflict"
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """Which quarantined things are meant; None: all. unit: a file, URL or listing, as `origin` begins."""
+
+    code: str | None = None
+    source: str | None = None
+    unit: str | None = None
+    run: int | None = None
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One quarantined thing. open: nothing has come in its place. ord, id: of what had become a record, else None."""
+
+    run: int
+    source: str
+    unit: str
+    origin: str
+    code: str
+    step: str
+    detail: str | None
+    id: str | None
+    ord: int | None
+    bytes: int | None
+    open: bool
+
+
+class _Units:
+    """What the head knows of the units of one source: the run that last read each, and whether it is bad."""
+
+    def __init__(self, layout: Layout, known: dict[str, str] | None) -> None:
+        names = ["unit", "seq", "status"]
+        table = pq.read_table(layout.absolute(known["path"])) if known else None
+        has = table is not None and set(names) <= set(table.column_names)
+        rows = table.select(names).to_pylist() if table is not None and has else []
+        self.rows: dict[str, tuple[int, str]] = {row["unit"]: (row["seq"], row["status"]) for row in rows}
+
+    def of(self, origin: str) -> str:
+        """Give the unit that an origin lies in: `<unit>#<locator>`, or the unit itself."""
+        return origin if origin in self.rows or "#" not in origin else origin.rpartition("#")[0]
+
+
+class Quarantine:
+    """What all runs up to a snapshot quarantined. It is read from the newest run back."""
+
+    def __init__(self, layout: Layout, head: Manifest) -> None:
+        self.layout, self.head = layout, head
+        self._units: dict[str, _Units] = {}
+
+    @cached_property
+    def _dead(self) -> index.Tombstones:
+        return index.read_tombstones(self.layout, self.head.tombstones)
+
+    def units(self, source: str) -> _Units:
+        """Give what is known of a source's units."""
+        if source not in self._units:
+            self._units[source] = _Units(self.layout, self.head.states.get(source))
+        return self._units[source]
+
+    def entries(self, asked: Asked) -> Iterator[Entry]:
+        """Give what is meant, of the newest run first."""
+        newer: set[tuple[str, str]] = set()  # units that a newer run found bad as a whole
+        retried: dict[str, set[str]] = {}  # units that newer runs tried again, of sources that keep no table of units
+        manifest = self.head
+        while manifest.seq:
+            bad: set[tuple[str, str]] = set()
+            for path in sorted((self.layout.run(manifest.seq) / "quarantine").glob("*.parquet")):
+                with pq.ParquetFile(path) as file:
+                    for rows in file.iter_batches():
+                        yield from self._of(rows, manifest.seq, asked, newer, bad, retried)
+            newer |= bad
+            for entry in manifest.lineage:
+                for source, units in entry.get("retried", {}).items():
+                    retried.setdefault(source, set()).update(units)
+            manifest = read_manifest(self.layout.manifest(manifest.parent)) if manifest.parent else EMPTY
+
+    def _of(
+        self,
+        rows: pa.RecordBatch,
+        run: int,
+        asked: Asked,
+        newer: set[tuple[str, str]],
+        bad: set[tuple[str, str]],
+        retried: dict[str, set[str]],
+    ) -> Iterator[Entry]:
+        ords = pc.fill_null(rows.column("ord"), -1).to_numpy(zero_copy_only=False)
+        dead = self._dead.dead(ords)
+        for row, gone in zip(rows.to_pylist(), dead.tolist(), strict=True):
+            units = self.units(row["source"])
+            unit = units.of(row["origin"])
+            place = row["source"], unit
+            is_record = row["ord"] is not None and row["code"] != CONFLICT
+            is_whole = row["ord"] is None and unit == row["origin"]
+            if is_record:
+                is_open = not gone
+            elif unit in units.rows:
+                seq, status = units.rows[unit]
+                is_open = (status == "bad" and place not in newer) if is_whole else seq == run
+            elif units.rows or row["step"] == "plan":
+                is_open = run == self.head.seq  # it never could be read, and every run tries again
+            else:
+                is_open = unit not in retried.get(row["source"], set())
+            if is_whole:
+                bad.add(place)
+            if _meant(asked, row, unit, run):
+                told = {
+                    name: row[name] for name in ("source", "origin", "code", "step", "detail", "id", "ord", "bytes")
+                }
+                yield Entry(run=run, unit=unit, open=is_open, **told)
+
+    def counts(self, asked: Asked) -> list[dict[str, Any]]:
+        """Give how many there are of each source and code, and how many of them are open."""
+        seen: Counter[tuple[str, str]] = Counter()
+        still: Counter[tuple[str, str]] = Counter()
+        units: dict[tuple[str, str], set[str]] = {}
+        for entry in self.entries(asked):
+            key = entry.source, entry.code
+            seen[key] += 1
+            still[key] += entry.open
+            if entry.open:
+                units.setdefault(key, set()).add(entry.unit)
+        return [
+            {
+                "source": key[0],
+                "code": key[1],
+                "count": seen[key],
+                "open": still[key],
+                "open_units": len(units.get(key, ())),
+            }
+            for key in sorted(seen)
+        ]
+
+    def to_retry(self, asked: Asked) -> dict[str, list[str]]:
+        """Give the units that hold open things that are meant, by source.
+
+        Raises:
+            ConfigError: nothing is open that is meant.
+        """
+        found: dict[str, set[str]] = {}
+        for entry in self.entries(asked):
+            if entry.open:
+                found.setdefault(entry.source, set()).add(entry.unit)
+        if not found:
+            raise ConfigError(self._nothing(asked))
+        return {source: sorted(units) for source, units in sorted(found.items())}
+
+    def _nothing(self, asked: Asked) -> str:
+        known = self.counts(Asked())
+        codes = sorted({line["code"] for line in known})
+        if asked.code is not None and asked.code not in codes:
+            meant = suggestion(asked.code, codes) or ";"
+            return f"nothing was quarantined as {asked.code!r}{meant} there is: {', '.join(codes) or 'nothing'}"
+        return "nothing that is meant is open in the quarantine; `gristmill quarantine ls` shows what there is"
+
+    def records(self, retried: dict[str, list[str]]) -> Int64s:
+        """Give the ords of open records in these units, sorted: if one comes again, it goes on again."""
+        wanted = {(source, unit) for source, units in retried.items() for unit in units}
+        found = [
+            entry.ord
+            for entry in (self.entries(Asked()) if wanted else ())
+            if entry.ord is not None and entry.open and (entry.source, entry.unit) in wanted
+        ]
+        return np.array(sorted(found), np.int64)
+
+
+def _meant(asked: Asked, row: dict[str, Any], unit: str, run: int) -> bool:
+    return (
+        asked.code in (None, row["code"])
+        and asked.source in (None, row["source"])
+        and asked.unit in (None, unit)
+        and asked.run in (None, run)
+    )
+
+
+def forgetful(source: Source, name: str, state: State | None, units: list[str], window: Window) -> State | None:
+    """Give a source's state as its plan is to see it in a retry.
+
+    Raises:
+        ConfigError: the source keeps a cursor, which has passed these records, and no window is named.
+    """
+    known = set(state.units["unit"].to_pylist()) if state is not None and state.units is not None else set()
+    if source.WINDOWED and not known & set(units) and window.since is None:
+        raise ConfigError(
+            f"source {name} has a cursor that has passed what was quarantined, and keeps no list of it; say which part to "
+            "read again: --source NAME --window SINCE..UNTIL"
+        )
+    return source.again(state, set(units)) if state is not None else None
