@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gristmill.core.errors import Transient
-from gristmill.core.mapping import MAX_DEPTH, Mapping, Rows, microseconds, why_malformed
+from gristmill.core.malformed import MAX_DEPTH, why_malformed
+from gristmill.core.mapping import Mapping, Rows, microseconds
 
 
 def row_of(record, **mapping):

@@ -1,6 +1,7 @@
 """Field mapping: decoded objects become pages of `PAGE_SCHEMA`, and what is no record becomes a reject with a code.
 
-Not here: cutting bytes into objects (`sources/formats/`), which file is read (`sources/files.py`). Invariants: only
+Not here: cutting bytes into objects (`sources/formats/`), which file is read (`sources/files.py`), what is no JSON
+(`core.malformed`). Invariants: only
 mapped fields leave `meta`, everything else goes there as JSON text with its key order kept; a row or a reject comes of
 every object, never nothing; no detail quotes document text. Known and accepted: the last of duplicate keys wins, and
 integers beyond 64 bits are read as floats (orjson does both, `core.oddities` counts it; as an id such a number is refused).
@@ -15,18 +16,18 @@ import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from operator import methodcaller
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 import orjson
 import pyarrow as pa
 
-from gristmill.core.errors import Transient
+from gristmill.core.malformed import deeper_than
 from gristmill.core.source import PAGE_SCHEMA, Page, Reject
 
 Record: TypeAlias = dict[str, Any]
 
-MAX_DEPTH = 1024  # orjson's own limit on reading
+MAX_DEPTH = 254  # as far as orjson writes; it reads 1024 levels
 _ROW_BYTES = 64  # what a row or reject costs besides its bytes; keeps pages of tiny records small
 PACK_ROWS = 256  # as Python values at a time: they stay in the processor's cache (twice as fast on short records)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -53,6 +54,18 @@ class Mapping(msgspec.Struct, frozen=True):
             for name in self.__struct_fields__
             if (spec := getattr(self, name)) and re.search(r"[{}]", _TEMPLATE.sub("", spec))
         ]
+
+
+class Where(NamedTuple):
+    """Where records stand, if not simply in their unit.
+
+    place: what origins begin with, "" for the unit. stored: gives the offset in the file for one that a reader tells, where
+    that reads other bytes than are stored. max_depth: of objects and lists in each other.
+    """
+
+    place: str = ""
+    stored: Callable[[int], int] | None = None
+    max_depth: int = MAX_DEPTH
 
 
 class Field:
@@ -90,6 +103,12 @@ class Field:
                 return value  # not text: the caller refuses it by its type
         return "".join(parts) if found else None
 
+    @property
+    def is_plain(self) -> bool:
+        """Tell if it is one key, without a path or template, that JSON writes as it is."""
+        key = self.names[0] if self.names and not self._pieces else "."
+        return "." not in key and orjson.dumps(key) == f'"{key}"'.encode()
+
     def leave(self, record: Record) -> None:
         """Take the mapped fields away from `record`."""
         for name in self.names:
@@ -121,8 +140,11 @@ def _dig(record: Record, name: str) -> Any:
 class Rows:
     """The page in the making of one unit. A reader adds rows and rejects, and takes the page when it is `full`."""
 
-    def __init__(self, unit: str, mapping: Mapping, batch_bytes: int) -> None:
-        self.unit = unit
+    def __init__(self, unit: str, mapping: Mapping, batch_bytes: int, where: Where | None = None) -> None:
+        self.unit, self.place = unit, where.place if where is not None and where.place else unit
+        self._stored = where.stored if where is not None else None
+        self._max_depth = where.max_depth if where is not None else MAX_DEPTH
+        self._told = 0
         self.text = Field(mapping.text)
         self._id = Field(mapping.id) if mapping.id else None
         self._time = Field(mapping.time) if mapping.time else None
@@ -168,12 +190,15 @@ class Rows:
     def reject(self, code: str, locator: int, detail: str, size: int) -> None:
         """Add a piece of `size` bytes that is no record."""
         self._held_bytes += _ROW_BYTES
-        self._rejects.append(Reject(code, f"{self.unit}#{locator}", detail, size))
+        locator = self._stored(locator) if self._stored is not None else locator
+        self._rejects.append(Reject(code, f"{self.place}#{locator}", detail, size))
 
     def add(self, record: Any, locator: int, size: int) -> None:
         """Add a decoded object of `size` input bytes as a row, or as a reject. Changes `record`."""
         if type(record) is not dict:
             return self.reject("json.not_object", locator, f"found {_kind(record)}, expected an object", size)
+        if self._max_depth < MAX_DEPTH and deeper_than(record, self._max_depth):
+            return self.reject("json.depth", locator, f"nested more than {self._max_depth} levels deep", size)
         text = self.text.get(record)
         if type(text) is bytes:  # a binary column: text only if it is valid
             try:
@@ -202,7 +227,7 @@ class Rows:
         for field in self._leaving:
             field.leave(record)
         try:
-            meta = orjson.dumps(record, default=_plain) if record else None
+            meta = orjson.dumps(record, default=plain) if record else None
         except TypeError:  # orjson reads 1024 levels but writes 254
             for values in self._others.values():
                 values.pop()
@@ -212,12 +237,28 @@ class Rows:
             self.warn("text.nul")
         self._keys.append(key)
         self._texts.append(text)
-        self._locators.append(locator)
+        self._locators.append(self._stored(locator) if self._stored is not None else locator)
         self._metas.append(meta)
         self._held_bytes += size + _ROW_BYTES
         if len(self._keys) >= PACK_ROWS:
             self._pack()
         return None
+
+    def plain_columns(self) -> dict[str, str] | None:
+        """Give the key of each mapped column, where each is one top-level key of its own; None where any is more than that."""
+        if self._stored is not None or self._max_depth < MAX_DEPTH:
+            return None
+        fields = dict(self._strings) | {"text": self.text}
+        fields |= {name: field for name, field in (("key", self._id), ("time", self._time)) if field}
+        keys = {name: field.names[0] for name, field in fields.items() if field.is_plain}
+        return keys if len(set(keys.values())) == len(fields) else None
+
+    def extend_batch(self, batch: pa.RecordBatch, size: int) -> None:
+        """Add rows of `PAGE_SCHEMA` that were made of `size` bytes, behind those there are."""
+        if self._keys:
+            self._pack()
+        self._packed.append(batch)
+        self._held_bytes += size + _ROW_BYTES * batch.num_rows
 
     def extend(self, records: list[Any], locators: list[int], sizes: list[int]) -> None:
         """Add decoded objects, as `add` does one by one; a column at a time where all of them are as they should be."""
@@ -227,7 +268,7 @@ class Rows:
 
     def _extend(self, records: list[Any], locators: list[int], sizes: list[int]) -> bool:
         """Try it by column; False, with nothing changed, if any record needs a closer look."""
-        if self._dotted or set(map(type, records)) != {dict}:
+        if self._dotted or self._max_depth < MAX_DEPTH or set(map(type, records)) != {dict}:
             return False
         texts = list(map(self.text.get, records))
         if set(map(type, texts)) != {str} or any("\0" in text for text in texts):
@@ -245,13 +286,13 @@ class Rows:
                 return False
         try:
             rests = [{key: value for key, value in record.items() if key not in self._names} for record in records]
-            metas = [orjson.dumps(rest, default=_plain) if rest else None for rest in rests]
+            metas = [orjson.dumps(rest, default=plain) if rest else None for rest in rests]
         except TypeError:
             return False
         self._metas += metas
         self._keys += keys
         self._texts += texts
-        self._locators += locators
+        self._locators += locators if self._stored is None else map(self._stored, locators)
         for name, values in others.items():
             self._others[name] += values
         self._held_bytes += sum(sizes) + _ROW_BYTES * len(records)
@@ -281,7 +322,7 @@ class Rows:
 
     def _pack(self) -> None:
         """Turn the rows held as Python values into Arrow."""
-        prefix = f"{self.unit}#"
+        prefix = f"{self.place}#"
         columns: dict[str, Any] = {"key": self._keys, "text": self._texts, "meta": self._metas} | self._others
         columns["origin"] = [f"{prefix}{locator}" for locator in self._locators]
         arrays = [
@@ -295,6 +336,9 @@ class Rows:
 
     def take(self, bytes_in: int) -> Page:
         """Give the page, for which `bytes_in` bytes were read, and begin the next one."""
+        if self._stored is not None:
+            before, self._told = self._told, self._told + bytes_in
+            bytes_in = self._stored(self._told) - self._stored(before)
         if self._keys or not self._packed:
             self._pack()
         rows = pa.concat_batches(self._packed) if len(self._packed) > 1 else self._packed[0]
@@ -323,57 +367,6 @@ def microseconds(value: Any) -> int | None:
         return None
 
 
-def why_malformed(data: bytes, error: Exception) -> tuple[str, str]:
-    """Give code and detail for bytes that orjson refused. Slow and only for failures; linear on hostile input.
-
-    Raises:
-        Transient: the bytes are fine, memory was short (orjson says so with the same exception).
-    """
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as bad:
-        return "text.encoding", f"not UTF-8 at byte {bad.start} of {len(data)}"
-    if _deeper_than(text, MAX_DEPTH):
-        return "json.depth", f"nested more than {MAX_DEPTH} levels deep"
-    constants: list[str] = []
-    decoder = json.JSONDecoder(parse_constant=constants.append, parse_int=float)
-    stripped = text.lstrip(" \t\r\n")
-    try:
-        value, end = decoder.raw_decode(stripped)
-        if constants:
-            return "json.nan", "NaN or Infinity is no JSON"
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-    except UnicodeEncodeError:
-        return "text.surrogate", "an escape gives half a surrogate pair"
-    except json.JSONDecodeError as bad:
-        return "json.syntax", f"{bad.msg.partition(':')[0].removesuffix(' at')} at character {bad.pos}"
-    except RecursionError:
-        return "json.depth", "nested too deeply"
-    except ValueError:  # allow_nan=False
-        return "json.nan", "a number is too large for a 64-bit float"
-    if stripped[end:].strip(" \t\r\n"):
-        return "json.extra", f"more follows the value that ends at character {end}"
-    if "memory" in str(error):  # only now: orjson says it of deep nesting too
-        raise Transient(f"not enough memory to decode a record of {len(data)} bytes; run with fewer workers")
-    return "json.syntax", "refused by the strict parser"
-
-
-_BRACKETS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
-
-
-def _deeper_than(text: str, limit: int) -> bool:
-    depth = 0
-    for token in _BRACKETS.finditer(text):
-        mark = token[0]
-        if mark in "[{":
-            depth += 1
-            if depth > limit:
-                return True
-        elif mark in "]}":
-            depth -= 1
-    return False
-
-
 def _kind(value: Any) -> str:
     names = {type(None): "missing or null", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
     return names.get(
@@ -381,7 +374,7 @@ def _kind(value: Any) -> str:
     )
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Give what orjson cannot write as something it can (only Parquet has such values)."""
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()

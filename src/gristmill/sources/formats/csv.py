@@ -123,7 +123,7 @@ def read(blocks: Iterable[bytes], rows: Rows, delimiter: str, max_record_bytes: 
     for row in cutter.rows(blocks):
         end = row.end
         if cutter.is_open:
-            raise UnitFailed(rows.unit, "file.truncated", f"a quote in the row at byte {row.start} is not closed")
+            raise UnitFailed(rows.place, "file.truncated", f"a quote in the row at byte {row.start} is not closed")
         bare = None if row.data is None else row.data.removesuffix(b"\n").removesuffix(b"\r")
         if bare is not None and row.start == 0:
             bare = bare.removeprefix(_BOM)
@@ -145,24 +145,24 @@ def read(blocks: Iterable[bytes], rows: Rows, delimiter: str, max_record_bytes: 
 def _header(row: bytes | None, rows: Rows, delimiter: bytes) -> list[str]:
     """Give the names of the columns. No message quotes them: a file without a header begins with a record."""
     if row is None:
-        raise UnitFailed(rows.unit, "size.cap", "the first row, the header, is over max_record_bytes")
+        raise UnitFailed(rows.place, "size.cap", "the first row, the header, is over max_record_bytes")
     try:
         names = [cell.decode() for cell in cells(row, delimiter) or ()]
     except UnicodeDecodeError as error:
-        raise UnitFailed(rows.unit, "text.encoding", f"the header is not UTF-8 at byte {error.start}") from None
+        raise UnitFailed(rows.place, "text.encoding", f"the header is not UTF-8 at byte {error.start}") from None
     told = f"the header, of {len(names)} columns cut at {delimiter.decode()!r},"
     if not all(name.strip() for name in names) or not names:
         raise UnitFailed(
-            rows.unit, "csv.header", f"{told} has a column without a name, or a quote where none may stand"
+            rows.place, "csv.header", f"{told} has a column without a name, or a quote where none may stand"
         )
     if len(set(names)) < len(names):
-        raise UnitFailed(rows.unit, "csv.header", f"{told} has several columns of one name")
+        raise UnitFailed(rows.place, "csv.header", f"{told} has several columns of one name")
     if any("\r" in name for name in names):
-        raise UnitFailed(rows.unit, "csv.header", f"{told} has a carriage return in it; end lines with a line feed")
+        raise UnitFailed(rows.place, "csv.header", f"{told} has a carriage return in it; end lines with a line feed")
     if rows.text.missing(set(names)):
         wanted = "/".join(rows.text.names)
         raise UnitFailed(
-            rows.unit, "field.missing", f"{told} has no {wanted}; see text, delimiter, and that there is a header"
+            rows.place, "field.missing", f"{told} has no {wanted}; see text, delimiter, and that there is a header"
         )
     return names
 

@@ -17,7 +17,8 @@ import numpy.typing as npt
 import orjson
 
 from gristmill.core.errors import UnitFailed
-from gristmill.core.mapping import Rows, why_malformed
+from gristmill.core.malformed import why_malformed
+from gristmill.core.mapping import Rows
 from gristmill.core.oddities import oddities_of_one
 from gristmill.core.source import Page
 
@@ -135,7 +136,7 @@ def read(blocks: Iterator[bytes], rows: Rows, max_record_bytes: int) -> Iterator
         start = value.end
         if closed:
             if value.data is None or value.data.strip():
-                raise UnitFailed(rows.unit, "file.trailing", f"more follows the array that ends at byte {value.start}")
+                raise UnitFailed(rows.place, "file.trailing", f"more follows the array that ends at byte {value.start}")
         elif not array:
             _add(rows, value, scan if not value.mark else None)
         elif not value.mark:
@@ -143,7 +144,7 @@ def read(blocks: Iterator[bytes], rows: Rows, max_record_bytes: int) -> Iterator
         else:
             closed = value.mark != _COMMA
             if value.mark == _BRACE:
-                raise UnitFailed(rows.unit, "json.syntax", f"the array is closed by a brace at byte {value.end - 1}")
+                raise UnitFailed(rows.place, "json.syntax", f"the array is closed by a brace at byte {value.end - 1}")
             empty = closed and first and value.data is not None and not value.data[:-1].strip()
             if not empty:
                 _add(rows, value, None, cut=1)
@@ -152,7 +153,7 @@ def read(blocks: Iterator[bytes], rows: Rows, max_record_bytes: int) -> Iterator
             yield rows.take(start - done)
             done = start
     if array and not closed:
-        raise UnitFailed(rows.unit, "file.truncated", f"the array does not end; {start} bytes read")
+        raise UnitFailed(rows.place, "file.truncated", f"the array does not end; {start} bytes read")
     if start != done or not rows.taken:
         yield rows.take(start - done)
 
@@ -176,7 +177,7 @@ def _add(rows: Rows, value: Value, scan: Scan | None, cut: int = 0) -> None:
     """Decode one value, without its last `cut` bytes, into a row or a reject. `scan` is given for the file's last bytes."""
     size = value.end - value.start
     if scan and (scan.depth or scan.in_string):
-        raise UnitFailed(rows.unit, "file.truncated", f"the value at byte {value.start} does not end")
+        raise UnitFailed(rows.place, "file.truncated", f"the value at byte {value.start} does not end")
     if value.data is None:
         rows.reject("size.cap", value.start, f"a value of {size} bytes, over max_record_bytes", size)
         return

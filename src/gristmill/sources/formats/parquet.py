@@ -55,14 +55,16 @@ def read(
         names = set(file.schema_arrow.names)
         counts = [footer.row_group(i).num_rows for i in range(footer.num_row_groups)]
     except (*UNDECODABLE, OSError, MemoryError) as error:
-        raise _failed(rows.unit, error) from None
+        raise _failed(rows.place, error) from None
     try:
         must_differ(file.schema_arrow.names)
     except ValueError as error:
-        raise UnitFailed(rows.unit, "file.unsupported", f"Parquet with {error}") from None
+        raise UnitFailed(rows.place, "file.unsupported", f"Parquet with {error}") from None
     if rows.text.missing(names):
         raise UnitFailed(
-            rows.unit, "field.missing", f"no column {'/'.join(rows.text.names)}; found {', '.join(sorted(names))[:500]}"
+            rows.place,
+            "field.missing",
+            f"no column {'/'.join(rows.text.names)}; found {', '.join(sorted(names))[:500]}",
         )
     first, last = groups or (0, len(counts))
     total = sum(counts)
@@ -72,14 +74,14 @@ def read(
         begin = at
         if footer.row_group(group).total_byte_size > limits[1] * max(counts[group], 1):
             # The decoder has no limit of its own: this is the only moment to keep a bomb out of the memory.
-            raise UnitFailed(rows.unit, "size.cap", f"the rows of group {group} are over max_record_bytes on average")
+            raise UnitFailed(rows.place, "size.cap", f"the rows of group {group} are over max_record_bytes on average")
         if footer.row_group(group).total_byte_size > _LARGE_GROUP_BYTES:
             rows.warn("file.large_group")
-        for batch in _batches(file, group, limits[0], rows.unit):
+        for batch in _batches(file, group, limits[0], rows.place):
             row_bytes = batch.nbytes // max(batch.num_rows, 1)
             if odd := sum(map(not_finite, batch.columns)):
                 rows.warn_all({"field.not_finite": odd})
-            for record in _records(batch, rows.unit):
+            for record in _records(batch, rows.place):
                 text = rows.text.get(record)
                 if isinstance(text, (str, bytes)) and len(text) > limits[1]:
                     rows.reject("size.cap", at, f"a text of {len(text)} characters, over max_record_bytes", len(text))
@@ -92,7 +94,7 @@ def read(
                     done = end
         if at - begin != counts[group]:
             detail = f"row group {group} promised {counts[group]} rows and gave {at - begin}"
-            raise UnitFailed(rows.unit, "file.corrupt", detail)
+            raise UnitFailed(rows.place, "file.corrupt", detail)
     end = size * at // total if total else size
     if end != done or not rows.taken:
         yield rows.take(end - done)
