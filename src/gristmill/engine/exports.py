@@ -24,8 +24,9 @@ from gristmill.core.export import Chunk, ExportManifest, FileExport, Ledger, Man
 from gristmill.core.failpoints import failpoint
 from gristmill.core.load import Load
 from gristmill.engine import loads
+from gristmill.engine.report import Report, error_entry
 from gristmill.engine.work import Job, TaskResult, Work
-from gristmill.store import disk
+from gristmill.store import claim, disk
 from gristmill.store.layout import Layout
 from gristmill.store.rows import read_shard
 from gristmill.store.snapshot import ExportState, Manifest, Shard
@@ -65,6 +66,20 @@ class Reconciled(msgspec.Struct, frozen=True):
             if name not in tables:
                 raise failure
         return next(iter(self.failures.values()), None)
+
+
+def tell(done: Reconciled, report: Report) -> None:
+    """Put into a report what came of the exports; the snapshot stands, what failed is repaired by the next run."""
+    report.exports = {name: made.report for name, made in done.made.items()}
+    if unfit := sum(made.unfit for made in done.made.values()):
+        report.warnings = report.warnings | {"export.unfit": unfit}
+    for name, error in done.failures.items():
+        report.status = "published_export_failed"
+        why, context = str(error), {"export": name}
+        if isinstance(error, OSError):
+            why, context = f"{type(error).__name__}: {error.strerror}", context | {"path": str(error.filename)}
+        message = f"the snapshot is published, an export failed ({why}); the next run repairs it"
+        report.errors.append(error_entry("export", None, "export.failed", message, claim.now(), context))
 
 
 def in_files(bound: BoundExport) -> FileExport:

@@ -38,7 +38,8 @@ def last_given(layout: Layout, head: Manifest, source: str) -> datetime | None:
     manifest = head
     while manifest.seq:
         counts = manifest.sources.get(source)
-        if counts is not None and counts.read > counts.unchanged and layout.claim(manifest.seq).exists():
+        by_run = not any("rolled_back_to" in entry for entry in manifest.lineage)
+        if by_run and counts is not None and counts.read > counts.unchanged and layout.claim(manifest.seq).exists():
             return datetime.fromisoformat(claim.read_claim(layout, manifest.seq).time)
         if not manifest.parent or not layout.manifest(manifest.parent).exists():
             return None

@@ -296,6 +296,8 @@ def _lineage(report: Json, stored: Stored) -> list[tuple[str, str]]:
             ("dataset format", str(stored.manifest.format)),
         ]
     for entry in report.get("lineage", []):
+        if "rolled_back_to" in entry:
+            facts.append((f"rolled back to snapshot {entry['rolled_back_to']}", str(entry.get("why", ""))))
         if "accepted" in entry:
             facts.append((f"accepted: {entry['accepted']}", str(entry.get("why", ""))))
     return [*facts, ("report schema", str(report["version"]))]

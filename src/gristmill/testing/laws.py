@@ -49,9 +49,10 @@ def check(dataset: Path, exports: Sequence[Path] = ()) -> list[str]:
     problems += _delta_files(dataset, table, chain[0])
     rows = _read_head(dataset, chain[0], problems)
     problems += _second_law(chain)
+    back: set[int] = set()  # ords that a rollback restored, in this snapshot or a later one
     for manifest in chain:
         problems += _first_law(manifest)
-        problems += _recount(dataset, manifest, rows, is_head=manifest is chain[0])
+        problems += _recount(dataset, manifest, rows, back, is_head=manifest is chain[0])
         problems += _report(dataset, manifest)
         problems += _distributions(dataset, manifest)
     for folder in exports:
@@ -236,8 +237,8 @@ def _rows(folder: Path) -> Iterator[Json]:
                 yield from batch.to_pylist()
 
 
-def _recount(dataset: Path, manifest: Json, head: Head, *, is_head: bool) -> Iterator[str]:
-    """Count verdicts and quarantine of one run again and compare, by source."""
+def _recount(dataset: Path, manifest: Json, head: Head, back: set[int], *, is_head: bool) -> Iterator[str]:
+    """Count verdicts and quarantine of one run again and compare, by source; adds what it restored to `back`."""
     seq = manifest["seq"]
     run = dataset / "runs" / str(seq)
     published = {ord_ for ord_, _ in head.values() if ord_ >> ORD_BITS == seq}
@@ -262,7 +263,9 @@ def _recount(dataset: Path, manifest: Json, head: Head, *, is_head: bool) -> Ite
             set_aside[0].add(ord_)
         if action == "duplicate" and (row["dup_of"] is None or row["dup_of"] >= ord_):
             yield f"{where} is a duplicate of {row['dup_of']}, which is not before {ord_}"
-        if action == "withdraw" and ord_ in live:
+        if action == "restore":
+            back.add(ord_)
+        if action == "withdraw" and ord_ in live - back:
             yield f"{where} was withdrawn and is still in the head snapshot"
     for row in _rows(run / "quarantine"):
         found.setdefault(row["source"], Counter())[f"quarantined/{row['code']}"] += 1
@@ -276,8 +279,9 @@ def _recount(dataset: Path, manifest: Json, head: Head, *, is_head: bool) -> Ite
         said = {key: n for key, n in _flat(manifest["sources"].get(source, {})).items() if _is_written_down(key)}
         if +counter != +Counter(said):
             yield f"snapshot {seq}, source {source}: files against counts: {_difference(counter, Counter(said))}"
-    if is_head and len(published) != manifest["counts"]["published"]:
-        yield f"snapshot {seq}: {len(published)} rows carry its number, it published {manifest['counts']['published']}"
+    mine = published | (back & live)  # of the head: no later snapshot restored anything
+    if is_head and len(mine) != manifest["counts"]["published"]:
+        yield f"snapshot {seq}: {len(mine)} rows carry its number or came back, it published {manifest['counts']['published']}"
 
 
 def _counted_as(verdict: Json) -> str:
@@ -376,19 +380,14 @@ def _documents(path: Path) -> Iterator[tuple[str, str]]:
             for batch in file.iter_batches(4096, columns=["id", "text"]):
                 yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
         return
-    openers: dict[str, Callable[[Path], Iterable[bytes]]] = {".gz": _gzip_lines, ".zst": _zstd_lines}
-    for line in openers.get(path.suffix, _plain_lines)(path):
+    openers: dict[str, Callable[[Path], Iterable[bytes]]] = {".zst": _zstd_lines}
+    for line in openers.get(path.suffix, _lines)(path):
         record = json.loads(line)
         yield record["id"], record["text"]
 
 
-def _plain_lines(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        yield from file
-
-
-def _gzip_lines(path: Path) -> Iterator[bytes]:
-    with gzip.open(path, "rb") as file:
+def _lines(path: Path) -> Iterator[bytes]:
+    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
         yield from file
 
 
