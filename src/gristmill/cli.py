@@ -17,7 +17,18 @@ from typing import Annotated, Any, Literal
 import typer
 
 from gristmill import __version__
-from gristmill.console import airflow, drift, session, stages, terminal, watching
+from gristmill.console import (
+    about,
+    adoption,
+    airflow,
+    drift,
+    exporting,
+    quarantine,
+    session,
+    stages,
+    terminal,
+    watching,
+)
 from gristmill.console import report as page
 from gristmill.console import ui as web
 from gristmill.console.options import Accept, Seq, Setting, Source, Why, Window, Workers
@@ -39,6 +50,7 @@ app = typer.Typer(
 )
 app.add_typer(stages.app, name="stage", hidden=True)
 app.add_typer(airflow.app, name="airflow")
+app.add_typer(quarantine.app, name="quarantine")
 
 
 def each_verb(
@@ -266,26 +278,8 @@ def inspect(
         tell(f"no {'records ' if kind in {'kept', 'dropped', 'quarantined'} else ''}{kind} in this run, as asked for")
 
 
-@app.command()
-def export(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", show_default=False, help="default: all of them")] = None,
-    snapshot: Annotated[int | None, typer.Option(metavar="SEQ", help="only the newest can be exported")] = None,
-) -> None:  # fmt: skip
-    """Make the exports of the newest snapshot whole."""
-    pipeline, dataset = open_dataset()
-    newest = dataset.manifest().seq
-    if snapshot is not None and snapshot != newest:
-        raise typer.BadParameter(
-            f"only the newest snapshot, {newest}, can be exported; read snapshot {snapshot} with Dataset.read({snapshot})"
-        )
-    with session.listening() as events:
-        made = pipeline.export(name, events)
-    if ASKED.json:
-        chunks = {each: done["chunks_written"] for each, done in made.items() if "chunks_written" in done}
-        out_json({"snapshot": newest, "chunks_written": chunks, "exports": made})
-    tell(*(terminal.export_line(each, done) for each, done in made.items()))
-    if not made:
-        tell("the config has no exports")
+app.command()(adoption.adopt)
+app.command()(exporting.export)
 
 
 @app.command()
@@ -306,13 +300,7 @@ app.command()(page.report)
 app.command()(web.ui)
 
 
-@app.command()
-def parts(name: Annotated[str | None, typer.Argument(metavar="NAME", show_default=False)] = None) -> None:
-    """List the parts there are, or tell all about one."""
-    from gristmill.console import survey
-
-    found = survey.parts(name)
-    answer(found, lambda: terminal.part_lines(found, room()) if name else terminal.part_table(found, room()))
+app.command()(about.parts)
 
 
 @app.command()

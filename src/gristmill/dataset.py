@@ -179,13 +179,17 @@ class Dataset:
         asked = rollback.Rollback(seq, why)
         return rollback.rollback(self.layout, asked, config, events or Silent(), wait_s)
 
-    def quarantine(self, wanted: Asked | None = None) -> Iterator[Entry]:
+    def quarantine(
+        self, *, code: str | None = None, source: str | None = None, unit: str | None = None, run: int | None = None
+    ) -> Iterator[Entry]:
         """Give what the runs up to the newest snapshot quarantined, newest first, each with whether it is still open."""
-        return Quarantine(self.layout, snapshot.head(self.layout)).entries(wanted or Asked())
+        return Quarantine(self.layout, snapshot.head(self.layout)).entries(Asked(code, source, unit, run))
 
-    def quarantine_counts(self, wanted: Asked | None = None) -> list[dict[str, Any]]:
+    def quarantine_counts(
+        self, *, code: str | None = None, source: str | None = None, unit: str | None = None, run: int | None = None
+    ) -> list[dict[str, Any]]:
         """Give how much was quarantined by source and code, and how much of it is still open."""
-        return Quarantine(self.layout, snapshot.head(self.layout)).counts(wanted or Asked())
+        return Quarantine(self.layout, snapshot.head(self.layout)).counts(Asked(code, source, unit, run))
 
     def drift(self, gate: Gate, seq: int | None = None, baseline: int | None = None) -> dict[str, Any]:
         """Compare what the sources brought in a run (default: the newest judged one) with earlier snapshots, or with `baseline`.

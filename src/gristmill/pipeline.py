@@ -210,8 +210,10 @@ class Pipeline:
 
     def retry(
         self,
-        wanted: quarantine.Asked | None = None,
         *,
+        code: str | None = None,
+        source: str | None = None,
+        unit: str | None = None,
         window: Window = WHOLE,
         workers: int | None = None,
         accept_gate: Sequence[str] = (),
@@ -220,17 +222,16 @@ class Pipeline:
     ) -> Report:
         """Read again what is open in the quarantine and meant, although it is as it was, and publish what is fine now.
 
-        wanted: which code, source or unit; all by default. window: what part to read again of the source that `wanted` names, where its
-        cursor has passed it. The rest as of `run`.
+        code, source, unit: which of it; all by default. window: what part to read again of that source, where its cursor has passed it. The rest as of `run`.
 
         Raises:
             ConfigError: nothing that is meant is open.
         """
         self._check_accepted(accept_gate, why)
-        meant = wanted or quarantine.Asked()
-        self._check_asked(meant.source, window)
+        meant = quarantine.Asked(code, source, unit)
+        self._check_asked(source, window)
         options = Options(
-            workers=workers, accept_gate=list(accept_gate), why=why, overrides=self.overrides, source=meant.source, window=window, retry=meant
+            workers=workers, accept_gate=list(accept_gate), why=why, overrides=self.overrides, source=source, window=window, retry=meant
         )  # fmt: skip
         with self._guarded(events, window) as watch:
             return watch.over(run(self.config, options, watch.events, make_executor))
