@@ -80,17 +80,18 @@ def operations(tree: Path, i: int) -> list[Operation]:
 class AtOperation:
     """The attack that hurts operation number `at`, or the first after it that the mode can hurt.
 
-    code: how the run ended, None before; hit: the first operation that was hurt.
+    code: how the run ended, None before; turn: the how manieth run it was; hit: the first operation that was hurt.
     """
 
     def __init__(self, mode: str, at: int, run: crash.Run) -> None:
         self.mode, self.at, self.run = mode, at, run
         self.code: int | None = None
+        self.turn = 0
         self.hit: Operation | None = None
 
     def __call__(self, tree: Path, i: int) -> int:
         """Attack the i-th run in a folder."""
-        self.code = self.run(tree, armed(tree, i, self.mode, self.at))
+        self.code, self.turn = self.run(tree, armed(tree, i, self.mode, self.at)), i
         self.hit = next((each for each in operations(tree, i) if each.hurt), None)
         return self.code
 

@@ -51,6 +51,17 @@ def trial(
     """Deal blows (mode, operation) at a run and its reruns; give the trial, and what was hit."""
     run = watched(server, ends, polls)
     dealt = [AtOperation(mode, at, run) for mode, at in blows]
+    again: list[int] = []
+
+    def blow(one: AtOperation) -> crash.Attack:
+        def attack(tree: Path, i: int) -> int:
+            code = one(tree, i)
+            if code == crash.FINISHED:  # what it could do without, the next run clears up
+                again.append(run(tree, {}))
+            return code
+
+        return attack
+
     label = ", then ".join(f"{mode} at operation {at}" for mode, at in blows) + f" of {' '.join(ends.argv)}"
     open_blows = list(dealt)
 
@@ -60,7 +71,8 @@ def trial(
             problems += outcome_problems(open_blows.pop(0), tree)
         return problems
 
-    made = crash.attacked(ends.scene, scratch, label, dealt, run, also=also)
+    made = crash.attacked(ends.scene, scratch, label, [blow(one) for one in dealt], run, also=also)
+    made.problems += [f"after a run that ended well the next one ended with {code}" for code in again if code]
     if not made.problems:
         for tree in {path.with_name(path.name.partition(".shim-")[0]) for path in scratch.glob("*.shim-*")}:
             shim.forget(tree)
@@ -82,7 +94,8 @@ def outcome_problems(blow: AtOperation, tree: Path) -> list[str]:
     told = command.said(tree).read_text("utf-8")
     problems = [f"{where}: it said {word!r}" for word in ("Traceback", "unexpected") if word in told]
     errors = [line for line in told.splitlines() if line.startswith("error: ")]
-    if not any(names(line, blow.hit.path) for line in errors):
+    hurt = [each.path for each in shim.operations(tree, blow.turn) if each.hurt]  # on a full disk more than one
+    if not any(names(line, path) for line in errors for path in hurt):
         problems.append(f"{where}: no error names the place: {errors}")
     return problems
 

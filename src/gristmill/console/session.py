@@ -333,6 +333,9 @@ def _of_system(error: OSError) -> str:
     """Say what the system refused, where, and what to do."""
     where = f" {str(error.filename)!r}" if error.filename is not None else ""
     what = error.strerror or type(error).__name__
+    if error.errno == errno.ENOSPC and error.filename is not None:
+        with suppress(OSError):  # the place may be gone by now
+            where += f" ({shutil.disk_usage(Path(os.fsdecode(error.filename)).parent).free:,} bytes are free there)"
     advice = {
         errno.ENOSPC: "make space and run again; nothing was published that is not whole",
         errno.EDQUOT: "make space and run again; nothing was published that is not whole",

@@ -27,6 +27,21 @@ Not here: quarantine codes of records, which are data (`core.source.Reject`). In
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Let what the system says within be about `path`: of a file that is open already, and through Arrow, it tells none."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = os.fspath(path)
+        raise
+
 
 class GristmillError(Exception):
     """Base of all errors raised on purpose. `exit_code` is the process exit code it leads to."""

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gristmill.core.batch import Int64s
-from gristmill.core.errors import StoreError
+from gristmill.core.errors import StoreError, naming
 
 # Few values in many rows: a dictionary pays. Elsewhere (text, ids, hashes) it costs time and is thrown away.
 DICTIONARY_COLUMNS = ("source", "lang", "script", "lang_score", "license", "seq")
@@ -111,6 +111,7 @@ class ShardWriter:
             "store_schema": False,
             "data_page_version": "1.0",
         }
+        self._name = str(getattr(file, "name", file))
         self._writer = pq.ParquetWriter(str(file) if isinstance(file, Path) else file, self._schema, **options)
         self._cutter = Cutter(max_rows, max_bytes)
         self._held: list[pa.RecordBatch] = []
@@ -135,14 +136,16 @@ class ShardWriter:
     def close(self) -> tuple[int, int]:
         """Finish the file; give its rows and the bytes of their values (`row_bytes`)."""
         self._flush()
-        self._writer.close()
+        with naming(self._name):
+            self._writer.close()
         return self._rows, self._raw_bytes
 
     def _flush(self) -> None:
         group = pa.Table.from_batches(self._held, self._schema).combine_chunks()
         self._held = []
         if group.num_rows:
-            self._writer.write_table(group, row_group_size=group.num_rows)
+            with naming(self._name):
+                self._writer.write_table(group, row_group_size=group.num_rows)
 
 
 def count_rows(path: Path) -> int:

@@ -27,6 +27,7 @@ import pyarrow as pa
 from gristmill.core import access, histogram
 from gristmill.core.batch import Batch, Bytes, Int64s, utf8_buffers
 from gristmill.core.counts import Counts
+from gristmill.core.errors import naming
 from gristmill.core.histogram import Histogram
 from gristmill.core.step import BoundStep, Filter
 from gristmill.engine.flow import Noted
@@ -188,7 +189,8 @@ class Counting:
             found[side]["lang"] = histogram.of_words(words)
         access.make_folder(self._path.parent)
         scratch = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        scratch.write_bytes(msgspec.json.encode(found))
+        with naming(scratch):
+            scratch.write_bytes(msgspec.json.encode(found))
         scratch.replace(self._path)
         return self.name
 

@@ -19,7 +19,7 @@ from gristmill.config.settings import BoundExport, PipelineConfig
 from gristmill.core import access
 from gristmill.core import export as ledgers
 from gristmill.core.batch import Int64s
-from gristmill.core.errors import ConfigError, ExportError
+from gristmill.core.errors import ConfigError, ExportError, naming
 from gristmill.core.export import Chunk, ExportManifest, FileExport, Ledger, ManifestChunk, Rows, Written
 from gristmill.core.failpoints import failpoint
 from gristmill.core.load import Load
@@ -247,7 +247,7 @@ def chunk_task(work: Work, job: Job) -> TaskResult:
     folder = folder_of(bound, work.config)
     scratch = folder / f".{chunk.name}.{disk.mark()}.tmp"
     between = (chunk.first_ord, chunk.last_ord)
-    with access.create(scratch) as file:
+    with naming(folder / chunk.name), access.create(scratch) as file:
         rows = (rows for shard in job.shards for rows in read_shard(work.layout, shard, None, between))
         raw_bytes = in_files(bound).write(file, rows)
     written = Written(scratch.stat().st_size, raw_bytes, disk.sha256_of(scratch))

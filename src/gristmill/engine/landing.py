@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gristmill.core import access
-from gristmill.core.errors import StoreError
+from gristmill.core.errors import StoreError, naming
 from gristmill.core.failpoints import failpoint
 from gristmill.core.source import PAGE_SCHEMA, Outcome, Page, ReadContext, Reject
 from gristmill.engine.work import Job, Work
@@ -101,7 +101,8 @@ class Landing:
         meta = {_META: msgspec.json.encode(_Part(kept, last))}
         table = pa.Table.from_batches([page.rows for page in pages] or empty, PAGE_SCHEMA).replace_schema_metadata(meta)
         access.make_folder(self.scratch.parent)
-        pq.write_table(table, self.scratch, compression="zstd", compression_level=1, write_page_checksum=True)
+        with naming(self.scratch):
+            pq.write_table(table, self.scratch, compression="zstd", compression_level=1, write_page_checksum=True)
         disk.adopt_file(self.scratch, self._path(part), mode=access.PRIVATE)
         failpoint("landing.written")
 

@@ -14,11 +14,13 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gristmill.core import access
 from gristmill.core.batch import Batch, Int64s, UInt64s
+from gristmill.core.errors import naming
 from gristmill.core.step import BoundStep, GlobalStep
-from gristmill.engine import identity
+from gristmill.engine import identity, replay
 from gristmill.engine.sides import StagedWriter, read_staged
 from gristmill.engine.work import Job, TaskResult, Work
 from gristmill.store import disk, index
@@ -149,11 +151,17 @@ def identity_task(work: Work, job: Job) -> TaskResult:
     runs = runs_of(work, IDS, job.bucket)
     tombstones = load_tombstones(work, with_run=False)
     result = TaskResult(job.id, staged=[f"0/ids-{job.bucket:04x}.decided", f"0/ids-{job.bucket:04x}.withdrawn"])
-    outcomes = []
+    outcomes, moved = [], []
     for low, high in key_ranges(rows, work.config.run.merge_rows):
         prior = Bucket(work.layout, runs, tombstones, low, high)
         here = _within(rows, low, high)
-        outcomes.append(identity.resolve(here, prior, retired.ranges, retired.units, retired.seqs, retired.again))
+        new = here.filter(pc.not_equal(here["op"], replay.REPLAY)) if work.setup.mode != "forward" else here
+        outcome = identity.resolve(new, prior, retired.ranges, retired.units, retired.seqs, retired.again)
+        if work.setup.mode != "forward":
+            replayed = replay.resolve(here, prior, outcome)
+            outcome = replayed.outcome
+            moved.append(replayed.moved)
+        outcomes.append(outcome)
     decided, withdrawn = (
         pa.concat_tables(tables) for tables in zip(*((o.decided, o.withdrawn) for o in outcomes), strict=True)
     )
@@ -161,6 +169,11 @@ def identity_task(work: Work, job: Job) -> TaskResult:
     _stage(work, result.staged[1], withdrawn.sort_by("ord"), WITHDRAWN)
     entries = pa.concat_tables(outcome.entries for outcome in outcomes)
     result.index = index.write_run(work.layout, IDS, job.bucket, work.seq, entries, runs)
+    if moved:
+        ranks = replay.with_ranks(work.layout, runs_of(work, replay.ORDER, job.bucket), pa.concat_tables(moved))
+        result.staged.append(f"0/ids-{job.bucket:04x}.moved")
+        _stage(work, result.staged[-1], ranks, replay.MOVED)
+        result.index += replay.write_ranks(work.layout, job.bucket, work.seq, ranks)
     return result
 
 
@@ -176,13 +189,15 @@ def merge_task(work: Work, job: Job) -> TaskResult:
     fingerprint = index_name(bound)
     runs = runs_of(work, fingerprint, job.bucket)
     prior = Bucket(work.layout, runs, load_tombstones(work, with_run=True))
+    order = replay.Order(rows, sorted(work.staged("0").glob("*.moved")))
+    rows = order.by_rank(rows)
     merged = [bound.step.merge(_within(rows, *span), prior) for span in key_ranges(rows, work.config.run.merge_rows)]
-    verdicts = pa.concat_tables(part.verdicts for part in merged)
+    verdicts = order.by_ord(pa.concat_tables(part.verdicts for part in merged))
     kinds = pa.array(np.full(verdicts.num_rows, DUPLICATE, np.uint8))
     decided = pa.table([verdicts["ord"], kinds, verdicts["dup_of"]], schema=DECIDED).sort_by("ord")
     result = TaskResult(job.id, staged=[f"{job.stage}/keys-{job.bucket:04x}.decided"])
     _stage(work, result.staged[0], decided, DECIDED)
-    delta = pa.concat_tables(part.delta for part in merged)
+    delta = order.by_ord(pa.concat_tables(part.delta for part in merged))
     result.index = index.write_run(work.layout, fingerprint, job.bucket, work.seq, delta, runs)
     return result
 
@@ -227,7 +242,9 @@ def index_name(bound: BoundStep) -> str:
 
 
 def runs_of(work: Work, fingerprint: str, bucket: int) -> list[index.IndexRun]:
-    """Give the parent's runs of one bucket of an index."""
+    """Give the parent's runs of one bucket of an index; none of a GlobalStep's where all is decided afresh."""
+    if work.afresh and fingerprint not in (IDS, replay.ORDER):
+        return []
     return [run for run in work.parent.index if run.fingerprint == fingerprint and run.bucket == bucket]
 
 
@@ -244,7 +261,8 @@ def save_retired(work: Work, retired: Retired) -> None:
     """Stage what barrier 0 must know of units."""
     access.make_folder(work.staging)
     scratch = work.staged(f"retired.{disk.mark()}.tmp.npz")  # several may do so at once
-    np.savez(scratch, ranges=retired.ranges, units=retired.units, seqs=retired.seqs, again=retired.again)
+    with naming(scratch):
+        np.savez(scratch, ranges=retired.ranges, units=retired.units, seqs=retired.seqs, again=retired.again)
     scratch.replace(work.staged("retired.npz"))
 
 
@@ -254,12 +272,14 @@ def load_retired(work: Work) -> Retired:
         return Retired(arrays["ranges"], arrays["units"], arrays["seqs"], arrays["again"])
 
 
-def load_withdrawn(work: Work) -> tuple[Int64s, Int64s]:
-    """Give the ords this run withdraws, sorted, and the reason of each (REVISED or GONE)."""
-    parts = [
-        pa.Table.from_batches(read_staged(path), WITHDRAWN) for path in sorted(work.staged("0").glob("*.withdrawn"))
-    ]
-    table = pa.concat_tables([WITHDRAWN.empty_table(), *parts])
+def load_withdrawn(work: Work, first: int = 0, last: int = np.iinfo(np.int64).max) -> tuple[Int64s, Int64s]:
+    """Give the ords from first to last that this run withdraws, sorted, and the reason of each (REVISED, GONE or REFRESHED)."""
+    parts = [WITHDRAWN.empty_table()]
+    for path in sorted(work.staged("0").glob("*.withdrawn")):
+        for rows in read_staged(path):
+            lo, hi = np.searchsorted(rows.column("ord").to_numpy(), [first, last], side="left")
+            parts.append(pa.Table.from_batches([rows.slice(lo, hi - lo)]))
+    table = pa.concat_tables(parts)
     ords, reasons = table["ord"].to_numpy(), table["reason"].to_numpy()
     by = np.argsort(ords, kind="stable")
     return ords[by], reasons[by].astype(np.int64)

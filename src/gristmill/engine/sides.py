@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gristmill.core import access
+from gristmill.core.errors import naming
 from gristmill.store import disk
 
 VERDICT_SCHEMA = pa.schema(
@@ -131,7 +132,8 @@ class SideWriter:
             )
         start = 0
         while table.num_rows - start >= ROW_GROUP_ROWS or (whole and start < table.num_rows):
-            self._writer.write_table(table.slice(start, ROW_GROUP_ROWS), row_group_size=ROW_GROUP_ROWS)
+            with naming(self.path):
+                self._writer.write_table(table.slice(start, ROW_GROUP_ROWS), row_group_size=ROW_GROUP_ROWS)
             start += ROW_GROUP_ROWS
         rest = table.slice(start) if start < table.num_rows else None
         self._held = rest.to_batches() if rest is not None else []
@@ -143,7 +145,8 @@ class SideWriter:
         if self._held_rows:
             self._flush(whole=True)
         if self._writer is not None:
-            self._writer.close()
+            with naming(self.path):
+                self._writer.close()
 
 
 class StagedWriter:
@@ -155,12 +158,14 @@ class StagedWriter:
         access.make_folder(path.parent)
         self._scratch = path.with_name(f".{path.name}.{disk.mark()}")
         self._file = pa.OSFile(str(self._scratch), "wb")
-        self._writer = pa.ipc.new_file(self._file, schema)
+        with naming(path):
+            self._writer = pa.ipc.new_file(self._file, schema)
 
     def write(self, rows: pa.RecordBatch) -> None:
         """Add rows."""
         if rows.num_rows:
-            self._writer.write_batch(rows)
+            with naming(self.path):
+                self._writer.write_batch(rows)
 
     def __enter__(self) -> Self:
         return self
@@ -168,8 +173,9 @@ class StagedWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._writer.close()
-        self._file.close()
+        with naming(self.path):
+            self._writer.close()
+            self._file.close()
         if kind is None:
             self._scratch.replace(self.path)
         else:

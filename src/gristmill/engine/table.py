@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from gristmill.core import access
 from gristmill.core.batch import TABLE_SCHEMA, Batch, utf8_buffers
+from gristmill.core.errors import naming
 from gristmill.core.failpoints import failpoint
 from gristmill.core.shards import Cutter, ShardWriter
 from gristmill.engine.sides import constant
@@ -96,7 +97,8 @@ class TableWriter:
         path = self.work.staged(name)
         access.make_folder(path.parent)
         scratch = path.with_name(f".{path.name}.{disk.mark()}.npy")
-        np.save(scratch, np.concatenate(self._hashes) if self._hashes else np.zeros((0, 2), np.uint64))
+        with naming(scratch):
+            np.save(scratch, np.concatenate(self._hashes) if self._hashes else np.zeros((0, 2), np.uint64))
         scratch.replace(path)
         return [name]
 

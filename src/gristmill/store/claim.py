@@ -19,7 +19,7 @@ from typing import Self
 
 import msgspec
 
-from gristmill.core.errors import LockedError, StoreError
+from gristmill.core.errors import LockedError, StoreError, naming
 from gristmill.store import disk
 from gristmill.store.layout import FORMAT, Layout
 
@@ -65,10 +65,11 @@ class DatasetLock:
                         f"{self.layout.root} is held by another run ({holder or 'unknown'}); wait for it to end, or use --wait"
                     ) from None
                 time.sleep(0.2)
-        file.truncate(0)
-        file.write(f"pid {os.getpid()} on {socket.gethostname()} since {now()}\n".encode())
-        file.flush()
         self._file = file
+        with naming(path):
+            file.truncate(0)
+            file.write(f"pid {os.getpid()} on {socket.gethostname()} since {now()}\n".encode())
+            file.flush()
         return self
 
     def __exit__(

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from gristmill.core import access
+from gristmill.core.errors import naming
 from gristmill.core.failpoints import failpoint
 
 
@@ -23,7 +24,8 @@ def sync_folder(folder: Path) -> None:
     """Make the names in `folder` durable."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(handle)
+        with naming(folder):
+            os.fsync(handle)
     finally:
         os.close(handle)
 
@@ -32,7 +34,8 @@ def sync_file(path: Path) -> None:
     """Make the content of `path` durable."""
     handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        with naming(path):
+            os.fsync(handle)
     finally:
         os.close(handle)
 
@@ -66,7 +69,7 @@ def _scratch(path: Path) -> Path:
 def _write_scratch(path: Path, content: bytes, *, durable: bool = True) -> Path:
     make_folder(path.parent)
     scratch = _scratch(path)
-    with access.create(scratch) as file:
+    with naming(path), access.create(scratch) as file:
         file.write(content)
         if durable:
             file.flush()

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from gristmill.core import access
 from gristmill.core.batch import Int64s, UInt64s
-from gristmill.core.errors import StoreError
+from gristmill.core.errors import StoreError, naming
 from gristmill.core.failpoints import failpoint
 from gristmill.store import disk
 from gristmill.store.layout import Layout
@@ -146,16 +146,19 @@ def _unreadable(relative: str, error: Exception) -> StoreError:
 def write_table(path: Path, rows: pa.Table, statistics: list[str]) -> None:
     """Write an Arrow table as Parquet: zstd, page checksums, fixed row groups; same rows, same bytes."""
     access.make_folder(path.parent)
-    with pq.ParquetWriter(
-        path,
-        rows.schema,
-        compression="zstd",
-        compression_level=1,
-        use_dictionary=False,
-        write_statistics=statistics,
-        write_page_checksum=True,
-        store_schema=False,
-    ) as writer:
+    with (
+        naming(path),
+        pq.ParquetWriter(
+            path,
+            rows.schema,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=False,
+            write_statistics=statistics,
+            write_page_checksum=True,
+            store_schema=False,
+        ) as writer,
+    ):
         combined = rows.combine_chunks()
         for start in range(0, max(1, combined.num_rows), ROW_GROUP_ROWS):
             writer.write_table(combined.slice(start, ROW_GROUP_ROWS), row_group_size=ROW_GROUP_ROWS)
