@@ -149,6 +149,7 @@ class _Reader:
             monitoring=top.monitoring,
             alerts=top.alerts,
             cost=top.cost,
+            retention=top.retention,
             folder=file.parent,
             file=file,
             written=self._written(sources, [*steps, *own], exports),

@@ -202,6 +202,19 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("max_cost without a price limits nothing; set core_hour or gb_month too")
 
 
+class Retention(msgspec.Struct, frozen=True, kw_only=True):
+    """Which snapshots `gristmill gc` keeps whole; a run never removes one.
+
+    keep_last: the newest so many. keep_days: those younger than so many days. What either keeps is kept; both null: all are. pinned: numbers
+    of snapshots that are kept whatever their age. grace: how old a file must be that no snapshot ever named, such as 7d.
+    """
+
+    keep_last: Positive | None = None
+    keep_days: Positive | None = None
+    pinned: list[Positive] = []
+    grace: Annotated[str, msgspec.Meta(pattern=r"^(0|[1-9]\d*)(s|m|h|d|w)$")] = "7d"
+
+
 class ConfigFile(msgspec.Struct, frozen=True, kw_only=True):
     """The top of a config file.
 
@@ -209,6 +222,7 @@ class ConfigFile(msgspec.Struct, frozen=True, kw_only=True):
     description: for people. sources: where records come from, in their order. steps: what is done to every record, in
     order. require: what every record must meet in the end. gate: what a run must meet. exports: copies made of each
     snapshot. airflow: how its DAG is scheduled. monitoring: what watches a run. alerts: who is told when it is unwell. run: how a run works. cost: prices, and what a run may cost.
+    retention: which snapshots gc keeps.
     """
 
     version: Literal[1]
@@ -224,6 +238,7 @@ class ConfigFile(msgspec.Struct, frozen=True, kw_only=True):
     monitoring: Monitoring = Monitoring()
     alerts: list[Alert] = []
     cost: Cost = Cost()
+    retention: Retention = Retention()
 
 
 class BoundExport(msgspec.Struct, frozen=True, kw_only=True):
@@ -267,6 +282,7 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
     monitoring: Monitoring = Monitoring()
     alerts: list[Alert] = []
     cost: Cost = Cost()
+    retention: Retention = Retention()
     folder: Path
     file: Path | None = None
     written: Written = Written()

@@ -40,6 +40,8 @@ NAMES = (
     "load.committed",
     "report.written",
     "staging.removed",
+    "gc.marked",
+    "gc.removed",
     # every durable write passes these two: its content is whole under a scratch name; it has its lasting name
     "disk.written",
     "disk.named",

@@ -30,7 +30,7 @@ from gristmill.engine import merge, quarantine
 from gristmill.engine.adopt import Adoption
 from gristmill.engine.drive import BACKOFF_S
 from gristmill.engine.work import TASK_BITS, Job, Work
-from gristmill.store import disk, index
+from gristmill.store import disk, formats, index
 from gristmill.store.layout import FORMAT, Layout
 from gristmill.store.snapshot import Manifest
 
@@ -205,10 +205,7 @@ def read_plan(layout: Layout, seq: int) -> Plan:
         raise StoreError(
             f"{layout.plan(seq)} cannot be read ({type(error).__name__}); remove {layout.run(seq)} and run again"
         ) from error
-    if plan.format != FORMAT:
-        raise StoreError(
-            f"{layout.plan(seq)} has format {plan.format}, this gristmill knows {FORMAT}; upgrade gristmill"
-        )
+    formats.check(layout.plan(seq), plan.format)
     return plan
 
 

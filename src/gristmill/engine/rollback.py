@@ -13,6 +13,8 @@ import hashlib
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import msgspec
 import pyarrow as pa
@@ -83,13 +85,33 @@ def rollback(
         target = snapshot.read_manifest(layout.manifest(asked.to))
         snapshot.check_files(layout, target)
         ends.close(layout, head)
-        watch = Watch(config, events) if config is not None else None
-        try:
-            report = _Rollback(layout, asked, head, target, watch.events if watch is not None else events).go(config)
-            return watch.over(report) if watch is not None else report
-        finally:
-            if watch is not None:
-                watch.close()
+        with watched(config, events) as listening:
+            making = Republishing(layout, asked.digest, head, listening.events)
+            making.events.stage(StageBegins(name=STEP))
+            return listening.over(making.publish(_Rollback(making, asked, target).manifest(), config))
+
+
+@contextmanager
+def watched(config: PipelineConfig | None, events: Events) -> Iterator[Watch | Unwatched]:
+    """Give what watches, as the config asks for; a call that fails is told by who made it, not by alerts."""
+    watch = Watch(config, events) if config is not None else Unwatched(events)
+    try:
+        yield watch
+    finally:
+        watch.close()
+
+
+class Unwatched(NamedTuple):
+    """Nothing watches."""
+
+    events: Events
+
+    def over(self, report: Report) -> Report:
+        """Tell nobody."""
+        return report
+
+    def close(self) -> None:
+        """Nothing to end."""
 
 
 def _chain(layout: Layout, head: Manifest) -> list[int]:
@@ -123,41 +145,36 @@ def _export(layout: Layout, head: Manifest, config: PipelineConfig | None, repor
     exports.tell(done, report)
 
 
-class _Rollback:
-    """One rollback from its claim to its report. The lock is held."""
+class Republishing:
+    """A snapshot that is made of others, from its claim to its report. The lock is held; `digest` says what is asked for.
 
-    def __init__(self, layout: Layout, asked: Rollback, head: Manifest, target: Manifest, events: Events) -> None:
-        self.layout, self.asked, self.head, self.target, self.events = layout, asked, head, target, events
+    One that died is gone on with, if the same is asked for.
+    """
+
+    def __init__(self, layout: Layout, digest: str, head: Manifest, events: Events) -> None:
+        self.layout, self.head, self.events = layout, head, events
         self.clock, self.started = time.perf_counter(), claim.now()
-        dead = claim.unfinished(layout, head.seq, asked.digest)
+        dead = claim.unfinished(layout, head.seq, digest)
         clear_staging(layout, dead)
         self.resumed = dead is not None
         if dead is None:
-            dead = claim.take_seq(layout, head.seq, asked.digest)
+            dead = claim.take_seq(layout, head.seq, digest)
             failpoint("claim.created")
-            frozen = Plan(FORMAT, dead.seq, head.seq, asked.digest, code_fingerprint(), [], {})
+            frozen = Plan(FORMAT, dead.seq, head.seq, digest, code_fingerprint(), [], {})
             disk.write_file(layout.plan(dead.seq), msgspec.json.encode(frozen) + b"\n")
             failpoint("plan.written")
         self.seq = dead.seq
         self.plan = plan.read_plan(layout, self.seq)
         announce(events, layout, self.plan, resumed=self.resumed)
 
-    def go(self, config: PipelineConfig | None) -> Report:
-        """Do it."""
-        self.events.stage(StageBegins(name=STEP))
-        sources = self._verdicts()
-        total = Counts()
-        for part in sources.values():
-            total.add(part)
-        shards = self.target.shards
-        rows = sum(shard.rows for shard in shards)
-        gate.check_balance(total, sources, self.head.rows, rows)
-        report = self._report(total, sources, rows)
-        summary = self.target.summary | {"report": timeless(report)}
+    def publish(self, manifest: Manifest, config: PipelineConfig | None, made_as: int = FORMAT) -> Report:
+        """Commit `manifest`, as of this number, with its report in it; have the exports follow, and report."""
+        report = self._report(manifest)
+        summary = manifest.summary | {"report": timeless(report)}
         manifest = msgspec.structs.replace(
-            self.target, format=FORMAT, seq=self.seq, parent=self.head.seq, exports=self._exports(), counts=total, sources=sources,
-            summary=summary, code=self.plan.code, lineage=report.lineage,
-        )  # fmt: skip
+            manifest, format=made_as, seq=self.seq, parent=self.head.seq, summary=summary, code=self.plan.code
+        )
+        gate.check_balance(manifest.counts, manifest.sources, self.head.rows, manifest.rows)
         digest = snapshot.write_manifest(self.layout.manifest(self.seq), manifest)
         failpoint("manifest.written")
         snapshot.commit(self.layout, manifest, digest, self.head)
@@ -169,6 +186,35 @@ class _Rollback:
         failpoint("staging.removed")
         self.events.report(report.to_json())
         return report
+
+    def _report(self, manifest: Manifest) -> Report:
+        valid, judged = (manifest.summary.get(f"dataset_{name}", 0) for name in ("valid", "total"))
+        return Report(
+            run=self.seq, snapshot=self.seq, parent=self.head.seq, status="published", dataset=str(self.layout.root),
+            counts=manifest.counts, balanced=manifest.counts.balanced, dataset_rows=manifest.rows,
+            dataset_quality_score=valid / judged if judged else None,
+            sources={name: msgspec.to_builtins(part) for name, part in manifest.sources.items()}, started=self.started,
+            resumed=self.resumed, lineage=manifest.lineage,
+        )  # fmt: skip
+
+
+class _Rollback:
+    """What a rollback publishes, out of the newest manifest and the earlier one."""
+
+    def __init__(self, making: Republishing, asked: Rollback, target: Manifest) -> None:
+        self.layout, self.head, self.seq = making.layout, making.head, making.seq
+        self.asked, self.target = asked, target
+
+    def manifest(self) -> Manifest:
+        """Write the verdicts; give the manifest."""
+        sources = self._verdicts()
+        total = Counts()
+        for part in sources.values():
+            total.add(part)
+        lineage = [{"rolled_back_to": self.asked.to, "from": self.head.seq, "why": self.asked.why}]
+        return msgspec.structs.replace(
+            self.target, exports=self._exports(), counts=total, sources=sources, lineage=lineage
+        )
 
     def _verdicts(self) -> dict[str, Counts]:
         """Write a verdict for each row that goes and each that comes back; give the counts by source.
@@ -224,16 +270,6 @@ class _Rollback:
                 config = latest[name].config | {"rolled_back": self.seq}
                 states[name] = ExportState(latest[name].part, config, above)
         return states
-
-    def _report(self, counts: Counts, sources: dict[str, Counts], rows: int) -> Report:
-        valid, judged = (self.target.summary.get(f"dataset_{name}", 0) for name in ("valid", "total"))
-        lineage = [{"rolled_back_to": self.asked.to, "from": self.head.seq, "why": self.asked.why}]
-        return Report(
-            run=self.seq, snapshot=self.seq, parent=self.head.seq, status="published", dataset=str(self.layout.root), counts=counts,
-            balanced=counts.balanced, dataset_rows=rows, dataset_quality_score=valid / judged if judged else None,
-            sources={name: msgspec.to_builtins(part) for name, part in sources.items()}, started=self.started,
-            resumed=self.resumed, lineage=lineage,
-        )  # fmt: skip
 
 
 def _by_source(rows: pa.RecordBatch) -> list[tuple[str, int]]:

@@ -75,11 +75,12 @@ class Memory(msgspec.Struct):
         if status in GOOD:
             self.succeeded = self.ended
         published = status not in ("refused", "failed")
+        rolled_back = any("rolled_back_to" in entry for entry in report.get("lineage", []))
         for source, counts in report.get("sources", {}).items():
             totals = self.records.setdefault(source, {})
             for outcome, n in outcomes(counts).items() if published else []:
                 totals[outcome] = totals.get(outcome, 0) + n
-            if published and counts["read"] > counts["unchanged"]:
+            if published and counts["read"] > counts["unchanged"] and not rolled_back:
                 self.given[source] = started
         self.bytes_read += report.get("bytes_read", 0)
         self.bytes_published += report.get("bytes_published", 0) if published else 0

@@ -20,7 +20,7 @@ from typing import Self
 import msgspec
 
 from gristmill.core.errors import LockedError, StoreError, naming
-from gristmill.store import disk
+from gristmill.store import disk, formats
 from gristmill.store.layout import FORMAT, Layout
 
 SEQ_BITS = 18
@@ -104,10 +104,7 @@ def read_claim(layout: Layout, seq: int) -> Claim:
         StoreError: it is of a format this version does not know.
     """
     claim = msgspec.json.decode(layout.claim(seq).read_bytes(), type=Claim)
-    if claim.format != FORMAT:
-        raise StoreError(
-            f"{layout.claim(seq)} has format {claim.format}, this gristmill knows {FORMAT}; upgrade gristmill"
-        )
+    formats.check(layout.claim(seq), claim.format, oldest=1)
     return claim
 
 

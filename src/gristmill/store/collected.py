@@ -11,7 +11,7 @@ import contextlib
 import msgspec
 
 from gristmill.core.errors import ConfigError, StoreError
-from gristmill.store import claim, disk
+from gristmill.store import claim, disk, formats
 from gristmill.store.layout import FORMAT, Layout
 
 
@@ -49,7 +49,7 @@ def when(layout: Layout, seq: int) -> str | None:
         found = msgspec.json.decode(content, type=Collected)
     except msgspec.DecodeError as error:
         raise StoreError(f"{layout.collected(seq)} is damaged ({type(error).__name__}); gc wrote it; remove it, and run gc again") from error  # fmt: skip
-    _check_format(layout.collected(seq), found.format)
+    formats.check(layout.collected(seq), found.format, oldest=1)
     return found.time
 
 
@@ -80,15 +80,10 @@ def read_pins(layout: Layout) -> dict[str, int]:
         found = msgspec.json.decode(content, type=Pins)
     except msgspec.DecodeError as error:
         raise StoreError(f"{layout.pins} is damaged ({type(error).__name__}); restore it, or remove it and pin again") from error  # fmt: skip
-    _check_format(layout.pins, found.format)
+    formats.check(layout.pins, found.format, oldest=1)
     return found.pins
 
 
 def write_pins(layout: Layout, pins: dict[str, int]) -> None:
     """Write the list of pins, in one step."""
     disk.write_file(layout.pins, disk.to_json(Pins(pins=pins)))
-
-
-def _check_format(path: object, found: int) -> None:
-    if found != FORMAT:
-        raise StoreError(f"{path} has format {found}, this gristmill knows {FORMAT}; upgrade gristmill")

@@ -22,7 +22,7 @@ from gristmill.core.counts import Counts
 from gristmill.core.errors import StaleError, StoreError
 from gristmill.core.export import Ledger
 from gristmill.core.failpoints import failpoint
-from gristmill.store import disk
+from gristmill.store import disk, formats
 from gristmill.store.index import IndexRun
 from gristmill.store.layout import FORMAT, Layout
 
@@ -103,10 +103,10 @@ def read_manifest(path: Path) -> Manifest:
     """
     try:
         content = path.read_bytes()
-        version = json.loads(content).get("format")
-        if version != FORMAT:
-            raise StoreError(f"{path} has format {version}, this gristmill knows {FORMAT}; upgrade gristmill")
-        return msgspec.json.decode(content, type=Manifest)
+        raw = json.loads(content)
+        if raw.get("format") == FORMAT:
+            return msgspec.json.decode(content, type=Manifest)
+        return msgspec.convert(formats.lifted(path, raw), type=Manifest)
     except FileNotFoundError:
         raise StoreError(f"{path} is missing: the dataset is damaged; restore it or start a new dataset") from None
     except (ValueError, msgspec.ValidationError) as error:
@@ -146,11 +146,13 @@ def dataset_id(layout: Layout) -> str:
 
 
 def check_files(layout: Layout, manifest: Manifest) -> None:
-    """Refuse to build on a snapshot that has lost a shard or an index run; looks at sizes only.
+    """Refuse to build on a snapshot that has lost a shard or an index run, or is of an earlier format; looks at sizes only.
 
     Raises:
-        StoreError: a file is missing or has another size.
+        StoreError: a file is missing or has another size; the snapshot is to be brought forward first.
     """
+    if manifest.seq:
+        formats.check(layout.manifest(manifest.seq), formats.on_disk(layout.manifest(manifest.seq)))
     for shard in manifest.shards:
         path = layout.absolute(shard.path)
         if not path.exists() or path.stat().st_size != shard.bytes:

@@ -1,0 +1,326 @@
+"""Garbage: what no kept snapshot names any more, and old snapshots that are not to be kept.
+
+A file that no manifest ever named (of dead runs, refused candidates, tasks done twice) goes when it is older than the grace period; what
+only snapshots out of retention name goes at once. Kept whole: the newest snapshot, those of the retention, pinned ones, and for each
+export the one it was last known to hold. It holds the dataset's lock; of a run that is open beside it (a scheduler's stages hold no lock
+between them) nothing is touched: neither its staging nor any file younger than its claim.
+
+Not here: what a mark means (`store.collected`). Invariants: a snapshot is marked before its first file goes, so that dying anywhere
+leaves whole snapshots, marked ones and garbage, and the next call goes on; manifests, reports, plans, verdicts and signals of published
+snapshots stay; a file is touched only where its name is one that gristmill gives; nothing a run does depends on whether this ran.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+
+from gristmill.config.settings import PipelineConfig
+from gristmill.core.errors import ConfigError, StoreError
+from gristmill.core.export import FileExport, read_manifest
+from gristmill.core.failpoints import failpoint
+from gristmill.engine.exports import folder_of
+from gristmill.store import claim, collected, snapshot
+from gristmill.store.layout import Layout
+from gristmill.store.snapshot import Manifest
+
+KINDS = ("shards", "index", "tombstones", "states", "staging", "landing", "runs", "exports", "scratch")
+_SHARD = re.compile(r".+-[0-9a-f]{8}\.parquet")
+_RUN = re.compile(r"\d+\.parquet")
+_SCRATCH = re.compile(r"\..+\.tmp")
+# Of a run that published nothing: what was kept of it to be looked at. Claim, plan, report, page and log stay.
+_CANDIDATE = ("candidate.json", "judged.json", "tasks", "listing", "verdicts", "signals", "quarantine")
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """What is kept whole: the newest `keep_last` snapshots, those younger than `keep_days`, and `pinned` ones; both null: all.
+
+    grace_s: how old a file must be that no manifest ever named.
+    """
+
+    keep_last: int | None = None
+    keep_days: int | None = None
+    pinned: frozenset[int] = frozenset()
+    grace_s: float = 7 * 86400.0
+
+    def keeps(self, seq: int, newest_first: int, age: timedelta) -> bool:
+        """Tell if a snapshot is kept, by its place among the whole ones and its age."""
+        if self.keep_last is None and self.keep_days is None:
+            return True
+        recent = self.keep_last is not None and newest_first < self.keep_last
+        young = self.keep_days is not None and age <= timedelta(days=self.keep_days)
+        return recent or young or seq in self.pinned
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What gc removed, or would remove. kept: the snapshots that stay whole; collected: those that go now; by kind: what and how much."""
+
+    kept: list[int]
+    collected: list[int]
+    files: dict[str, int]
+    bytes: dict[str, int]
+    dry_run: bool
+
+    @property
+    def total_bytes(self) -> int:
+        """Of all kinds."""
+        return sum(self.bytes.values())
+
+
+class _Garbage(msgspec.Struct, frozen=True):
+    kind: str
+    path: Path
+    files: int
+    bytes: int
+
+
+def collect(
+    layout: Layout, policy: Policy, config: PipelineConfig | None = None, *, dry_run: bool = False, wait_s: float = 0.0
+) -> Found:
+    """Remove what is not to be kept, or (`dry_run`, which takes no lock and changes nothing) say what that would be.
+
+    The chunks of exports, and pages that landed, are looked at only with a config: it says where and how long.
+
+    Raises:
+        ConfigError: a pinned snapshot is not there, or its bytes are gone.
+        LockedError: a run holds the dataset.
+    """
+    lock = contextlib.nullcontext() if dry_run else claim.DatasetLock(layout, wait_s)
+    with lock:
+        heap = _Heap(layout, policy, config)
+        garbage = list(heap.garbage())
+        if not dry_run:
+            for seq in heap.marked:
+                collected.mark(layout, seq)
+            failpoint("gc.marked")
+            for each in garbage:
+                _remove(each.path)
+                failpoint("gc.removed")
+        files, sizes = dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0)
+        for each in garbage:
+            files[each.kind] += each.files
+            sizes[each.kind] += each.bytes
+        return Found(heap.kept[::-1], heap.dropped[::-1], files, sizes, dry_run)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+class _Heap:
+    """What there is, as of now: which snapshots are kept, what they name, and what else lies about."""
+
+    def __init__(self, layout: Layout, policy: Policy, config: PipelineConfig | None) -> None:
+        self.layout, self.policy, self.config = layout, policy, config
+        self.now = datetime.now(UTC)
+        self.head = snapshot.head_seq(layout)
+        self.published: set[int] = set()
+        self.kept: list[int] = []  # newest first
+        self.dropped: list[int] = []  # that go now
+        self.named: set[str] = set()  # by what is kept
+        self.known: set[str] = set()  # by snapshots that are not
+        self._choose()
+        self.open = self._open()
+        self.over = [seq for seq in claim.claimed(layout) if seq not in self.published and seq != self.open]
+        self.marked = sorted([*self.dropped, *(seq for seq in self.over if self._candidate(seq))])
+        self._spare()
+
+    # --- which snapshots
+
+    def _choose(self) -> None:
+        needed = self._exported()
+        seq = self.head
+        while seq:
+            manifest = snapshot.read_manifest(self.layout.manifest(seq))
+            self.published.add(seq)
+            whole = collected.when(self.layout, seq) is None
+            age = self.now - self._claimed(seq)
+            if whole and (seq in {self.head, *needed} or self.policy.keeps(seq, len(self.kept), age)):
+                self.kept.append(seq)
+                self.named |= _names(manifest)
+            else:
+                self.dropped += [seq] if whole else []
+                self.known |= _names(manifest)
+            seq = manifest.parent
+        lost = sorted(self.policy.pinned - set(self.kept))
+        if lost:
+            raise ConfigError(
+                f"pinned: {', '.join(map(str, lost))}: no such snapshot, or gc has collected it; whole ones are "
+                f"{', '.join(map(str, sorted([*self.kept, *self.dropped]))) or 'none'}; take it out of retention.pinned, or `gristmill gc --unpin`"
+            )
+
+    def _exported(self) -> set[int]:
+        """Give for each export of the newest snapshot the newest one it was made of: a table is brought on from there."""
+        if not self.head:
+            return set()
+        missing = set(snapshot.read_manifest(self.layout.manifest(self.head)).exports)
+        found: set[int] = set()
+        seq = self.head
+        while missing and seq:
+            report = self.layout.report(seq)
+            made = set(msgspec.json.decode(report.read_bytes()).get("exports", {})) if report.exists() else set()
+            found |= {seq} if missing & made else set()
+            missing -= made
+            seq = snapshot.read_manifest(self.layout.manifest(seq)).parent
+        return found
+
+    def _claimed(self, seq: int) -> datetime:
+        if not self.layout.claim(seq).exists():
+            return self.now
+        return datetime.fromisoformat(claim.read_claim(self.layout, seq).time)
+
+    def _open(self) -> int | None:
+        """Give the run that is still to be gone on with: the newest claim, unless it has ended."""
+        newest = max(claim.claimed(self.layout), default=0)
+        return newest if newest > self.head and not self.layout.report(newest).exists() else None
+
+    def _candidate(self, seq: int) -> bool:
+        """Tell if an ended run that published nothing still has what is kept to be looked at, for longer than that is."""
+        past = (self.now - self._claimed(seq)).total_seconds() > self.policy.grace_s
+        return past and any((self.layout.run(seq) / name).exists() for name in _CANDIDATE)
+
+    def _spare(self) -> None:
+        """Keep what refused candidates name that may still be looked at."""
+        for seq in set(self.over) - set(self.marked):
+            path = self.layout.candidate(seq)
+            if path.exists():
+                with contextlib.suppress(StoreError):
+                    self.named |= _names(snapshot.read_manifest(path))
+
+    # --- which files
+
+    def garbage(self) -> Iterator[_Garbage]:
+        """Give what is to go."""
+        root = self.layout.root
+        yield from self._files("shards", self.layout.table.glob("*.parquet"), _SHARD)
+        yield from self._files("tombstones", self.layout.tombstones(0).parent.glob("*.parquet"), _RUN)
+        index = (path for path in root.glob("index/*/*/*.parquet"))
+        yield from self._files("index", index, _RUN)
+        yield from self._files("states", root.glob("state/*/*.parquet"), _RUN)
+        for seq in self.marked:
+            for name in _CANDIDATE if seq in self.over else ():
+                path = self.layout.run(seq) / name
+                if path.exists():
+                    yield _weighed("runs", path)
+        staging = self.layout.staging(0).parent
+        for path in staging.iterdir() if staging.is_dir() else ():
+            if path.name != str(self.open):
+                yield _weighed("staging", path)
+        yield from self._landed()
+        yield from self._scratch()
+        yield from self._chunks()
+
+    def _files(self, kind: str, paths: Iterator[Path], pattern: re.Pattern[str]) -> Iterator[_Garbage]:
+        for path in paths:
+            name = self.layout.relative(path)
+            if pattern.fullmatch(path.name) and name not in self.named and (name in self.known or self._old(path)):
+                yield _weighed(kind, path)
+
+    def _old(self, path: Path) -> bool:
+        """Tell if a file is older than the grace period, and than the run that is open."""
+        with contextlib.suppress(FileNotFoundError):
+            written_ns = path.lstat().st_mtime_ns
+            if self.open is not None and written_ns >= self.layout.claim(self.open).stat().st_mtime_ns:
+                return False
+            return time.time_ns() - written_ns > self.policy.grace_s * 1e9
+        return False
+
+    def _landed(self) -> Iterator[_Garbage]:
+        if self.config is None:
+            return
+        limit = timedelta(days=self.config.run.landing_days)
+        for path in (self.layout.root / "landing").glob("*/*"):
+            seq = int(path.name) if path.name.isdecimal() else None
+            if seq is not None and seq != self.open and self.now - self._claimed(seq) > limit:
+                yield _weighed("landing", path)
+
+    def _scratch(self) -> Iterator[_Garbage]:
+        """Give the files of writers that died: under the name they have before they are whole."""
+        for folder in ("runs", "index", "state", "landing", "."):
+            found = (self.layout.root / folder).glob(".*.tmp" if folder == "." else "**/.*.tmp")
+            yield from (
+                _weighed("scratch", path) for path in found if _SCRATCH.fullmatch(path.name) and self._old(path)
+            )
+
+    def _chunks(self) -> Iterator[_Garbage]:
+        """Give chunks of exports that their manifests do not name, and what dead writers left beside them."""
+        for bound in self.config.exports if self.config is not None else ():
+            if not isinstance(bound.export, FileExport) or self.config is None:
+                continue
+            folder = folder_of(bound, self.config)
+            listed = read_manifest(folder / "manifest.json")
+            if listed is None or listed.export != bound.name:
+                continue
+            named = {chunk.name for chunk in listed.chunks}
+            for path in folder.iterdir():
+                made = path.name[1:].rsplit(".", 2)[0] if _SCRATCH.fullmatch(path.name) else path.name
+                ours = bound.export.owns(made) or (made == "manifest.json" != path.name)
+                if ours and path.name not in named and self._old(path):
+                    yield _weighed("exports", path)
+
+
+def _names(manifest: Manifest) -> set[str]:
+    """Give all files that a manifest names and gc may remove."""
+    return {
+        *(shard.path for shard in manifest.shards),
+        *(run.path for run in manifest.index),
+        *manifest.tombstones,
+        *(state["path"] for state in manifest.states.values()),
+    }
+
+
+def _weighed(kind: str, path: Path) -> _Garbage:
+    inside = [path] if path.is_symlink() or not path.is_dir() else [p for p in path.rglob("*") if not p.is_dir()]
+    size = 0
+    for each in inside:
+        with contextlib.suppress(FileNotFoundError):
+            size += each.lstat().st_size
+    return _Garbage(kind, path, len(inside), size)
+
+
+# --- pins --------------------------------------------------------------------------------------------------------
+
+
+def pin(layout: Layout, seq: int, name: str | None = None, wait_s: float = 0.0) -> dict[str, int]:
+    """Keep a snapshot whole until it is unpinned, under a name (its number by default); give all pins.
+
+    Raises:
+        ConfigError: it is not there or not whole, or the name is another's.
+    """
+    with claim.DatasetLock(layout, wait_s):
+        pins = collected.read_pins(layout)
+        called = name or str(seq)
+        if pins.get(called, seq) != seq:
+            raise ConfigError(
+                f"the name {called!r} pins snapshot {pins[called]}; `gristmill gc --unpin {called}` first"
+            )
+        if not 0 < seq <= snapshot.head_seq(layout) or not layout.manifest(seq).exists():
+            raise ConfigError(f"there is no snapshot {seq} in {layout.root}; `gristmill log` lists what there is")
+        collected.check(layout, seq)
+        collected.write_pins(layout, pins | {called: seq})
+        return pins | {called: seq}
+
+
+def unpin(layout: Layout, wanted: str, wait_s: float = 0.0) -> dict[str, int]:
+    """Take a pin away, by its name or by the snapshot's number; give those that stay.
+
+    Raises:
+        ConfigError: there is no such pin.
+    """
+    with claim.DatasetLock(layout, wait_s):
+        pins = collected.read_pins(layout)
+        left = {name: seq for name, seq in pins.items() if wanted not in (name, str(seq))}
+        if left == pins:
+            raise ConfigError(f"nothing is pinned as {wanted!r}; pins: {', '.join(sorted(pins)) or 'none'}")
+        collected.write_pins(layout, left)
+        return left
