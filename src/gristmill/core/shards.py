@@ -112,7 +112,8 @@ class ShardWriter:
             "data_page_version": "1.0",
         }
         self._name = str(getattr(file, "name", file))
-        self._writer = pq.ParquetWriter(str(file) if isinstance(file, Path) else file, self._schema, **options)
+        with naming(self._name):
+            self._writer = pq.ParquetWriter(str(file) if isinstance(file, Path) else file, self._schema, **options)
         self._cutter = Cutter(max_rows, max_bytes)
         self._held: list[pa.RecordBatch] = []
         self._rows = 0

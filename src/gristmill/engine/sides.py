@@ -122,14 +122,15 @@ class SideWriter:
         if self._writer is None:
             access.make_folder(self.path.parent)
             self.path.unlink(missing_ok=True)  # a writer left behind by a failed attempt still writes its end into it
-            self._writer = pq.ParquetWriter(
-                self.path,
-                self.schema,
-                compression="zstd",
-                compression_level=1,
-                write_page_checksum=True,
-                store_schema=False,
-            )
+            with naming(self.path):
+                self._writer = pq.ParquetWriter(
+                    self.path,
+                    self.schema,
+                    compression="zstd",
+                    compression_level=1,
+                    write_page_checksum=True,
+                    store_schema=False,
+                )
         start = 0
         while table.num_rows - start >= ROW_GROUP_ROWS or (whole and start < table.num_rows):
             with naming(self.path):
