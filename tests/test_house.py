@@ -76,7 +76,7 @@ MAY = {
     "ui": {"ui", "report", "dataset", "audit", "config", "store", "core"},  # a web app, read only
     "observe": {"observe", "config.monitoring", "core"},  # what the config asks for
     "sources": {"sources.formats", "net", "extract", "database", "core"},
-    "sources.formats": {"extract", "core"},
+    "sources.formats": {"extract", "kernels", "core"},  # kernels: JSON lines into columns
     "net": {"net", "core"},  # fetching: HTTP, politeness, object stores
     "extract": {"extract", "core"},  # text out of HTML and PDF, in processes that can be killed
     "database": {"database", "core"},  # SQL: composing, dialects, readers

@@ -27,7 +27,9 @@ def checked(request):
 
 def test_kernels_stay_in_bounds(checked):
     """The kernels' own tests pass with index checks on."""
-    chosen = "plain_python or addresses or every_length or columns or idempotent or empty_rows or null_rows"
+    chosen = (
+        "either_way or plain_python or addresses or every_length or columns or idempotent or empty_rows or null_rows"
+    )
     command = [
         sys.executable,
         "-m",

@@ -25,13 +25,14 @@ def warm() -> None:
         jsonl,
         lowercase,
         normal,
+        parse,
         profile,
         punctuation,
         remove,
         whitespace,
     )
 
-    assert all((characters, counts, hashing, jsonl, lowercase, normal, profile, punctuation, remove, whitespace))
+    assert all((characters, counts, hashing, jsonl, lowercase, normal, parse, profile, punctuation, remove, whitespace))
 
 
 def is_warm() -> bool:
