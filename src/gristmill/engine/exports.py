@@ -77,7 +77,8 @@ def tell(done: Reconciled, report: Report) -> None:
         report.status = "published_export_failed"
         why, context = str(error), {"export": name}
         if isinstance(error, OSError):
-            why, context = f"{type(error).__name__}: {error.strerror}", context | {"path": str(error.filename)}
+            place = f" {str(error.filename)!r}" if error.filename is not None else ""
+            why, context = f"{type(error).__name__}: {error.strerror}{place}", context | {"path": str(error.filename)}
         message = f"the snapshot is published, an export failed ({why}); the next run repairs it"
         report.errors.append(error_entry("export", None, "export.failed", message, claim.now(), context))
 
