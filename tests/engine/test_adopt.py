@@ -1,0 +1,207 @@
+"""Adoption: clean records become a snapshot past the steps, and everything after it knows them."""
+
+import os
+import shutil
+import sys
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tests.properties.lab import Lab, flat, jsonl
+from tests.soak import scenes
+
+from gristmill.core.errors import ConfigError, GateRefused
+from gristmill.testing import crash, laws
+
+TEXTS = [f"Document {n} of those that somebody else has cleaned." for n in range(40)]
+CONFIG = {
+    "sources": [{"name": "s", "files": {"path": "in/*.jsonl", "id": "id"}, "steps": ["clean.punctuation"]}],
+    "steps": ["clean.lowercase", {"filter.length": {"min_chars": 30}}, "dedup.exact"],
+    "require": {"min_chars": 3},
+    "exports": [{"name": "x", "jsonl": {"path": "./out", "docs_per_chunk": 10}}],
+}
+
+
+def clean(folder, texts=TEXTS, name="clean/part-0.parquet"):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ids = [f"d{n}" for n in range(len(texts))]
+    pq.write_table(pa.table({"doc": ids, "body": texts, "topic": ["mills"] * len(texts)}), path)
+    os.utime(path, ns=(10**18, 10**18))  # a plan holds the time
+
+
+@pytest.fixture(name="lab")
+def _lab(tmp_path):
+    lab = Lab(tmp_path, CONFIG)
+    lab.put(
+        "in/a.jsonl",
+        jsonl([{"id": "1", "text": TEXTS[0].lower()}, {"id": "2", "text": "A new one, long enough to stay."}]),
+    )
+    clean(tmp_path, [text.lower() for text in TEXTS])
+    return lab
+
+
+def adopt(lab, path="clean", **how):
+    return lab.pipeline().adopt(
+        str(lab.folder / path), **({"workers": 1, "fields": {"text": "body", "id": "doc"}} | how)
+    )
+
+
+def test_what_is_adopted_is_published_as_it_is_in_one_snapshot(lab):
+    clean(lab.folder, ["Short, and KEPT", *TEXTS])  # lowercase and filter.length would say otherwise
+    report = adopt(lab)
+    assert (report.status, report.snapshot) == ("published", 1)
+    assert flat(report.counts) == {"read": 41, "published": 41}
+    rows = lab.records()
+    assert [row["text"] for row in rows] == ["Short, and KEPT", *TEXTS]
+    assert (rows[1]["id"], rows[1]["source"], rows[1]["meta"]) == ("adopted/d1", "adopted", '{"topic":"mills"}')
+    assert lab.broken() == []
+    assert len(list((lab.folder / "out").glob("chunk_*"))) == 5
+
+
+def test_the_next_increment_is_deduplicated_against_it_and_goes_through_the_steps(lab):
+    adopt(lab)
+    report = lab.run()
+    assert flat(report.counts) == {"read": 2, "published": 1, "duplicates/dedup.exact": 1}
+    told = lab.open().explain("s/1")["history"]
+    assert told[0]["dup_of_id"] == "adopted/d0"
+    assert lab.run().status == "nothing_new"
+    assert lab.broken() == []
+
+
+def test_adoption_then_a_run_keeps_what_a_run_over_clean_data_keeps(lab, tmp_path):
+    """The index is the one a full run would have made: the same records go on, whichever way the first came in."""
+    adopt(lab)
+    lab.run()
+    other = Lab(tmp_path / "other", CONFIG | {"sources": [
+        {"name": "adopted", "files": {"path": "../clean/*.parquet", "text": "body", "id": "doc"}},
+        {"name": "s", "files": {"path": "../in/*.jsonl", "id": "id"}, "steps": ["clean.punctuation"]},
+    ]})  # fmt: skip
+    other.run()
+    assert [row.text for row in lab.rows()] == [row.text for row in other.rows()]
+
+
+def test_duplicates_within_what_is_adopted_are_dropped_and_what_require_refuses_too(lab):
+    clean(lab.folder, [TEXTS[0], "ab", TEXTS[1], TEXTS[0]])
+    report = adopt(lab)
+    assert flat(report.counts) == {
+        "read": 4, "published": 2, "duplicates/dedup.exact": 1, "dropped/require:min_chars": 1,
+    }  # fmt: skip
+    assert lab.broken() == []
+
+
+def test_the_lineage_says_what_was_adopted_and_the_config_counts_as_unchanged(lab):
+    adopt(lab)
+    manifest = lab.open().manifest()
+    (entry,) = manifest.lineage
+    assert (entry["adopted"], entry["fields"]) == ("adopted", {"text": "body", "id": "doc"})
+    assert entry["path"][0] == "clean/**/*.parquet"
+    assert lab.pipeline().plan()[1] == []
+    lab.run()
+    assert lab.open().manifest().lineage == []
+
+
+def test_a_dataset_that_has_records_takes_more_in_as_a_new_source(lab):
+    lab.run()
+    report = adopt(lab, source="older")
+    assert report.snapshot == 2
+    assert flat(report.counts) == {"read": 40, "published": 39, "duplicates/dedup.exact": 1}
+    assert set(lab.open().manifest().states) == {"s", "older"}
+    assert lab.broken() == []
+
+
+def test_a_source_of_the_config_that_reads_the_same_goes_on_from_it(lab):
+    config = CONFIG | {"sources": [{"name": "base", "files": {"path": "clean/*.parquet", "text": "body", "id": "doc"}}]}
+    lab.configure(config)
+    report = adopt(lab, "clean/*.parquet", source="base")
+    assert report.status == "published"
+    assert lab.run().status == "nothing_new"
+    clean(lab.folder, ["A Longer Document That Is New And Goes Through The Steps."], "clean/part-1.parquet")
+    assert flat(lab.run().counts) == {"read": 1, "published": 1, "withdrawn": 1}  # it has the id d0
+    assert lab.rows()[-1].text == "a longer document that is new and goes through the steps."
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ({"path": "nowhere"}, "there is nothing at"),
+        ({"source": "s"}, "give another --source"),
+        ({"source": "a/b"}, "must be letters"),
+        ({"fields": {"body": "text"}}, "there is no column 'body'"),
+        ({"path": "."}, "which this pipeline writes itself"),
+    ],
+)
+def test_what_cannot_be_adopted_is_refused_and_nothing_is_written(lab, how, says):
+    lab.put("out/chunk_1.jsonl", b"{}\n")
+    with pytest.raises(ConfigError, match=says):
+        adopt(lab, **how)
+    assert laws.head_seq(lab.dataset) is None
+
+
+def test_the_same_name_twice_is_refused(lab):
+    adopt(lab)
+    with pytest.raises(ConfigError, match="has records of a source 'adopted' already"):
+        adopt(lab)
+
+
+def test_the_gate_judges_it(lab):
+    lab.configure(CONFIG | {"gate": {"min_docs": 1000}})
+    with pytest.raises(GateRefused):
+        adopt(lab)
+    assert laws.head_seq(lab.dataset) is None
+    assert adopt(lab, accept_gate=["min_docs"], why="it is all there is").status == "published"
+
+
+def test_json_lines_are_adopted_too_and_worker_processes_make_the_same_bytes(lab, tmp_path):
+    made = []
+    for workers in (1, 2):
+        one = Lab(tmp_path / f"w{workers}", CONFIG | {"run": {"batch_bytes": 4000}})
+        for part in range(3):
+            rows = [{"doc": f"{part}-{n}", "body": f"{part} {text * 20}"} for n, text in enumerate(TEXTS * 20)]
+            one.put(f"clean/{part}.jsonl", jsonl(rows))
+        adopt(one, workers=workers)
+        assert one.broken() == []
+        made.append(one.bytes())
+    assert made[0] == made[1]
+
+
+# --- killed ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", name="server")
+def _server(tmp_path_factory):
+    frozen = (
+        tmp_path_factory.mktemp("frozen") / "src"
+    )  # a manifest holds a digest of the code, which somebody may be editing
+    shutil.copytree(scenes.ROOT / "src", frozen)
+    argv = [sys.executable, "-m", "tests.soak.command"]
+    with crash.Warm(argv, tmp_path_factory.mktemp("warm"), scenes.environment(frozen)) as warm:
+        yield warm
+
+
+@pytest.mark.parametrize(
+    ("again", "points"),
+    [
+        ("adopt", ["plan.written=kill", "commit.after_delta=kill"]),
+        ("run", ["task.journalled=kill@2", "manifest.written=kill"]),
+    ],
+)
+def test_killed_anywhere_and_gone_on_with_it_is_the_same_adoption(server, tmp_path, again, points):
+    """Whether `adopt` is asked for again or the daily run comes first: the bytes are those of an adoption never killed."""
+    whole = None
+    for n, point in enumerate(["", *points]):
+        lab = Lab(tmp_path / str(n), CONFIG | {"sources": [{"files": {"path": "in/*.jsonl", "allow_empty": True}}]})
+        clean(lab.folder)
+        verb = ["adopt", "clean", "--map", "text=body", "--map", "id=doc", "--workers", "1"]
+        verb[1] = str(lab.folder / "clean")
+        env = {"GRISTMILL_FAILPOINT": point} if point else {}
+        code = server.run([str(lab.folder), *verb], env)
+        assert code == (crash.KILLED if point else 0)
+        if point:
+            follows = verb if again == "adopt" else ["run", "--workers", "1"]
+            code = server.run([str(lab.folder), *follows], {})
+        taken = again == "adopt" and point == "commit.after_delta=kill"
+        assert code == (2 if taken else 0), point  # it was published: the name is taken
+        assert lab.broken() == [], point
+        whole = whole or lab.bytes()
+        assert lab.bytes() == whole, point
