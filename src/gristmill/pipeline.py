@@ -21,11 +21,12 @@ from gristmill.core.source import WHOLE, BoundSource, Source, Window
 from gristmill.core.step import BoundStep, Step
 from gristmill.engine import adopt, drift, ends, exports, plan, quarantine, seams
 from gristmill.engine import estimate as estimates
+from gristmill.engine.begin import Options
 from gristmill.engine.drive import Driver
 from gristmill.engine.estimate import Estimate
 from gristmill.engine.health import Health
 from gristmill.engine.report import Report
-from gristmill.engine.run import Options, run
+from gristmill.engine.run import run
 from gristmill.engine.watch import Watch
 from gristmill.engine.work import Setup, Work
 from gristmill.engine.workplace import make_executor, stoppable

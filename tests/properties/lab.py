@@ -17,8 +17,9 @@ import orjson
 from tests.oracle import Row
 
 from gristmill.dataset import Dataset
+from gristmill.engine.begin import Options
 from gristmill.engine.report import Report
-from gristmill.engine.run import Options, run
+from gristmill.engine.run import run
 from gristmill.observe.events import Silent
 from gristmill.pipeline import Pipeline, make_executor
 from gristmill.testing import laws

@@ -20,7 +20,7 @@ from gristmill.core.counts import Counts, StepCounts, add_into
 from gristmill.core.failpoints import failpoint
 from gristmill.core.source import UnitRead
 from gristmill.core.step import GlobalStep
-from gristmill.engine import distributions, drift, exports, gate, merge, plan
+from gristmill.engine import distributions, drift, exports, gate, merge, plan, replay
 from gristmill.engine.gate import Quality
 from gristmill.engine.phases import Results, left_out, units_of
 from gristmill.engine.plan import Plan
@@ -28,7 +28,7 @@ from gristmill.engine.report import error_entry
 from gristmill.engine.sides import QUARANTINE_SCHEMA, SideWriter
 from gristmill.engine.work import TaskResult, Work
 from gristmill.store import disk, snapshot
-from gristmill.store.index import IndexRun
+from gristmill.store.index import IDS, IndexRun
 from gristmill.store.layout import FORMAT
 from gristmill.store.snapshot import Manifest, Shard
 
@@ -106,16 +106,10 @@ def build(work: Work, planned: Plan, done: Results, tombstones: list[str]) -> Ca
     exported = {
         bound.name: exports.next_state(bound, layout, head, shards, removed, work.seq) for bound in work.config.exports
     }
-    lineage: list[dict[str, Any]] = (
-        [{"config_changed": text} for text in changes.changes(head.pipeline, described)] if head.seq else []
-    )
-    if planned.adopted is not None:
-        lineage.append(
-            {"adopted": planned.adopted.source, "path": planned.adopted.path, "fields": planned.adopted.fields}
-        )
-    if planned.retried:
-        lineage.append({"retried": planned.retried})
-    score_before = head.summary.get("dataset_valid", 0), head.summary.get("dataset_total", 0)
+    if _stand(work, total):
+        warnings["refresh.unavailable"] = _stand(work, total)
+    summed = {} if work.afresh else head.summary
+    score_before = summed.get("dataset_valid", 0), summed.get("dataset_total", 0)
     valid, judged = score_before[0] + quality.valid, score_before[1] + quality.total
     summary = {
         "indexes": sorted(
@@ -130,7 +124,7 @@ def build(work: Work, planned: Plan, done: Results, tombstones: list[str]) -> Ca
         work.seq,
         head.seq,
         shards,
-        _index(head, merged),
+        _index(work, merged),
         [*head.tombstones, *tombstones],
         {**head.states, **states},
         head.promotions,
@@ -141,7 +135,7 @@ def build(work: Work, planned: Plan, done: Results, tombstones: list[str]) -> Ca
         planned.config,
         planned.code,
         described,
-        lineage,
+        _lineage(work, planned, described, total),
     )
     return Candidate(
         manifest,
@@ -192,14 +186,36 @@ def publish(work: Work, manifest: Manifest, head: Manifest) -> None:
     snapshot.commit(work.layout, manifest, digest, head)
 
 
-def _index(head: Manifest, merged: list[TaskResult]) -> list[IndexRun]:
+def _lineage(work: Work, planned: Plan, described: dict[str, Any], total: Counts) -> list[dict[str, Any]]:
+    """Say what no record shows: what changed in the config, and what was done about it; what was adopted or retried."""
+    changed = changes.changes(work.parent.pipeline, described) if work.parent.seq else []
+    lineage: list[dict[str, Any]] = [{"config_changed": text} for text in changed]
+    if changed or planned.mode != "forward":
+        lineage.append({"mode": planned.mode, "stand": _stand(work, total)})
+    if planned.adopted is not None:
+        told = planned.adopted
+        lineage.append({"adopted": told.source, "path": told.path, "fields": told.fields})
+    if planned.retried:
+        lineage.append({"retried": planned.retried})
+    return lineage
+
+
+def _stand(work: Work, total: Counts) -> int:
+    """Give how many rows of the parent stand as they were where all were to be decided about again."""
+    return work.parent.rows - total.withdrawn if work.afresh else 0
+
+
+def _index(work: Work, merged: list[TaskResult]) -> list[IndexRun]:
     """Give all runs of all indexes: a merge hands back every run its bucket has now."""
     buckets: dict[tuple[str, int], list[IndexRun]] = {}
-    for run in head.index:
-        buckets.setdefault((run.fingerprint, run.bucket), []).append(run)
+    for run in work.parent.index:
+        if not work.afresh or run.fingerprint in (IDS, replay.ORDER):
+            buckets.setdefault((run.fingerprint, run.bucket), []).append(run)
     for result in merged:
-        if result.index:
-            buckets[result.index[0].fingerprint, result.index[0].bucket] = result.index
+        made: dict[tuple[str, int], list[IndexRun]] = {}
+        for run in result.index:
+            made.setdefault((run.fingerprint, run.bucket), []).append(run)
+        buckets |= made
     return [run for key in sorted(buckets) for run in buckets[key]]
 
 

@@ -31,9 +31,10 @@ from gristmill.core.errors import ConfigError, GateRefused, SourceError
 from gristmill.core.export import FileExport
 from gristmill.core.source import SourcePlan
 from gristmill.engine import cost
+from gristmill.engine.begin import Options
 from gristmill.engine.plan import Draft
 from gristmill.engine.report import Report
-from gristmill.engine.run import MakeExecutor, Options, run
+from gristmill.engine.run import MakeExecutor, run
 from gristmill.observe.events import Silent, StageBegins, TaskDone
 from gristmill.store import disk
 from gristmill.store.layout import Layout

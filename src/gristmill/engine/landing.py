@@ -107,6 +107,23 @@ class Landing:
         failpoint("landing.written")
 
 
+def landed(layout: Layout, job: Job) -> Iterator[Page]:
+    """Give the pages again that an earlier run landed, for a replay."""
+    assert job.split is not None
+    folder = layout.landing(job.source) / str(job.split.spec["run"])
+    for path in sorted(folder.glob(f"{job.split.spec['task']}-*.parquet")):
+        yield from read_part(path)[0]
+
+
+def landings(layout: Layout, source: str) -> dict[tuple[int, str], list[Path]]:
+    """Give the parts that snapshots landed of a source and that are still kept, by run and task, in order."""
+    found: dict[tuple[int, str], list[Path]] = {}
+    for path in sorted(layout.landing(source).glob("*/*.parquet"), key=lambda path: (int(path.parent.name), path.name)):
+        if layout.manifest(int(path.parent.name)).exists():
+            found.setdefault((int(path.parent.name), path.stem.rpartition("-")[0]), []).append(path)
+    return found
+
+
 def read_part(path: Path) -> tuple[list[Page], bool]:
     """Give the pages of a part, and whether the split ends with it.
 

@@ -272,12 +272,12 @@ def load_retired(work: Work) -> Retired:
         return Retired(arrays["ranges"], arrays["units"], arrays["seqs"], arrays["again"])
 
 
-def load_withdrawn(work: Work, first: int = 0, last: int = np.iinfo(np.int64).max) -> tuple[Int64s, Int64s]:
-    """Give the ords from first to last that this run withdraws, sorted, and the reason of each (REVISED, GONE or REFRESHED)."""
+def load_withdrawn(work: Work, first: int = 0, end: int = np.iinfo(np.int64).max) -> tuple[Int64s, Int64s]:
+    """Give the ords from first to before end that this run withdraws, sorted, and the reason of each (REVISED, GONE or REFRESHED)."""
     parts = [WITHDRAWN.empty_table()]
     for path in sorted(work.staged("0").glob("*.withdrawn")):
         for rows in read_staged(path):
-            lo, hi = np.searchsorted(rows.column("ord").to_numpy(), [first, last], side="left")
+            lo, hi = np.searchsorted(rows.column("ord").to_numpy(), [first, end])
             parts.append(pa.Table.from_batches([rows.slice(lo, hi - lo)]))
     table = pa.concat_tables(parts)
     ords, reasons = table["ord"].to_numpy(), table["reason"].to_numpy()

@@ -12,10 +12,9 @@ from collections.abc import Callable
 from functools import partial
 
 import msgspec
-import numpy as np
 
 from gristmill.core.source import UnitRead
-from gristmill.engine import merge, plan, staged
+from gristmill.engine import merge, plan, refresh, replay, staged
 from gristmill.engine.plan import Plan
 from gristmill.engine.work import Job, TaskResult, Work
 from gristmill.store import index, journal
@@ -94,18 +93,24 @@ class Phases:
         retired = plan.retired(self.work, self.plan, units_of(results), set(left_out(self.plan, results)))
         merge.save_retired(self.work, retired)
         buckets = set(merge.buckets_seen(self.work, 0, ".ids.arrow"))
-        if len(retired.ranges):
+        if len(retired.ranges) or self.work.setup.mode != "forward":
             buckets |= set(range(1 << merge.ID_BUCKET_BITS))
         return [Job(f"ids-{bucket:04x}", "identity", bucket=bucket) for bucket in sorted(buckets)]
 
     def tombstones(self) -> list[str]:
-        """Write the ords this run withdraws, if any; give the files."""
-        withdrawn = merge.load_withdrawn(self.work)[0]
+        """Write the ords this run withdraws, if any; give the files.
+
+        A row whose record is decided about afresh needs none: no index that stays names it.
+        """
+        withdrawn, reasons = merge.load_withdrawn(self.work)
+        withdrawn = withdrawn[reasons != replay.REFRESHED] if self.work.afresh else withdrawn
         return [index.write_tombstones(self.work.layout, self.work.seq, withdrawn)] if len(withdrawn) else []
 
     def _merge(self, stage: int, _: Results) -> list[Job]:
         if stage == 0:
             self.tombstones()
+            if self.work.afresh:
+                refresh.observe_standing(self.work)
         buckets = merge.buckets_seen(self.work, stage, ".keys.arrow")
         return [Job(f"m{stage}-{bucket:04x}", "merge", stage=stage, bucket=bucket) for bucket in buckets]
 
@@ -116,11 +121,9 @@ class Phases:
         ]
 
     def _withdraw(self, _: Results) -> list[Job]:
-        withdrawn = merge.load_withdrawn(self.work)[0]
         jobs = []
         for i, shard in enumerate(self.work.parent.shards):
-            lo, hi = np.searchsorted(withdrawn, [shard.first_ord, shard.last_ord + 1])
-            if hi > lo:
+            if len(merge.load_withdrawn(self.work, shard.first_ord, shard.last_ord + 1)[0]):
                 jobs.append(Job(f"w-{i:06d}", "withdraw", shard=shard))
         return jobs
 

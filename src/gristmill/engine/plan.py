@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -25,11 +26,11 @@ from gristmill.core.counts import Counts
 from gristmill.core.errors import ConfigError, SourceError, SourceMisconfigured, StoreError, Transient
 from gristmill.core.export import FileExport
 from gristmill.core.failpoints import failpoint
-from gristmill.core.source import NO_UNITS, WHOLE, BoundSource, PlanContext, SourcePlan, State, UnitRead, Window
+from gristmill.core.source import NO_UNITS, WHOLE, BoundSource, PlanContext, SourcePlan, Split, State, UnitRead, Window
 from gristmill.engine import merge, quarantine
 from gristmill.engine.adopt import Adoption
 from gristmill.engine.drive import BACKOFF_S
-from gristmill.engine.work import TASK_BITS, Job, Work
+from gristmill.engine.work import TASK_BITS, Job, Mode, Work
 from gristmill.store import disk, formats, index
 from gristmill.store.layout import FORMAT, Layout
 from gristmill.store.snapshot import Manifest
@@ -65,11 +66,20 @@ class Plan(msgspec.Struct, frozen=True):
     sources: dict[str, SourceWork]
     adopted: Adoption | None = None
     retried: dict[str, list[str]] = {}
+    mode: Mode = "forward"
 
     @property
     def stored_bytes(self) -> int:
         """The bytes to read, as stored."""
         return sum(job.split.bytes for job in self.tasks if job.split is not None)
+
+
+class Replay(msgspec.Struct, frozen=True):
+    """A split that is read again although nothing in it is new; the fields are those of a `Job`."""
+
+    split: Split
+    replay: Literal["units", "landing"]
+    leave: list[str] = []
 
 
 class Draft(msgspec.Struct, frozen=True):
@@ -79,6 +89,8 @@ class Draft(msgspec.Struct, frozen=True):
     skipped: dict[str, str] = {}
     adopted: Adoption | None = None
     retried: dict[str, list[str]] = {}
+    mode: Mode = "forward"
+    replays: dict[str, list[Replay]] = {}
 
     @property
     def failures(self) -> dict[str, str]:
@@ -88,7 +100,19 @@ class Draft(msgspec.Struct, frozen=True):
     @property
     def empty(self) -> bool:
         """Whether there is nothing to do; that a unit still cannot be opened is no work, or every run would publish."""
-        return not any(plan.splits or plan.gone for plan in self.found.values())
+        return not any(plan.splits or plan.gone for plan in self.found.values()) and not any(self.replays.values())
+
+    @property
+    def reading(self) -> Draft:
+        """The same with all that will be read told as new, for an estimate."""
+        more = {
+            name: [each.split for each in replays if each.replay == "units"] for name, replays in self.replays.items()
+        }
+        found = {
+            name: msgspec.structs.replace(plan, splits=[*more.get(name, []), *plan.splits])
+            for name, plan in self.found.items()
+        }
+        return Draft(found, self.skipped)
 
 
 def draft(
@@ -98,10 +122,12 @@ def draft(
     only: str | None = None,
     window: Window = WHOLE,
     retry: quarantine.Asked | None = None,
+    forget: Mapping[str, set[str]] | None = None,
 ) -> Draft:
     """Ask every source, or `only` one of them, for what is new since `head`, or for a window of it; writes nothing.
 
-    retry: ask those that hold what is meant of the quarantine, and let them read it again.
+    retry: ask those that hold what is meant of the quarantine, and let them read it again. forget: units that are read as if they had
+    changed, by source.
 
     Raises:
         ConfigError: the window cannot be asked for.
@@ -120,7 +146,9 @@ def draft(
             state = read_state(layout, head, bound.name)
             if bound.name in retried:
                 state = quarantine.forgetful(bound.source, bound.name, state, retried[bound.name], window)
-            found[bound.name] = _plan(bound, state, context, config.run.retries)
+            if state is not None and forget and forget.get(bound.name):
+                state = bound.source.again(state, forget[bound.name])
+            found[bound.name] = ask(bound, state, context, config.run.retries)
         except SourceError as error:
             if bound.on_error != "skip" and isinstance(error, SourceMisconfigured):
                 raise _placed(error, bound, config) from error
@@ -138,7 +166,7 @@ def _placed(error: SourceError, bound: BoundSource, config: PipelineConfig) -> S
     return SourceMisconfigured(f"{f'{place}: ' if place else ''}source {bound.name!r} ({bound.part}): {error}")
 
 
-def _plan(bound: BoundSource, state: State | None, context: PlanContext, retries: int) -> SourcePlan:
+def ask(bound: BoundSource, state: State | None, context: PlanContext, retries: int) -> SourcePlan:
     """Plan one source, again after a passing failure."""
     for wait_s in BACKOFF_S[:retries]:
         try:
@@ -172,6 +200,9 @@ def freeze(drafted: Draft, layout: Layout, head: Manifest, seq: int, config: str
     """Number the tasks and write the plan and the listings durably."""
     tasks: list[Job] = []
     for name, found in drafted.found.items():
+        for again in drafted.replays.get(name, []):
+            n = len(tasks)
+            tasks.append(Job(f"r-{n:06d}", "read", n, 0, name, again.split, replay=again.replay, leave=again.leave))
         for split in found.splits:
             tasks.append(Job(f"r-{len(tasks):06d}", "read", number=len(tasks), source=name, split=split))
         scratch = layout.staging(seq) / f"listing-{name}.parquet"
@@ -188,7 +219,7 @@ def freeze(drafted: Draft, layout: Layout, head: Manifest, seq: int, config: str
         )
         for name, found in drafted.found.items()
     }
-    plan = Plan(FORMAT, seq, head.seq, config, code, tasks, sources, drafted.adopted, drafted.retried)
+    plan = Plan(FORMAT, seq, head.seq, config, code, tasks, sources, drafted.adopted, drafted.retried, drafted.mode)
     disk.write_file(layout.plan(seq), msgspec.json.encode(plan) + b"\n")
     return plan
 

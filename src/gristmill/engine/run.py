@@ -15,20 +15,25 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 import pyarrow.parquet as pq
 
 from gristmill.config import changes
 from gristmill.config.settings import PipelineConfig
-from gristmill.core.build import code_fingerprint
-from gristmill.core.errors import ConfigError, GateRefused, TooManyErrors
+from gristmill.core.errors import GateRefused, TooManyErrors
 from gristmill.core.failpoints import failpoint
-from gristmill.core.source import WHOLE, Window
-from gristmill.core.step import GlobalStep
-from gristmill.engine import adopt, cost, drift, ends, exports, freshness, gate, landing, merge, plan, quarantine
-from gristmill.engine.adopt import Adoption
+from gristmill.engine import (
+    cost,
+    drift,
+    ends,
+    exports,
+    freshness,
+    gate,
+    landing,
+    plan,
+)
+from gristmill.engine.begin import Options, claim_next, draft
 from gristmill.engine.candidate import Candidate, build, publish
 from gristmill.engine.drive import Driver, Executor
 from gristmill.engine.phases import Phases, Results
@@ -43,28 +48,6 @@ from gristmill.store.snapshot import Manifest
 
 # Work below this is done in the process itself: starting workers would take longer.
 INLINE_BYTES = 2 << 20
-
-
-class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """How one run is asked for.
-
-    accept_gate: rules that need not hold, with `why` recorded. overrides: `KEY=VALUE` settings the config was loaded
-    with, which workers load again. wait_s: how long to wait for the lock. source: the only one to ask; window: the part of it
-    to read; both hold for a new run, one that died is gone on with as it was planned. adopted: records that go past the steps. retry: what of
-    the quarantine is read again. until: where a scheduler's part ends
-    (`go_on`): when the candidate is judged, or when it is published.
-    """
-
-    workers: int | None = None
-    accept_gate: list[str] = []
-    why: str = ""
-    overrides: list[str] = []
-    wait_s: float = 0.0
-    source: str | None = None
-    window: Window = WHOLE
-    adopted: Adoption | None = None
-    retry: quarantine.Asked | None = None
-    until: Literal["gate", "commit", "exports"] = "exports"
 
 
 MakeExecutor = Callable[[Work, int, bool], Executor]
@@ -92,24 +75,19 @@ def run(
             frozen = plan.read_plan(layout, dead.seq)
             report = _Run(config, options, events, make, head, frozen, resumed=True).go()
             head = snapshot.head(layout)
-            if options.adopted is not None and frozen.adopted == options.adopted:
+            if (options.adopted, options.mode) != (None, "forward") and (frozen.adopted, frozen.mode) == (
+                options.adopted,
+                options.mode,
+            ):
                 return report
         waiting = finish(config, layout, head, options, events, make)
-        drafted = drafted or _draft(config, layout, head, options)
+        drafted = drafted or draft(config, layout, head, options)
         planned = claim_next(config, layout, head, fingerprint, drafted)
         if planned is None:
             if waiting is not None and report is None:
                 raise waiting
             return report or ends.nothing_new(config, layout, head, drafted, events)
         return _Run(config, options, events, make, head, planned, resumed=False).go()
-
-
-def _draft(config: PipelineConfig, layout: Layout, head: Manifest, options: Options) -> Draft:
-    if options.adopted is None:
-        return plan.draft(config, layout, head, options.source, options.window, options.retry)
-    adopt.check(config, head, options.adopted)
-    drafted = plan.draft(adopt.into(config, options.adopted), layout, head, options.adopted.source)
-    return msgspec.structs.replace(drafted, adopted=options.adopted)
 
 
 def go_on(config: PipelineConfig, options: Options, events: Events, make: MakeExecutor, open_claim: Claim) -> Report:
@@ -140,34 +118,6 @@ def clear_staging(layout: Layout, open_claim: Claim | None, *, shared: bool = Fa
     for folder in root.iterdir() if root.is_dir() else []:
         if folder.name != trusted:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def claim_next(config: PipelineConfig, layout: Layout, head: Manifest, fingerprint: str, drafted: Draft) -> Plan | None:
-    """Claim a number for what was found and freeze the plan; None if nothing is new. The lock is held."""
-    _check_indexes(config, head)
-    drift.check(config, layout, head)
-    snapshot.check_files(layout, head)
-    if drafted.empty:
-        return None
-    snapshot.create_table(layout)
-    failpoint("table.created")
-    taken = claim.take_seq(layout, head.seq, fingerprint)
-    failpoint("claim.created")
-    code = code_fingerprint()
-    frozen = plan.freeze(drafted, layout, head, taken.seq, fingerprint, code)
-    failpoint("plan.written")
-    return frozen
-
-
-def _check_indexes(config: PipelineConfig, head: Manifest) -> None:
-    """Refuse a GlobalStep whose index does not cover what is published: duplicates would go unseen."""
-    known = set(head.summary.get("indexes", []))
-    for bound in config.steps:
-        if isinstance(bound.step, GlobalStep) and head.seq and merge.index_name(bound) not in known:
-            raise ConfigError(
-                f"step {bound.name}: the dataset's snapshots were made without it, or with other parameters, so its index does not "
-                "cover them; put the parameters back, or publish into a new dataset folder"
-            )
 
 
 def finish(
@@ -231,8 +181,9 @@ class _Run:
         self.layout = Layout(Path(config.dataset))
         self.seq = frozen.seq
         setup = Setup(
-            self.layout.root, self.seq, head.seq, frozen.config, config.file, options.overrides, config, frozen.adopted
-        )
+            self.layout.root, self.seq, head.seq, frozen.config, config.file, options.overrides, config, frozen.adopted,
+            frozen.mode,
+        )  # fmt: skip
         self.work = Work(setup)
         small = frozen.stored_bytes < INLINE_BYTES or len(frozen.tasks) < 2
         self.driver = Driver(self.work, make(self.work, options.workers or config.run.workers or 0, small), events)
@@ -307,7 +258,7 @@ class _Run:
             error = GateRefused(gate.refusal(verdicts))
             error.add_note(msgspec.json.encode(report.to_json()).decode())
             raise error
-        if candidate.idle(self.head):
+        if self.plan.mode == "forward" and candidate.idle(self.head):
             return self._idle(report)
         if self.options.until == "gate":
             snapshot.write_manifest(self.layout.candidate(self.seq), manifest)

@@ -16,10 +16,11 @@ from gristmill.config import changes
 from gristmill.config.settings import PipelineConfig
 from gristmill.core.errors import ConfigError, GateRefused
 from gristmill.engine import ends, phases, plan
+from gristmill.engine.begin import Options, claim_next
 from gristmill.engine.drive import Driver
 from gristmill.engine.phases import Phases, Results
 from gristmill.engine.report import Report
-from gristmill.engine.run import INLINE_BYTES, MakeExecutor, Options, claim_next, clear_staging, finish, go_on
+from gristmill.engine.run import INLINE_BYTES, MakeExecutor, clear_staging, finish, go_on
 from gristmill.engine.work import Setup, Work
 from gristmill.observe.events import Events
 from gristmill.store import claim, snapshot
@@ -169,5 +170,6 @@ def _work(config: PipelineConfig, options: Options, frozen: plan.Plan) -> Work:
             options.overrides,
             config,
             frozen.adopted,
+            frozen.mode,
         )
     )

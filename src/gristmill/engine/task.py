@@ -27,9 +27,10 @@ from gristmill.core.failpoints import failpoint
 from gristmill.core.source import Page, ReadContext, Reject, UnitRead
 from gristmill.engine import cost, distributions, exports, identity, merge, withdraw
 from gristmill.engine.flow import Crash, Flow
-from gristmill.engine.landing import Landing
+from gristmill.engine.landing import Landing, landed
 from gristmill.engine.merge import OBSERVED, Decisions, observe
 from gristmill.engine.outcomes import apply_decisions, close_sides, open_sides, settle_first, stage_sides
+from gristmill.engine.replay import REPLAY
 from gristmill.engine.sides import (
     QUARANTINE_SCHEMA,
     StagedWriter,
@@ -132,7 +133,7 @@ class _Reading:
     def _gather(self, ids_out: StagedWriter) -> Iterator[list[Page]]:
         """Give pages in groups of about one batch of text, so that a thousand small files make one batch."""
         aim = self.work.config.run.batch_bytes
-        skip = frozenset(self.failed) | {read.unit for read in self.job.skip}
+        skip = frozenset(self.failed) | {read.unit for read in self.job.skip} | set(self.job.leave)
         context = ReadContext(folder=self.work.folder, batch_bytes=aim, skip=skip)
         held: list[Page] = []
         size = 0
@@ -144,7 +145,8 @@ class _Reading:
             if size >= aim or (held and (page.deleted or page.present)):
                 yield held  # the ords of a group's rows are consecutive
                 held, size = [], 0
-            self._notice(page, ids_out)
+            if not self.job.replay:  # what a source said of an id besides was settled then
+                self._notice(page, ids_out)
         if held:
             yield held
 
@@ -152,6 +154,8 @@ class _Reading:
         if self.job.void:
             self.result.void = self.job.void
             return iter(())
+        if self.job.replay == "landing":
+            return landed(self.work.layout, self.job)
         if self.bound.source.LANDED:
             return Landing(self.work, self.job).pages(context)
         return self.bound.source.read(self.split, context)
@@ -227,12 +231,15 @@ class _Reading:
         )
         id_hash = hash_columns([ids])
         counts = [page.rows.num_rows for page in pages]
-        hashes = [merge.unit_hash(self.job.source, page.unit) for page in pages]
+        # What several runs landed of one unit, each run read for itself.
+        of_run = f"@{self.split.spec['run']}" if self.job.replay == "landing" else ""
+        hashes = [merge.unit_hash(self.job.source, page.unit + of_run) for page in pages]
         versioned = np.repeat([page.versioned for page in pages], counts)
         # Where ids come in the order of their versions no record is in another's way: each is a unit of its own.
         units = np.where(versioned, ords.astype(np.uint64), np.repeat(np.array(hashes, np.uint64), counts))
         fresh = keys.is_null().to_numpy(zero_copy_only=False) if self.split.fresh else np.zeros(n, bool)
-        return batch, merge.observe_ids(id_hash, content, ords, units, fresh)
+        op = REPLAY if self.job.replay else identity.PUT
+        return batch, merge.observe_ids(id_hash, content, ords, units, fresh, op)
 
     def _reject(self, rejects: list[Reject]) -> None:
         if not rejects:
@@ -246,7 +253,8 @@ class _Reading:
         end = first_ord(self.work.seq, self.job.number)
         units = []
         bad = {read.unit: read for read in self.job.skip}
-        for unit in [] if self.job.void else self.split.units:
+        # A replay changes nothing of what is known of its units.
+        for unit in [] if self.job.void or self.job.replay else self.split.units:
             lo, hi = self.ranges.get(unit, [end, end])
             error, last, note = self.failed.get(unit), self.ended.get(unit), self.notes.get(unit, {})
             if unit in bad:

@@ -12,7 +12,8 @@ import pyarrow as pa
 from gristmill.core import access
 from gristmill.core.batch import TABLE_SCHEMA, Int64s
 from gristmill.core.shards import ShardWriter
-from gristmill.engine.merge import GONE, load_withdrawn
+from gristmill.engine.merge import GONE, REVISED, load_withdrawn
+from gristmill.engine.replay import REFRESHED
 from gristmill.engine.sides import VERDICT_SCHEMA, Side, SideWriter, rows_of
 from gristmill.engine.table import ROW_GROUP_ROWS, name_shard
 from gristmill.engine.work import Job, TaskResult, Work
@@ -20,11 +21,13 @@ from gristmill.store import disk
 from gristmill.store.index import contains
 from gristmill.store.rows import read_shard
 
+WORDS = {GONE: "gone", REVISED: "revised", REFRESHED: "refreshed"}
+
 
 def withdraw_task(work: Work, job: Job) -> TaskResult:
     """Rewrite one shard without its withdrawn rows; `shards` of the result is empty if nothing is left or changes."""
     assert job.shard is not None
-    ords, reasons = load_withdrawn(work)
+    ords, reasons = load_withdrawn(work, job.shard.first_ord, job.shard.last_ord + 1)
     result = TaskResult(job.id)
     scratch = work.staged(f"shards/{job.id}-{disk.mark()}.parquet")
     access.make_folder(scratch.parent)
@@ -68,7 +71,7 @@ def _verdicts(side: SideWriter, rows: pa.RecordBatch, ords: Int64s, reasons: Int
     if rows.num_rows == 0:
         return
     why = reasons[np.searchsorted(ords, rows.column("ord").to_numpy())]
-    words = ["gone" if reason == GONE else "revised" for reason in why.tolist()]
+    words = [WORDS[reason] for reason in why.tolist()]
     columns = {
         "ord": rows.column("ord"),
         "id": rows.column("id"),

@@ -30,9 +30,15 @@ from gristmill.store.snapshot import EMPTY, Manifest, Shard, read_manifest
 TASK_BITS = 19
 ROW_BITS = 26
 
+# What a run does about what is published already: nothing, the filters again over stored signals, or all again.
+Mode = Literal["forward", "redecide", "full-refresh"]
+
 
 class Setup(msgspec.Struct, frozen=True):
-    """What a process needs to work on a run. config: the pipeline itself, or None to read `file` again. adopted: what goes past the steps."""
+    """What a process needs to work on a run. config: the pipeline itself, or None to read `file` again. adopted: what goes past the steps.
+
+    mode: what the run does about records that were decided before.
+    """
 
     root: Path
     seq: int
@@ -42,13 +48,15 @@ class Setup(msgspec.Struct, frozen=True):
     overrides: list[str] = []
     config: PipelineConfig | None = None
     adopted: Adoption | None = None
+    mode: Mode = "forward"
 
 
 class Job(msgspec.Struct, frozen=True):
     """One task: `kind` says which function does it. number: the task's place in the total order (read, stage).
 
     skip: units that another task of the same source found bad: nothing of them is read here either. void: the source failed
-    and may be left out (`on_error: skip`): nothing is read. sees: how many staged files of earlier phases a machine must see (`engine.staged`).
+    and may be left out (`on_error: skip`): nothing is read. replay: its units are as they were, and their records are to be decided about again
+    (`engine.replay`): units of the source, or pages that an earlier run landed; leave: units of the split that are not meant. sees: how many staged files of earlier phases a machine must see (`engine.staged`).
     """
 
     id: str
@@ -67,6 +75,8 @@ class Job(msgspec.Struct, frozen=True):
     suspect: tuple[int, str] | None = None
     skip: list[UnitRead] = []
     void: str = ""
+    replay: Literal["", "units", "landing"] = ""
+    leave: list[str] = []
     sees: dict[str, int] = {}
 
 
@@ -131,6 +141,11 @@ class Work:
     def parent(self) -> Manifest:
         """The manifest this run builds on."""
         return read_manifest(self.layout.manifest(self.setup.parent)) if self.setup.parent else EMPTY
+
+    @property
+    def afresh(self) -> bool:
+        """Whether all records are decided about again, as if no step had ever seen one."""
+        return self.setup.mode == "full-refresh"
 
     @property
     def folder(self) -> Path:

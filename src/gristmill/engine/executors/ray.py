@@ -36,7 +36,7 @@ from gristmill.engine.adopt import Adoption
 from gristmill.engine.executors.border import next_job, portable
 from gristmill.engine.staged import wait_for
 from gristmill.engine.task import run_task
-from gristmill.engine.work import Job, Outcome, Setup, TaskResult, Work
+from gristmill.engine.work import Job, Mode, Outcome, Setup, TaskResult, Work
 
 OBJECT_STORE_BYTES = 80 << 20  # the least Ray takes; nothing of ours goes through it
 POLL_S = 2.0  # how often a wait looks up, at the nodes and for signals
@@ -74,9 +74,8 @@ class RayTasks:
         if self._joined:
             self._join(workers or worker_count())
         file = str(setup.file) if setup.file is not None else ""
-        order = _Order(
-            str(setup.root), setup.seq, setup.parent, setup.fingerprint, file, setup.overrides, setup.adopted, build()
-        )
+        of_run = setup.fingerprint, file, setup.overrides, setup.adopted, setup.mode
+        order = _Order(str(setup.root), setup.seq, setup.parent, *of_run, build())
         self._order = msgspec.json.encode(order)
         self._task = self.ray.remote(max_retries=0)(serve)
         self.slots = max(1, min([self._fit("read"), *([self.most] if self.most else [])]))
@@ -299,6 +298,7 @@ class _Order(msgspec.Struct, frozen=True):
     file: str
     overrides: list[str]
     adopted: Adoption | None
+    mode: Mode
     build: dict[str, str]
 
 
@@ -387,8 +387,8 @@ def _work(order: bytes) -> Work:
         raise ConfigError(
             f"Ray node {node} is of another build than the driver: {'; '.join(other)}; install the same on all nodes"
         )
-    file = Path(told.file)
-    setup = Setup(Path(told.root), told.seq, told.parent, told.fingerprint, file, told.overrides, None, told.adopted)
+    of_run = told.fingerprint, Path(told.file), told.overrides, None, told.adopted, told.mode
+    setup = Setup(Path(told.root), told.seq, told.parent, *of_run)
     try:
         work = Work(setup)
     except ConfigError as error:

@@ -1,0 +1,93 @@
+"""How a run begins: how it was asked for, what it is to do, and the number and plan it gets.
+
+Not here: finding what is new (`engine.plan`) or what is read again (`engine.refresh`), doing it (`engine.run`). Invariants: nothing is
+written before a number is claimed; a run whose records an index of the config would not cover does not begin.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from gristmill.config.settings import PipelineConfig
+from gristmill.core.build import code_fingerprint
+from gristmill.core.errors import ConfigError
+from gristmill.core.failpoints import failpoint
+from gristmill.core.source import WHOLE, Window
+from gristmill.core.step import GlobalStep
+from gristmill.engine import adopt, drift, merge, plan, quarantine, refresh
+from gristmill.engine.adopt import Adoption
+from gristmill.engine.plan import Draft, Plan
+from gristmill.engine.work import Mode
+from gristmill.store import claim, snapshot
+from gristmill.store.layout import Layout
+from gristmill.store.snapshot import Manifest
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """How one run is asked for.
+
+    accept_gate: rules that need not hold, with `why` recorded. overrides: `KEY=VALUE` settings the config was loaded
+    with, which workers load again. wait_s: how long to wait for the lock. source: the only one to ask; window: the part of it
+    to read; both hold for a new run, one that died is gone on with as it was planned. adopted: records that go past the steps. retry: what of
+    the quarantine is read again. mode: what is done about records that were decided before. until: where a scheduler's part ends
+    (`go_on`): when the candidate is judged, or when it is published.
+    """
+
+    workers: int | None = None
+    accept_gate: list[str] = []
+    why: str = ""
+    overrides: list[str] = []
+    wait_s: float = 0.0
+    source: str | None = None
+    window: Window = WHOLE
+    adopted: Adoption | None = None
+    retry: quarantine.Asked | None = None
+    mode: Mode = "forward"
+    until: Literal["gate", "commit", "exports"] = "exports"
+
+
+def draft(config: PipelineConfig, layout: Layout, head: Manifest, options: Options) -> Draft:
+    """Find what a run as it is asked for would do; writes nothing.
+
+    Raises:
+        ConfigError: what is asked for cannot be had.
+        SourceError: a source cannot be listed, and may not be left out.
+    """
+    if options.mode == "full-refresh":
+        return refresh.draft(config, layout, head)
+    if options.adopted is None:
+        return plan.draft(config, layout, head, options.source, options.window, options.retry)
+    adopt.check(config, head, options.adopted)
+    drafted = plan.draft(adopt.into(config, options.adopted), layout, head, options.adopted.source)
+    return msgspec.structs.replace(drafted, adopted=options.adopted)
+
+
+def claim_next(config: PipelineConfig, layout: Layout, head: Manifest, fingerprint: str, drafted: Draft) -> Plan | None:
+    """Claim a number for what was found and freeze the plan; None if nothing is new. The lock is held."""
+    if drafted.mode != "full-refresh":
+        _check_indexes(config, head)
+    drift.check(config, layout, head)
+    snapshot.check_files(layout, head)
+    if drafted.empty:
+        return None
+    snapshot.create_table(layout)
+    failpoint("table.created")
+    taken = claim.take_seq(layout, head.seq, fingerprint)
+    failpoint("claim.created")
+    code = code_fingerprint()
+    frozen = plan.freeze(drafted, layout, head, taken.seq, fingerprint, code)
+    failpoint("plan.written")
+    return frozen
+
+
+def _check_indexes(config: PipelineConfig, head: Manifest) -> None:
+    """Refuse a GlobalStep whose index does not cover what is published: duplicates would go unseen."""
+    known = set(head.summary.get("indexes", []))
+    for bound in config.steps:
+        if isinstance(bound.step, GlobalStep) and head.seq and merge.index_name(bound) not in known:
+            raise ConfigError(
+                f"step {bound.name}: the dataset's snapshots were made without it, or with other parameters, so its index does not "
+                "cover them; put the parameters back, or have all records decided about again: `gristmill run --full-refresh`"
+            )

@@ -1,0 +1,138 @@
+"""A full refresh: what is read again so that all records are decided about anew, in one run.
+
+It is a run like any other, which also reads what it has read before: the units that sources still list, and the pages that earlier runs
+landed. Units that are as they were when they were last read are replays (`engine.replay`); those whose source has been described
+otherwise since then are read as if they had changed. The indexes of GlobalSteps begin anew. Not here: what a replay is to an id
+(`engine.replay`), reading (`engine.task`). Invariants: nothing is written here but staged files; rows that cannot be read again stand as
+they are, and own in the new indexes what their published text says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import ExitStack
+from typing import Any
+
+import msgspec
+
+from gristmill.config import changes
+from gristmill.config.settings import PipelineConfig
+from gristmill.core.batch import RECORD_SCHEMA, Batch
+from gristmill.core.errors import SourceError, StoreError
+from gristmill.core.source import BoundSource, PlanContext, SourcePlan, Split, State
+from gristmill.engine import landing, merge, plan
+from gristmill.engine.plan import Draft, Replay
+from gristmill.engine.sides import StagedWriter
+from gristmill.engine.work import Work
+from gristmill.store.index import contains
+from gristmill.store.layout import Layout
+from gristmill.store.rows import read_shard
+from gristmill.store.snapshot import Manifest, read_manifest
+
+TRIES = 3  # of planning, while files come and go
+
+
+def draft(config: PipelineConfig, layout: Layout, head: Manifest) -> Draft:
+    """Ask every source for what is new, and for all there is; writes nothing.
+
+    Raises:
+        SourceError: a source fails, even one that may be left out of other runs; or files keep changing while it is asked.
+    """
+    described = {source["name"]: source for source in changes.describe(config)["sources"]}
+    told = _Told(layout)
+    states = {bound.name: plan.read_state(layout, head, bound.name) for bound in config.sources}
+    forget = {
+        bound.name: told.otherwise(bound.name, described[bound.name], states[bound.name])
+        for bound in config.sources
+        if not bound.source.LANDED
+    }
+    for _ in range(TRIES):
+        drafted = plan.draft(config, layout, head, forget=forget)
+        for name, why in drafted.failures.items():
+            raise SourceError(f"source {name} failed, and a full refresh leaves no source out: {why}")
+        replays = {}
+        for bound in config.sources:
+            if bound.source.LANDED:
+                replays[bound.name] = _landed(layout, bound.name)
+                continue
+            whole = plan.ask(bound, None, PlanContext(config.folder), config.run.retries)
+            if not whole.listing.equals(drafted.found[bound.name].listing):
+                break
+            replays[bound.name] = _units(whole, drafted.found[bound.name])
+        else:
+            return msgspec.structs.replace(drafted, mode="full-refresh", replays=replays if head.seq else {})
+    raise SourceError("files keep changing while a full refresh is planned; run it again when they do not")
+
+
+class _Told(dict[int, dict[str, Any]]):
+    """How the sources were described in the runs of a dataset, by number and name; nothing where a manifest is gone."""
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__()
+        self._layout = layout
+
+    def __missing__(self, seq: int) -> dict[str, Any]:
+        try:
+            pipeline = read_manifest(self._layout.manifest(seq)).pipeline
+        except StoreError:
+            pipeline = {"sources": []}
+        self[seq] = {source["name"]: source for source in pipeline["sources"]}
+        return self[seq]
+
+    def otherwise(self, name: str, described: dict[str, Any], state: State | None) -> set[str]:
+        """Give the units that were last read by a source of this name that was described otherwise."""
+        if state is None or state.units is None:
+            return set()
+        rows = state.units.select(["unit", "seq"]).to_pylist()
+        return {row["unit"] for row in rows if _reading(self[row["seq"]].get(name)) != _reading(described)}
+
+
+def _reading(described: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Give what of a source's description decides the content of what it reads."""
+    return None if described is None else {key: described[key] for key in ("part", "version", "params", "code")}
+
+
+def _units(whole: SourcePlan, news: SourcePlan) -> list[Replay]:
+    """Give the splits of all there is, without the units that are read as news."""
+    new = {unit for split in news.splits for unit in split.units}
+    found = []
+    for split in whole.splits:
+        leave = [unit for unit in split.units if unit in new]
+        if len(leave) < len(split.units):
+            found.append(Replay(msgspec.structs.replace(split, fresh=False), "units", leave))
+    return found
+
+
+def _landed(layout: Layout, source: str) -> list[Replay]:
+    """Give what runs have landed of a source and is still kept, a split for each of their tasks."""
+    found = []
+    for (run, task), parts in landing.landings(layout, source).items():
+        name = hashlib.blake2b(f"{source}/{run}/{task}".encode(), digest_size=16).hexdigest()
+        stored = sum(part.stat().st_size for part in parts)
+        found.append(Replay(Split(name, {"run": run, "task": task}, [], stored, fresh=False), "landing"))
+    return found
+
+
+def observe_standing(work: Work) -> None:
+    """Let every GlobalStep observe the rows of the parent that stand as they are, by their published text."""
+    with ExitStack() as stack:
+        barriers = [
+            (bound.step, stack.enter_context(StagedWriter(work.staged(f"{stage}/stand.keys.arrow"), merge.OBSERVED)))
+            for stage, bound in enumerate(work.globals)
+        ]
+        for shard in work.parent.shards if barriers else []:
+            ords, _ = merge.load_withdrawn(work, shard.first_ord, shard.last_ord + 1)
+            if len(ords) == shard.rows:
+                continue
+            for rows in read_shard(work.layout, shard):
+                stand = rows.filter(~contains(ords, rows.column("ord").to_numpy()))
+                for step, out in barriers:
+                    if stand.num_rows:
+                        out.write(merge.observe(step, Batch(stand.select(RECORD_SCHEMA.names)), work.seq))
+
+
+def reads_again(bound: BoundSource, drafted: Draft) -> dict[str, int]:
+    """Give how many units or landed tasks of a source are read again although nothing in them is new, and their stored bytes."""
+    replays = drafted.replays.get(bound.name, [])
+    units = sum(len(each.split.units) - len(each.leave) for each in replays)
+    return {"units": units or len(replays), "bytes": sum(each.split.bytes for each in replays)}
