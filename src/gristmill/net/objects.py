@@ -12,10 +12,10 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, NoReturn, TypeVar, cast
 
+from gristmill.core.buckets import KINDS, client, quoted, why
 from gristmill.core.errors import ConfigError, SourceError, Transient
 from gristmill.core.files import Local
 from gristmill.core.places import (
@@ -35,14 +35,6 @@ from gristmill.net.s3keys import S3Keys, spellable
 T = TypeVar("T")
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9]*)://")
-_STATUS = re.compile(r"status code: (\d{3})")
-_CODE = re.compile(r"<Code>(\w{1,60})</Code>")
-_KINDS = {
-    **dict.fromkeys(("s3", "s3a"), "s3"),
-    **dict.fromkeys(("gs", "gcs"), "gcs"),
-    **dict.fromkeys(("az", "azure", "abfs", "abfss"), "azure"),
-}
-_METADATA = ("http://169.254.169.254", "http://metadata.google.internal", "http://metadata/")
 _PAUSES_S = (0.5, 2.0)  # between our own tries of a range; obstore has tried each request before
 
 
@@ -62,7 +54,7 @@ def place_for(globs: list[str], folder: Path, options: Options) -> Place:
         from gristmill.net.httpfiles import HttpFiles
 
         return HttpFiles(globs, options)
-    if scheme not in _KINDS:
+    if scheme not in KINDS:
         from gristmill.net.remote import Remote
 
         return Remote(scheme, globs, options)
@@ -77,9 +69,9 @@ def place_for(globs: list[str], folder: Path, options: Options) -> Place:
     root = roots.pop()
     if not root or not all(_key(glob) for glob in globs):
         raise ConfigError(f'path "{globs[0]}": write {scheme}://BUCKET/path/or/glob')
-    odd = S3Keys(root, options) if _KINDS[scheme] == "s3" else None
+    odd = S3Keys(root, options) if KINDS[scheme] == "s3" else None
     pauses_s = _PAUSES_S if number_option(options, "retries", 6) else ()
-    return Objects(_store(_KINDS[scheme], root, options), f"{scheme}://{root}/", odd, pauses_s)
+    return Objects(client(KINDS[scheme], root, options), f"{scheme}://{root}/", odd, pauses_s)
 
 
 def _key(url: str) -> str:
@@ -127,7 +119,7 @@ class Objects:
             except SourceError:
                 raise
             except Exception as error:  # obstore's have no common base: some are builtins
-                if pause_s is None or not _why(error)[1]:
+                if pause_s is None or not why(error)[1]:
                     self._not_listed(head, error)
                 time.sleep(pause_s)
             else:
@@ -156,11 +148,11 @@ class Objects:
                 f"{where} holds a key that cannot be spelled ({_bad_key(error)}), and the listing ends there; rename that "
                 "object, or give a path that leaves its folder out"
             ) from None
-        why, passing = _why(error)
+        told, passing = why(error)
         if passing:
-            raise Transient(f"{where} cannot be listed now ({why})") from None
+            raise Transient(f"{where} cannot be listed now ({told})") from None
         raise SourceError(
-            f"{where} cannot be listed ({why}): nobody can say which of its files are gone; check the bucket's name, "
+            f"{where} cannot be listed ({told}): nobody can say which of its files are gone; check the bucket's name, "
             "storage: (region, endpoint, keys) and the right to list"
         ) from None
 
@@ -190,7 +182,7 @@ class Objects:
             if etag and not etag.startswith("W/"):  # a weak one never matches (RFC 9110, 13.1.1)
                 options["if_match"] = etag
             answer = obstore.get(self._store, key, options=cast("Any", options))
-            if etag and _quoted(answer.meta["e_tag"] or "") != etag:
+            if etag and quoted(answer.meta["e_tag"] or "") != etag:
                 raise Replaced(path)
             return bytes(answer.bytes())
 
@@ -209,92 +201,19 @@ class Objects:
             except Exception as error:
                 if type(error).__name__ == "PreconditionError":
                     raise Replaced(path) from None
-                why, passing = _why(error)
+                told, passing = why(error)
                 if not passing:
-                    raise OSError(why) from None
+                    raise OSError(told) from None
                 if pause_s is None:
-                    raise Transient(f"{path} cannot be read now ({why})") from None
+                    raise Transient(f"{path} cannot be read now ({told})") from None
                 time.sleep(pause_s)
         raise AssertionError("the last try returns or raises")
 
 
 def _looked(meta: Any) -> Looked:
-    return Looked(meta["size"], int(meta["last_modified"].timestamp() * 1e6) * 1000, _quoted(meta["e_tag"] or ""))
-
-
-def _quoted(etag: str) -> str:
-    """Give an ETag as headers have it; Azure's listing leaves the quotes away (Azurite 3.37, tried)."""
-    return etag if not etag or etag.endswith('"') else f'"{etag}"'
-
-
-def _why(error: Exception) -> tuple[str, bool]:
-    """Say what went wrong, without what a server said of it (it may quote our key), and if it may pass.
-
-    obstore has one class for all that is not a missing object or permission, so its status code is all there is to go by.
-    """
-    text = str(error)
-    status, code = _STATUS.search(text), _CODE.search(text)
-    told = " ".join(found[1] for found in (status, code) if found)
-    name = type(error).__name__.removesuffix("Error")
-    if name in {"PermissionDenied", "Unauthenticated", "NotFound", "FileNotFound", "NotSupported", "InvalidPath"}:
-        return f"{name} {told}".strip(), False
-    if isinstance(error, OSError):  # of our own client: no connection, or one that was cut
-        return f"no answer, or one that was cut ({name})", True
-    passing = status is not None and (status[1][0] == "5" or status[1] in {"408", "425", "429"})
-    if any(host in text for host in _METADATA) or (not status and "credential" in text.lower()):
-        return "no credentials were found, in storage, the environment or by the machine's metadata service", passing
-    if status:
-        return told, passing
-    return "no answer, or one that was cut", name in {"Generic", "Join"}
+    return Looked(meta["size"], int(meta["last_modified"].timestamp() * 1e6) * 1000, quoted(meta["e_tag"] or ""))
 
 
 def _bad_key(error: Exception) -> str:
     found = re.search(r'path: "((?:[^"\\]|\\.){1,200})', str(error))
     return f'"{found[1]}"' if found else "its name is not known"
-
-
-def _store(kind: str, root: str, options: Options) -> Any:
-    """Make the store.
-
-    Raises:
-        ConfigError: an option is not known or has a value that cannot be.
-    """
-    from obstore import exceptions
-    from obstore.store import AzureStore, GCSStore, S3Store
-
-    config = {name: value for name, value in options.items() if name not in {"timeout_s", "retries"}}
-    endpoint = str(config.get("endpoint", ""))
-    client: dict[str, Any] = {
-        "timeout": timedelta(seconds=number_option(options, "timeout_s", 120)),
-        "connect_timeout": timedelta(seconds=10),
-        "allow_http": endpoint.startswith("http://") or str(config.pop("allow_http", False)).lower() == "true",
-    }
-    retry: dict[str, Any] = {
-        "max_retries": number_option(options, "retries", 6),
-        "retry_timeout": timedelta(seconds=150),
-        "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=15), "base": 2},
-    }
-    if kind == "azure" and "@" in root:
-        root, _, host = root.partition("@")
-        config.setdefault("account_name", host.partition(".")[0])
-    make = {"s3": S3Store, "gcs": GCSStore, "azure": AzureStore}[kind]
-    try:
-        return make(root, config=cast("Any", config), client_options=client, retry_config=retry)
-    except exceptions.UnknownConfigurationKeyError:
-        known = ", ".join(sorted(name for name in config if not _is_known(make, root, name)))
-        raise ConfigError(f"storage: {known}: no such option for {kind}; see docs/sources/stores.md") from None
-    except (exceptions.BaseError, TypeError, ValueError) as error:
-        name = type(error).__name__
-        raise ConfigError(f"storage: the options for {kind} cannot be used together or lack one ({name})") from None
-
-
-def _is_known(make: Any, root: str, name: str) -> bool:
-    from obstore import exceptions
-
-    try:
-        make(root, config={name: ""})
-    except exceptions.UnknownConfigurationKeyError:
-        return False
-    except (exceptions.BaseError, TypeError, ValueError):
-        return True
-    return True
