@@ -1,0 +1,1 @@
+"""The determinism matrix: one pipeline under many circumstances, one digest of every lasting byte."""
