@@ -18,23 +18,15 @@ import numpy as np
 import numpy.typing as npt
 from numba import types
 
-from gristmill.kernels.utf8 import READ_8, READ_32, Bytes, Int32s, Int64s, Mask, copy, helper, kernel, lowest
-from gristmill.kernels.wide import WIDTH, hits, inlined, move
+from gristmill.kernels.jsonvalues import number_end, past_space, string_end, take_string, value_end, word_end
+from gristmill.kernels.utf8 import READ_8, READ_32, Bytes, Int32s, Int64s, Mask, copy, helper, kernel
+from gristmill.kernels.wide import inlined
 
 PADDING = 64
 MAX_KEYS = 32
 # What a column takes: a string that must be there; the same, or a plain integer; a string or null; anything plain, told by its place.
 TEXT, KEY, STRING, SPAN = range(4)
-_MAX_DIGITS = 18  # of an integer that surely has 64 bits
 _MAX_ORIGIN_DIGITS = 20
-
-_UNESCAPED = np.zeros(256, np.uint8)
-for _letter, _byte in zip(b'"\\/bfnrt', b'"\\/\b\f\n\r\t', strict=True):
-    _UNESCAPED[_letter] = _byte
-_HEX = np.full(256, 255, np.uint8)
-for _value, _digits in enumerate(zip(b"0123456789abcdef", b"0123456789ABCDEF", strict=True)):
-    for _digit in _digits:
-        _HEX[_digit] = _value
 
 
 class Parsed(NamedTuple):
@@ -57,164 +49,6 @@ class Parsed(NamedTuple):
 
 
 @inlined
-def _is_space(byte: Any) -> Any:
-    return byte in (32, 9, 13)
-
-
-@helper
-def _string_end(data: Any, at: Any) -> Any:
-    """Give the place behind the string whose first character is at `at`, and whether it has escapes; -1 if it does not end."""
-    escaped = False
-    while True:
-        found = hits(data, at)
-        if found == 0:
-            at += WIDTH
-            continue
-        at += lowest(found)
-        if data[at] == 34:
-            return at + 1, escaped
-        if data[at] != 92 or data[at + 1] < 32:
-            return -1, escaped
-        escaped = True
-        at += 2
-
-
-@inlined
-def _hex4(data: Any, at: Any) -> Any:
-    """Give the number of four hexadecimal digits; -1 if they are none."""
-    value = np.int64(0)
-    for k in range(4):
-        digit = np.int64(_HEX[data[at + k]])
-        if digit == 255:
-            return np.int64(-1)
-        value = value << 4 | digit
-    return value
-
-
-@inlined
-def _put_point(point: Any, out: Any, to: Any) -> Any:
-    """Write a code point as UTF-8."""
-    if point < 0x80:
-        out[to] = point
-        return to + 1
-    if point < 0x800:
-        out[to] = 0xC0 | point >> 6
-        out[to + 1] = 0x80 | point & 0x3F
-        return to + 2
-    if point < 0x10000:
-        out[to] = 0xE0 | point >> 12
-        out[to + 1] = 0x80 | point >> 6 & 0x3F
-        out[to + 2] = 0x80 | point & 0x3F
-        return to + 3
-    out[to] = 0xF0 | point >> 18
-    out[to + 1] = 0x80 | point >> 12 & 0x3F
-    out[to + 2] = 0x80 | point >> 6 & 0x3F
-    out[to + 3] = 0x80 | point & 0x3F
-    return to + 4
-
-
-@helper
-def _take_string(data: Any, at: Any, out: Any, to: Any) -> Any:
-    """Write the string whose first character is at `at`, unescaped; give the places behind it in both, -1 if it is refused."""
-    while True:
-        found = hits(data, at)
-        move(data, at, out, to)
-        if found == 0:
-            at += WIDTH
-            to += WIDTH
-            continue
-        clean = lowest(found)
-        at += clean
-        to += clean
-        if data[at] == 34:
-            return at + 1, to
-        if data[at] != 92:
-            return np.int64(-1), to
-        letter = data[at + 1]
-        if _UNESCAPED[letter]:
-            out[to] = _UNESCAPED[letter]
-            at += 2
-            to += 1
-            continue
-        point = _hex4(data, at + 2) if letter == 117 else np.int64(-1)
-        at += 6
-        if 0xD800 <= point < 0xDC00:
-            low = _hex4(data, at + 2) if data[at] == 92 and data[at + 1] == 117 else np.int64(-1)
-            if not 0xDC00 <= low < 0xE000:
-                return np.int64(-1), to
-            point = 0x10000 + ((point - 0xD800) << 10 | low - 0xDC00)
-            at += 6
-        elif 0xDC00 <= point < 0xE000:
-            return np.int64(-1), to
-        if point <= 0:
-            return np.int64(-1), to
-        to = _put_point(point, out, to)
-
-
-@inlined
-def _number_end(data: Any, at: Any) -> Any:
-    """Give the place behind a number, and whether it is a plain integer, which is written as it is read."""
-    start = at + (data[at] == 45)
-    at = start
-    while 48 <= data[at] <= 57:
-        at += 1
-    digits = at - start
-    zero = data[start] == 48 and (digits > 1 or data[start - 1] == 45)
-    plain = 0 < digits <= _MAX_DIGITS and not zero
-    while 48 <= data[at] <= 57 or data[at] in (43, 45, 46, 69, 101):  # + - . E e
-        plain = False
-        at += 1
-    return at, plain
-
-
-@helper
-def _nested_end(data: Any, at: Any) -> Any:
-    """Give the place behind an array or object, by its brackets and strings alone; -1 if it does not end on its line."""
-    depth = 0
-    while True:
-        byte = data[at]
-        at += 1
-        if byte == 34:
-            at, _ = _string_end(data, at)
-            if at < 0:
-                return at
-        elif byte in (91, 123):
-            depth += 1
-        elif byte in (93, 125):
-            depth -= 1
-            if depth == 0:
-                return at
-        elif byte < 32 and not _is_space(byte):
-            return np.int64(-1)
-
-
-@inlined
-def _word_end(data: Any, at: Any) -> Any:
-    """Give the place behind `true`, `false` or `null`; -1 if it is none of them."""
-    if data[at] == 116 and data[at + 1] == 114 and data[at + 2] == 117 and data[at + 3] == 101:
-        return at + 4
-    if data[at] == 110 and data[at + 1] == 117 and data[at + 2] == 108 and data[at + 3] == 108:
-        return at + 4
-    if data[at] == 102 and data[at + 1] == 97 and data[at + 2] == 108 and data[at + 3] == 115 and data[at + 4] == 101:
-        return at + 5
-    return np.int64(-1)
-
-
-@helper
-def _value_end(data: Any, at: Any) -> Any:
-    """Give the place behind the value at `at`, and whether orjson would write it as it is; -1 if there is none."""
-    byte = data[at]
-    if byte == 34:
-        end, escaped = _string_end(data, at + 1)
-        return end, not escaped
-    if byte in (91, 123):
-        return _nested_end(data, at), False
-    if byte == 45 or 48 <= byte <= 57:
-        return _number_end(data, at)
-    return _word_end(data, at), True
-
-
-@inlined
 def _same(data: Any, start: Any, end: Any, other: Any, begin: Any, stop: Any) -> Any:
     k = 0
     if end - start == stop - begin:
@@ -231,59 +65,55 @@ def _column_of(data: Any, start: Any, end: Any, names: Any, name_ends: Any) -> A
     return -1
 
 
-@inlined
-def _past_space(data: Any, at: Any) -> Any:
-    while _is_space(data[at]):
-        at += 1
-    return at
-
-
 @helper
 def _take_value(kind: Any, data: Any, at: Any, out: Any, to: Any) -> Any:
     """Write a mapped value; give the places behind it in both, and whether there is one. -1: it is refused."""
     if data[at] == 34:
-        end, behind = _take_string(data, at + 1, out, to)
+        end, behind = take_string(data, at + 1, out, to)
         if kind == KEY and behind == to:
             return np.int64(-1), to, False
         return end, behind, True
     if data[at] == 110 and kind == STRING:
-        return _word_end(data, at), to, False
+        return word_end(data, at), to, False
     if kind == KEY:
-        end, plain = _number_end(data, at)
+        end, plain = number_end(data, at)
         if plain:
             return end, copy(out, to, data, at, end), True
     return np.int64(-1), to, False
 
 
 @helper
-def _object(data: Any, at: Any, names: Any, name_ends: Any, kinds: Any, out: Any, region: Any, tos: Any, found: Any, span: Any, keys: Any) -> Any:  # fmt: skip
+def _object(data: Any, at: Any, columns: Any, out: Any, state: Any) -> Any:
     """Read one object. Gives the place behind it, -1 if it is refused, and whether the rest is loose.
 
-    tos: int64, where each column's region is written next; moved on. found: uint8, per column: 0 not seen, 1 null, 2 a value.
+    columns: names, their ends, kinds. state: int64, where each column's region is written next, moved on; uint8, per column: 0 not
+    seen, 1 null, 2 a value; int64 (2), the place of the SPAN; int64 (MAX_KEYS, 2), room for the places of keys.
     """
+    names, name_ends, kinds = columns
+    tos, found, span, keys = state
     meta = len(kinds)
     loose = False
     n_keys = 0
     begun = tos[meta]
     while True:
-        at = _past_space(data, at + 1)
+        at = past_space(data, at + 1)
         if data[at] != 34:  # an object without a text is refused, so an empty one too
             return np.int64(-1), loose
         start = at + 1
-        at, escaped = _string_end(data, start)
+        at, escaped = string_end(data, start)
         if at < 0 or escaped:
             return np.int64(-1), loose
         end = at - 1
-        at = _past_space(data, at)
+        at = past_space(data, at)
         if data[at] != 58:
             return np.int64(-1), loose
-        at = _past_space(data, at + 1)
+        at = past_space(data, at + 1)
         column = _column_of(data, start, end, names, name_ends)
         if column >= 0:
             if found[column]:
                 return np.int64(-1), loose
             if kinds[column] == SPAN:
-                behind, _ = _value_end(data, at)
+                behind, _ = value_end(data, at)
                 span[0], span[1] = at, behind
                 found[column] = 2
             else:
@@ -298,7 +128,7 @@ def _object(data: Any, at: Any, names: Any, name_ends: Any, kinds: Any, out: Any
                 return np.int64(-1), loose
             keys[n_keys, 0], keys[n_keys, 1] = start, end
             n_keys += 1
-            behind, as_it_is = _value_end(data, at)
+            behind, as_it_is = value_end(data, at)
             if behind >= 0:
                 to = tos[meta]
                 out[to] = 123 if to == begun else 44
@@ -309,7 +139,7 @@ def _object(data: Any, at: Any, names: Any, name_ends: Any, kinds: Any, out: Any
             at = behind
         if at < 0:
             return at, loose
-        at = _past_space(data, at)
+        at = past_space(data, at)
         if data[at] == 125:
             if tos[meta] > begun:
                 out[tos[meta]] = 125
@@ -333,27 +163,26 @@ def _put_origin(prefix: Any, place: Any, out: Any, to: Any) -> Any:
     return to + width
 
 
-@kernel(
-    types.int64,
-    READ_8,
-    types.int64,
-    types.int64,
-    types.int64,
-    READ_8,
-    READ_32,
-    READ_8,
-    READ_8,
-    types.uint8[::1],
-    types.int64,
-    types.int32[:, ::1],
-    types.boolean[:, ::1],
-    types.int64[:, ::1],
-    types.boolean[::1],
-    types.int64[::1],
-    types.int64[::1],
-    types.int64[:, ::1],
+_COLUMNS = types.Tuple((READ_8, READ_32, READ_8))
+_MADE = types.Tuple(
+    (
+        types.uint8[::1],
+        types.int32[:, ::1],
+        types.boolean[:, ::1],
+        types.int64[:, ::1],
+        types.boolean[::1],
+        types.int64[::1],
+        types.int64[::1],
+    )
 )
-def _parse(data: Any, size: Any, base: Any, max_line: Any, names: Any, name_ends: Any, kinds: Any, prefix: Any, out: Any, region: Any, ends: Any, valid: Any, spans: Any, loose: Any, starts: Any, line: Any, keys: Any) -> Any:  # fmt: skip
+
+
+@kernel(types.int64, READ_8, types.UniTuple(types.int64, 4), _COLUMNS, READ_8, _MADE)
+def _parse(data: Any, numbers: Any, named: Any, prefix: Any, made: Any) -> Any:
+    size, base, max_line, region = numbers
+    kinds = named[2]
+    out, ends, valid, spans, loose, starts, line = made
+    keys = np.empty((MAX_KEYS, 2), np.int64)
     columns = len(kinds)
     tos = np.zeros(columns + 2, np.int64)
     found = np.zeros(columns, np.uint8)
@@ -367,14 +196,14 @@ def _parse(data: Any, size: Any, base: Any, max_line: Any, names: Any, name_ends
         starts[number] = start
         found[:] = 0
         span[:] = -1
-        at = _past_space(data, start)
+        at = past_space(data, start)
         is_loose = False
         if data[at] == 123:
-            at, is_loose = _object(data, at, names, name_ends, kinds, out, region, tos, found, span, keys)
+            at, is_loose = _object(data, at, named, out, (tos, found, span, keys))
         else:
             at = np.int64(-1)
         if at >= 0:
-            at = _past_space(data, at + 1)
+            at = past_space(data, at + 1)
             if not (data[at] == 10 or at == size) or at - start > max_line:
                 at = np.int64(-1)
         for column in range(columns):
@@ -436,22 +265,14 @@ def parse(data: bytes, base: int, max_line: int, names: list[str], kinds: list[i
     )
     rows = _parse(
         seen,
-        size,
-        base,
-        max_line,
-        np.frombuffer(b"".join(encoded), np.uint8),
-        name_ends,
-        np.array(kinds, np.uint8),
+        (size, base, max_line, region),
+        (
+            np.frombuffer(b"".join(encoded), np.uint8),
+            np.frombuffer(name_ends.tobytes(), np.int32),  # read only, as the signature has it
+            np.frombuffer(bytes(kinds), np.uint8),
+        ),
         np.frombuffer(before, np.uint8),
-        found.data,
-        region,
-        found.ends,
-        found.valid,
-        found.spans,
-        found.loose,
-        found.starts,
-        found.line,
-        np.empty((MAX_KEYS, 2), np.int64),
+        (found.data, found.ends, found.valid, found.spans, found.loose, found.starts, found.line),
     )
     return found._replace(rows=rows, starts=found.starts[: _lines(found.starts, data, size) + 1])
 

@@ -42,8 +42,8 @@ EDITED = types.Tuple((types.uint8[::1], types.int32[::1], types.boolean))
 ONES = np.uint64(0x0101010101010101)
 HIGH_BITS = np.uint64(0x8080808080808080)
 
-# Stands for this file, words and the constants of choices in the names of the kernels' cache files, so that no change there is overlooked.
-_SHARED = (Path(__file__), *(Path(__file__).with_name(name) for name in ("choices.py", "wide.py")))
+# Stands for this file, words, values and the constants of choices in the names of the kernels' cache files, so that no change there is overlooked.
+_SHARED = (Path(__file__), *(Path(__file__).with_name(name) for name in ("choices.py", "wide.py", "jsonvalues.py")))
 _PRIMITIVES = hashlib.sha256(b"".join(path.read_bytes() for path in _SHARED)).hexdigest()[:8]
 
 
