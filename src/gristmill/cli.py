@@ -23,6 +23,7 @@ from gristmill.console import (
     airflow,
     drift,
     exporting,
+    history,
     quarantine,
     session,
     stages,
@@ -31,7 +32,7 @@ from gristmill.console import (
 )
 from gristmill.console import report as page
 from gristmill.console import ui as web
-from gristmill.console.options import Accept, Seq, Setting, Source, Why, Window, Workers
+from gristmill.console.options import Accept, Seq, Setting, Source, Wait, Why, Window, Workers
 from gristmill.console.session import ASKED, answer, complain, open_dataset, open_pipeline, out, out_json, room, tell
 
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # Click's own, wherever this Typer keeps Click
@@ -166,7 +167,7 @@ def run(
     workers: Workers = None,
     accept_gate: Accept = None,
     why: Why = "",
-    wait: Annotated[float, typer.Option(metavar="[SECONDS]", show_default=False, help="wait for a run that holds the dataset")] = 0.0,
+    wait: Wait = 0.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="the same as plan")] = False,
     source: Source = None,
     window: Window = None,
@@ -232,7 +233,8 @@ def log() -> None:
         "quality_score",
         "seconds",
     )
-    shown = [[line.get(name) for name in names] for line in lines]
+    told = [line | {"status": history.status_of(line)} for line in lines]
+    shown = [[line.get(name) for name in names] for line in told]
     answer(lines, lambda: terminal.table(names, shown, room()))
 
 
@@ -246,6 +248,7 @@ def show(seq: Seq = None) -> None:
     )
     ink = terminal.Ink(sys.stdout)
     answer(report, lambda: terminal.report_lines(report, ink, room()))
+    tell(*history.notes_on(dataset, report))
 
 
 @app.command()
@@ -295,6 +298,10 @@ def verify(seq: Seq = None) -> None:
         raise typer.Exit(4)
 
 
+app.command()(history.diff)
+app.command()(history.rollback)
+app.command()(history.gc)
+app.command()(history.upgrade)
 app.command()(drift.drift)
 app.command()(page.report)
 app.command()(web.ui)

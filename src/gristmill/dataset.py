@@ -21,7 +21,7 @@ from gristmill.engine import cost
 from gristmill.engine.quarantine import Asked, Entry, Quarantine
 from gristmill.engine.report import Report
 from gristmill.observe.events import Events, Silent
-from gristmill.store import claim, snapshot
+from gristmill.store import claim, collected, snapshot
 from gristmill.store.layout import Layout
 from gristmill.store.rows import read_shard
 from gristmill.store.snapshot import Manifest
@@ -66,7 +66,9 @@ class Dataset:
 
     def files(self, seq: int | None = None) -> list[str]:
         """Give the Parquet files of a snapshot, in the order of its records."""
-        shards = sorted(self.manifest(seq).shards, key=lambda shard: shard.first_ord)
+        manifest = self.manifest(seq)
+        collected.check(self.layout, manifest.seq)
+        shards = sorted(manifest.shards, key=lambda shard: shard.first_ord)
         return [str(self.layout.absolute(shard.path)) for shard in shards]
 
     def delta_version(self, seq: int | None = None) -> int:
@@ -74,6 +76,7 @@ class Dataset:
         from deltalake import DeltaTable
 
         wanted = str(self.manifest(seq).seq)
+        collected.check(self.layout, int(wanted))
         for commit in DeltaTable(str(self.layout.table)).history():
             if commit.get("gristmill.seq") == wanted:
                 return int(commit["version"])
@@ -83,8 +86,14 @@ class Dataset:
 
     def scan(self, seq: int | None = None, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Give the records of a snapshot batch by batch, in order; memory stays small."""
-        for shard in sorted(self.manifest(seq).shards, key=lambda shard: shard.first_ord):
-            yield from read_shard(self.layout, shard, columns)
+        manifest = self.manifest(seq)
+        collected.check(self.layout, manifest.seq)
+        for shard in sorted(manifest.shards, key=lambda shard: shard.first_ord):
+            try:
+                yield from read_shard(self.layout, shard, columns)
+            except StoreError:
+                collected.check(self.layout, manifest.seq)  # it went while it was being read
+                raise
 
     def read(self, seq: int | None = None, columns: list[str] | None = None) -> pa.Table:
         """Give a whole snapshot as an Arrow table, the newest by default."""
@@ -116,9 +125,13 @@ class Dataset:
         for seq in claim.claimed(self.layout):
             taken = claim.read_claim(self.layout, seq)
             line: dict[str, Any] = {"run": seq, "started": taken.time, "status": "unfinished"}
+            when = collected.when(self.layout, seq)
+            line |= {"collected": when} if when else {}
             if self.layout.report(seq).exists():
                 report = self.report(seq)
                 line["status"] = report["status"]
+                back = next((e["rolled_back_to"] for e in report.get("lineage", []) if "rolled_back_to" in e), None)
+                line |= {"rolled_back_to": back} if back is not None else {}
                 line |= {name: report["counts"][name] for name in ("read", "published", "unchanged", "withdrawn")}
                 line |= {
                     "rows": report["dataset_rows"],
@@ -150,6 +163,8 @@ class Dataset:
             raise ConfigError(
                 f"there is no run{'' if wanted is None else f' {wanted}'} in {self.layout.root}; runs: {', '.join(map(str, runs)) or 'none'}"
             )
+        if kind == "kept" or wanted not in self.seqs():
+            collected.check(self.layout, wanted)
         rows = explain.inspect(self.layout, wanted, kind, step, reason, n)
         if kind == "duplicates":
             manifests = [self.manifest(each) for each in self.seqs()]
@@ -191,6 +206,83 @@ class Dataset:
         """Give how much was quarantined by source and code, and how much of it is still open."""
         return Quarantine(self.layout, snapshot.head(self.layout)).counts(Asked(code, source, unit, run))
 
+    def diff(self, old: int, new: int | None = None, *, n: int = 20) -> dict[str, Any]:
+        """Tell what came, went and changed from one snapshot to another (default: the newest), with up to n ids of each.
+
+        Raises:
+            ConfigError: there is no such snapshot, or gc has collected it.
+        """
+        from gristmill.audit import compare
+
+        before, after = self.manifest(old), self.manifest(new)
+        for each in (before, after):
+            collected.check(self.layout, each.seq)
+        low, high = sorted((before.seq, after.seq))
+        between = [snapshot.read_manifest(self.layout.manifest(seq)) for seq in self.seqs() if low < seq <= high]
+        return compare.compare(self.layout, before, after, between, n)
+
+    def collected(self, seq: int) -> str | None:
+        """Give when gc collected run `seq`; None: all of it is there."""
+        return collected.when(self.layout, seq)
+
+    def gc(
+        self,
+        config: PipelineConfig | None = None,
+        *,
+        keep_last: int | None = None,
+        keep_days: int | None = None,
+        dry_run: bool = False,
+        wait_s: float = 0.0,
+    ) -> dict[str, Any]:
+        """Remove what no kept snapshot needs; give what went by kind, and which snapshots stay whole.
+
+        keep_last, keep_days: in the place of the config's retention; without any all snapshots are kept. dry_run: only tell.
+
+        Raises:
+            ConfigError: a pinned snapshot is not there.
+            LockedError: a run holds the dataset.
+        """
+        from gristmill.engine import garbage
+
+        policy = garbage.policy(self.layout, config, keep_last, keep_days)
+        found = garbage.collect(self.layout, policy, config, dry_run=dry_run, wait_s=wait_s)
+        told: dict[str, Any] = msgspec.to_builtins(found)
+        return told | {"total_bytes": found.total_bytes}
+
+    def pin(self, seq: int, name: str | None = None, *, wait_s: float = 0.0) -> dict[str, int]:
+        """Have gc keep snapshot `seq` whole whatever its age; give all pins by name.
+
+        Raises:
+            ConfigError: it is not there, or the name is another's.
+        """
+        from gristmill.engine import garbage
+
+        return garbage.pin(self.layout, seq, name, wait_s)
+
+    def unpin(self, wanted: int | str, *, wait_s: float = 0.0) -> dict[str, int]:
+        """Take a pin away, by its name or its snapshot; give those that stay.
+
+        Raises:
+            ConfigError: nothing is pinned so.
+        """
+        from gristmill.engine import garbage
+
+        return garbage.unpin(self.layout, str(wanted), wait_s)
+
+    def upgrade(
+        self, config: PipelineConfig | None = None, *, wait_s: float = 0.0, events: Events | None = None
+    ) -> dict[str, Any]:
+        """Bring the dataset forward to the newest format; give the formats, what was done, and the newest snapshot.
+
+        Raises:
+            StoreError: it is of a format this gristmill does not know.
+            LockedError: a run holds the dataset.
+        """
+        from gristmill.engine import upgrade
+
+        told: dict[str, Any] = msgspec.to_builtins(upgrade.upgrade(self.layout, config, events or Silent(), wait_s))
+        return told
+
     def drift(self, gate: Gate, seq: int | None = None, baseline: int | None = None) -> dict[str, Any]:
         """Compare what the sources brought in a run (default: the newest judged one) with earlier snapshots, or with `baseline`.
 
@@ -210,10 +302,16 @@ class Dataset:
         return {"run": number, "drift": found.ranked(), "not_judged": found.not_judged}
 
     def verify(self, seq: int | None = None, config: PipelineConfig | None = None) -> list[str]:
-        """Check everything a snapshot names, and the exports of `config`; give what is damaged (empty: nothing)."""
+        """Check everything a snapshot names, and the exports of `config`; give what is damaged (empty: nothing).
+
+        Raises:
+            ConfigError: there is no such snapshot, or gc has collected it.
+        """
         from gristmill.audit import verify
 
+        manifest = self.manifest(seq)
+        collected.check(self.layout, manifest.seq)
         try:
-            return verify.verify(self.layout, self.manifest(seq), config)
+            return verify.verify(self.layout, manifest, config)
         except StoreError as error:
             return [str(error)]

@@ -190,6 +190,7 @@ class Pipeline:
         workers: int | None = None,
         accept_gate: Sequence[str] = (),
         why: str = "",
+        wait_s: float = 0.0,
         events: Events | None = None,
     ) -> Report:
         """Make records that are clean already the next snapshot, without the steps: in the id index and every dedup index.
@@ -204,8 +205,8 @@ class Pipeline:
         self._check_accepted(accept_gate, why)
         adopted = adopt.adoption(self.config, path, source, dict(fields or {}))
         options = Options(
-            workers=workers, accept_gate=list(accept_gate), why=why, overrides=self.overrides, adopted=adopted
-        )
+            workers=workers, accept_gate=list(accept_gate), why=why, overrides=self.overrides, wait_s=wait_s, adopted=adopted
+        )  # fmt: skip
         with self._guarded(events) as watch:
             return watch.over(run(self.config, options, watch.events, make_executor))
 
@@ -219,6 +220,7 @@ class Pipeline:
         workers: int | None = None,
         accept_gate: Sequence[str] = (),
         why: str = "",
+        wait_s: float = 0.0,
         events: Events | None = None,
     ) -> Report:
         """Read again what is open in the quarantine and meant, although it is as it was, and publish what is fine now.
@@ -232,7 +234,7 @@ class Pipeline:
         meant = quarantine.Asked(code, source, unit)
         self._check_asked(source, window)
         options = Options(
-            workers=workers, accept_gate=list(accept_gate), why=why, overrides=self.overrides, source=source, window=window, retry=meant
+            workers=workers, accept_gate=list(accept_gate), why=why, overrides=self.overrides, wait_s=wait_s, source=source, window=window, retry=meant
         )  # fmt: skip
         with self._guarded(events, window) as watch:
             return watch.over(run(self.config, options, watch.events, make_executor))
@@ -371,7 +373,9 @@ class Pipeline:
         """Whether the dataset is well, and telling people if not."""
         return Health(self.config)
 
-    def export(self, name: str | None = None, events: Events | None = None) -> dict[str, dict[str, Any]]:
+    def export(
+        self, name: str | None = None, events: Events | None = None, wait_s: float = 0.0
+    ) -> dict[str, dict[str, Any]]:
         """Make the exports of the newest snapshot whole, every value in tables looked at; give what was done, by export name.
 
         Raises:
@@ -381,7 +385,7 @@ class Pipeline:
         known = [bound.name for bound in self.config.exports]
         if name is not None and name not in known:
             raise ConfigError(f"there is no export {name!r}; the config has {', '.join(known) or 'none'}")
-        with claim.DatasetLock(self.layout):
+        with claim.DatasetLock(self.layout, wait_s):
             head = snapshot.head(self.layout)
             if not head.seq:
                 raise ConfigError(f"{self.layout.root} holds no snapshot yet; run `gristmill run` first")

@@ -129,7 +129,9 @@ def id_of(layout: Layout, manifests: list[Manifest], ord_: int) -> str | None:
     for manifest in manifests:
         if manifest.seq >= seq:
             for shard in manifest.shards:
-                if shard.first_ord <= ord_ <= shard.last_ord:
+                if (
+                    shard.first_ord <= ord_ <= shard.last_ord and layout.absolute(shard.path).exists()
+                ):  # gc takes old ones
                     table = pq.read_table(
                         layout.absolute(shard.path), columns=["id", "ord"], filters=[("ord", "=", ord_)]
                     )

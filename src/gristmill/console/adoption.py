@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from gristmill.console import session
-from gristmill.console.options import Accept, Setting, Why, Workers
+from gristmill.console.options import Accept, Setting, Wait, Why, Workers
 from gristmill.console.session import open_pipeline
 
 
@@ -21,6 +21,7 @@ def adopt(
     workers: Workers = None,
     accept_gate: Accept = None,
     why: Why = "",
+    wait: Wait = 0.0,
     setting: Setting = None,
 ) -> None:  # fmt: skip
     """Take clean records in as they are, without the steps."""
@@ -43,6 +44,7 @@ def adopt(
                 workers=workers,
                 accept_gate=accept_gate or [],
                 why=why,
+                wait_s=wait,
                 events=events,
             ),
         )

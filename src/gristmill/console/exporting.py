@@ -10,12 +10,14 @@ from typing import Annotated
 import typer
 
 from gristmill.console import session, terminal
+from gristmill.console.options import Wait
 from gristmill.console.session import ASKED, open_dataset, out_json, tell
 
 
 def export(
     name: Annotated[str | None, typer.Argument(metavar="NAME", show_default=False, help="default: all of them")] = None,
     snapshot: Annotated[int | None, typer.Option(metavar="SEQ", help="only the newest can be exported")] = None,
+    wait: Wait = 0.0,
 ) -> None:  # fmt: skip
     """Make the exports of the newest snapshot whole."""
     pipeline, dataset = open_dataset()
@@ -25,7 +27,7 @@ def export(
             f"only the newest snapshot, {newest}, can be exported; read snapshot {snapshot} with Dataset.read({snapshot})"
         )
     with session.listening() as events:
-        made = pipeline.export(name, events)
+        made = pipeline.export(name, events, wait)
     if ASKED.json:
         chunks = {each: done["chunks_written"] for each, done in made.items() if "chunks_written" in done}
         out_json({"snapshot": newest, "chunks_written": chunks, "exports": made})

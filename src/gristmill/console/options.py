@@ -20,4 +20,7 @@ Window = Annotated[
         metavar="SINCE..UNTIL", help="with --source: this part of it, by its cursor; with both ends a backfill"
     ),
 ]
+Wait = Annotated[
+    float, typer.Option(metavar="[SECONDS]", show_default=False, help="wait for a run that holds the dataset")
+]
 Seq = Annotated[int | None, typer.Argument(metavar="SEQ", show_default=False, help="default: the newest")]

@@ -13,7 +13,7 @@ import msgspec
 import typer
 
 from gristmill.console import session, terminal
-from gristmill.console.options import Accept, Setting, Source, Why, Window, Workers
+from gristmill.console.options import Accept, Setting, Source, Wait, Why, Window, Workers
 from gristmill.console.session import answer, open_dataset, open_pipeline, room, tell
 
 app = typer.Typer(help="What could not be read or judged, and trying it again.", rich_markup_mode=None)
@@ -59,6 +59,7 @@ def retry(
     workers: Workers = None,
     accept_gate: Accept = None,
     why: Why = "",
+    wait: Wait = 0.0,
     setting: Setting = None,
 ) -> None:
     """Read again what is open, and publish what is fine now."""
@@ -74,6 +75,7 @@ def retry(
                 workers=workers,
                 accept_gate=accept_gate or [],
                 why=why,
+                wait_s=wait,
                 events=events,
             ),
         )

@@ -185,9 +185,9 @@ def window_of(text: str | None) -> Window:
     return Window(since or None, until or None)
 
 
-def open_dataset() -> tuple[Pipeline, Dataset]:
+def open_dataset(overrides: Sequence[str] | None = None) -> tuple[Pipeline, Dataset]:
     """Read the config, and open its dataset."""
-    pipeline = open_pipeline()
+    pipeline = open_pipeline(overrides)
     from gristmill.dataset import Dataset
 
     return pipeline, Dataset(pipeline.config.dataset)

@@ -10,14 +10,11 @@ from typing import Annotated
 import typer
 
 from gristmill.console import session
-from gristmill.console.options import Accept, Setting, Why, Workers
+from gristmill.console.options import Accept, Setting, Wait, Why, Workers
 from gristmill.console.session import ASKED, open_pipeline, out_json
 
 app = typer.Typer(help="The seams of a run, for schedulers.", rich_markup_mode=None)
 Run = Annotated[int, typer.Argument(metavar="SEQ")]
-Wait = Annotated[
-    float, typer.Option(metavar="[SECONDS]", show_default=False, help="wait for a run that holds the dataset")
-]
 
 
 @app.command("plan")

@@ -22,7 +22,8 @@ from pathlib import Path
 
 import msgspec
 
-from gristmill.config.settings import PipelineConfig
+from gristmill.config.monitoring import seconds
+from gristmill.config.settings import PipelineConfig, Retention
 from gristmill.core.errors import ConfigError, StoreError
 from gristmill.core.export import FileExport, read_manifest
 from gristmill.core.failpoints import failpoint
@@ -57,6 +58,14 @@ class Policy(msgspec.Struct, frozen=True):
         recent = self.keep_last is not None and newest_first < self.keep_last
         young = self.keep_days is not None and age <= timedelta(days=self.keep_days)
         return recent or young or seq in self.pinned
+
+
+def policy(layout: Layout, config: PipelineConfig | None, keep_last: int | None, keep_days: int | None) -> Policy:
+    """Give what is kept: as the config says, or `keep_last` and `keep_days` in its place; and what is pinned there or in the dataset."""
+    said = config.retention if config is not None else Retention()
+    asked = (said.keep_last, said.keep_days) if keep_last is None and keep_days is None else (keep_last, keep_days)
+    pinned = frozenset([*said.pinned, *collected.read_pins(layout).values()])
+    return Policy(*asked, pinned, seconds(said.grace))
 
 
 class Found(msgspec.Struct, frozen=True):
