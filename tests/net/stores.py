@@ -104,6 +104,7 @@ def seaweed(folder: Path, bucket: str = "bucket") -> Iterator[Store]:
         "-volume.max=20",
     ]
     command += [f"-s3.config={folder / 's3.json'}", "-master.volumeSizeLimitMB=64", "-metricsPort=0"]
+    command += ["-volume.preStopSeconds=0"]  # 10 s, in which a balancer would learn of it
     command += [f"-{name}={port}" for name, port in ports.items()]
     with (folder / "weed.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
@@ -112,7 +113,7 @@ def seaweed(folder: Path, bucket: str = "bucket") -> Iterator[Store]:
         finally:
             process.terminate()
             try:
-                process.wait(20)
+                process.wait(5)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
