@@ -56,6 +56,7 @@ app.add_typer(quarantine.app, name="quarantine")
 
 def each_verb(
     config: Annotated[Path | None, typer.Option("-c", "--config", metavar="FILE", help="default: gristmill.yml, here or above")] = None,
+    overlay: Annotated[str | None, typer.Option(metavar="NAME", envvar="GRISTMILL_OVERLAY", show_envvar=False, help="the overlay of the config; default: GRISTMILL_OVERLAY, or what it says")] = None,
     json: Annotated[bool, typer.Option("--json", help="one line of JSON on standard output")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="no progress and no summary")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="a line for each stage")] = False,

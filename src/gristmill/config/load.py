@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from gristmill.config import layers
 from gristmill.config.bind import (
     IN_PLAIN,
     NOT_OWN,
@@ -41,7 +42,7 @@ from gristmill.config.settings import (
     StepEnvelope,
     Written,
 )
-from gristmill.core import find, params, references, yamlfile
+from gristmill.core import find, params, references
 from gristmill.core.errors import ConfigError, MissingExtra
 from gristmill.core.export import FileExport
 from gristmill.core.find import Kind
@@ -92,20 +93,39 @@ def load(path: Path, overrides: Sequence[str] = ()) -> PipelineConfig:
 
     Args:
         path: the file.
-        overrides: `KEY=VALUE`, applied before anything is checked (`config.overrides`).
+        overrides: `KEY=VALUE`, applied before anything is checked (`config.overrides`); `overlay=NAME` chooses an overlay.
 
     Raises:
         ConfigError: with every problem of the file.
     """
-    full = path.absolute()
-    shown = os.path.relpath(full)
-    document = yamlfile.read(full, str(path) if shown.startswith("..") else shown)
-    for setting in overrides:
-        document = override(document, setting)
-    document, told = references.resolve(document)
+    document, told = written(path, overrides)
+    document, unresolved = references.resolve(document)
     for place in references.written_secrets(document.raw):
         told.append(f"{document.at(place)}: {place[-1]!r} {IN_PLAIN}")
-    return _Reader(document, told).config(full)
+    return _Reader(document, unresolved + told).config(path.absolute())
+
+
+def written(path: Path, overrides: Sequence[str] = ()) -> tuple[Document, list[str]]:
+    """Give a config as it is written: with what it includes, the chosen overlay and the overrides on it; and secrets in its overlays.
+
+    Raises:
+        ConfigError: a file of it cannot be read, or there is no such overlay or item.
+    """
+    full = path.absolute()
+    relative = os.path.relpath(full)
+    shown = str(path) if relative.startswith("..") else relative
+    root = layers.read(full, shown)
+    whole = layers.document(root, shown, full.parent)
+    overlays = whole.raw.get("overlays") if isinstance(whole.raw, dict) else None
+    told = [
+        f"{whole.at(place)}: {place[-1]!r} {IN_PLAIN}" for place in references.written_secrets(overlays, ("overlays",))
+    ]
+    asked = [setting.partition("=")[2] for setting in overrides if setting.startswith(f"{layers.OVERLAY}=")]
+    document = layers.document(layers.overlaid(root, asked), shown, full.parent)
+    for setting in overrides:
+        if not setting.startswith(f"{layers.OVERLAY}="):
+            document = override(document, setting)
+    return document, told
 
 
 class _Reader:
@@ -134,7 +154,7 @@ class _Reader:
         self._check_gate(tree, sources)
         self._check_export_paths(exports, absolute(top.dataset, file.parent) if top is not None else "")
         if self.problems or top is None:
-            told = sorted(dict.fromkeys(self.problems), key=_line_of)
+            told = sorted(dict.fromkeys(self.problems), key=self._place_of)
             raise MissingExtra(*told) if self.missing_only else ConfigError(*told)
         return PipelineConfig(
             dataset=absolute(top.dataset, file.parent),
@@ -149,10 +169,19 @@ class _Reader:
             monitoring=top.monitoring,
             alerts=top.alerts,
             cost=top.cost,
+            storage=top.storage,
+            work_dir=top.work_dir,
             retention=top.retention,
             folder=file.parent,
             file=file,
             written=self._written(sources, [*steps, *own], exports),
+        )
+
+    def _place_of(self, problem: str) -> tuple[str, int, int]:
+        """Give the file (of the main one: none), line and column a problem begins with; one without a place comes first."""
+        match = re.match(r"(.*?):(\d+):(\d+): ", problem)
+        return (
+            ("" if match[1] == self.document.file else match[1], int(match[2]), int(match[3])) if match else ("", 0, 0)
         )
 
     def _tell(self, error: ConfigError, place: str = "") -> None:
@@ -284,9 +313,3 @@ class _Reader:
 
 def _below(references: dict[Keys, str], path: Keys) -> dict[Keys, str]:
     return {leaf[len(path) :]: text for leaf, text in references.items() if leaf[: len(path)] == path}
-
-
-def _line_of(problem: str) -> tuple[int, int]:
-    """Give the line and column a problem begins with; one without a place comes first."""
-    match = re.search(r":(\d+):(\d+): ", problem)
-    return (int(match[1]), int(match[2])) if match else (0, 0)

@@ -71,16 +71,21 @@ def _part_key(item: Any, kind: str) -> str:
     return next((key for key in keys if key not in envelope_keys(kind)), "")
 
 
+def item_names(items: list[Any], kind: str) -> list[str]:
+    """Give the names the items of sources, steps or exports go by, as far as the file says them; "" for what is no item."""
+    names: list[str] = []
+    for item in items:
+        part = _part_key(item, kind)
+        name = str(item.get("name") or part) if isinstance(item, dict) else part
+        name = default_name(name)
+        same = sum(1 for other in names if other == name or other.startswith(f"{name}#")) if name else 0
+        names.append(f"{name}#{same + 1}" if same else name)
+    return names
+
+
 def _item(items: list[Any], rest: list[str], kind: str, label: str) -> tuple[int, int]:
     """Give the position of the item that the next words name, and how many words that took."""
-    names: list[str] = []
-    if kind in ENVELOPES:
-        for item in items:
-            part = _part_key(item, kind)
-            name = str(item.get("name") or part) if isinstance(item, dict) else part
-            name = default_name(name)
-            same = sum(1 for other in names if other == name or other.startswith(f"{name}#"))
-            names.append(f"{name}#{same + 1}" if same else name)
+    names = item_names(items, kind) if kind in ENVELOPES else []
     for n in range(len(rest), 0, -1):
         if ".".join(rest[:n]) in names:
             return names.index(".".join(rest[:n])), n

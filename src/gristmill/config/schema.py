@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from gristmill.config.layers import NOT_IN_OVERLAY
 from gristmill.config.overrides import ENVELOPES
 from gristmill.config.settings import ConfigFile
 from gristmill.core import find, params
@@ -52,6 +53,7 @@ def schema() -> dict[str, Any]:
         top["properties"][kind]["items"] = {"$ref": f"#/$defs/{kind[:-1]} item"}
     if ("steps", "require") in classes:
         top["properties"]["require"] |= {"anyOf": [reference[id(classes["steps", "require"])], {"type": "null"}]}
+    top["properties"]["overlays"]["additionalProperties"] = _overlay(top["properties"])
     used = {key: value for key, value in definitions.items() if value is not top}
     for cls in set(ENVELOPES.values()):
         used.pop(reference[id(cls)]["$ref"].removeprefix("#/$defs/"))
@@ -61,6 +63,16 @@ def schema() -> dict[str, Any]:
         "title": "gristmill.yml",
         "$defs": {key: used[key] for key in sorted(used)},
     }
+
+
+def _overlay(properties: dict[str, Any]) -> dict[str, Any]:
+    """Give the schema of an overlay: any key of the top, with items that need not be whole."""
+    items = {"type": "array", "items": {"type": ["object", "string"]}}
+    names = {"type": "array", "items": {"type": "string"}}
+    inner = {key: value for key, value in properties.items() if key not in NOT_IN_OVERLAY}
+    without = {"type": "object", "properties": dict.fromkeys(_KINDS, names), "additionalProperties": False}
+    inner |= dict.fromkeys(_KINDS, items) | {"without": without}
+    return {"type": "object", "properties": inner, "additionalProperties": False}
 
 
 def _part(summary: str, reference: dict[str, Any] | None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import msgspec
 from gristmill.config.airflow import AirflowSettings
 from gristmill.config.monitoring import Alert, Monitoring
 from gristmill.core.export import Export
+from gristmill.core.places import Options
 from gristmill.core.source import BoundSource
 from gristmill.core.step import BoundStep
 from gristmill.core.yamlfile import Keys
@@ -128,7 +129,8 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     engine: local for processes on this machine, ray for a Ray cluster. workers: tasks at a time, null for one a core (with ray: for what the
     cluster holds). retries: further tries of a task after a passing failure. batch_bytes: text
     a batch holds, about. merge_rows: keys a merge holds in memory at once, about. max_error_ratio: share of the records that may make a step raise before the run stops.
-    landing_days: how long the landed pages of sources that cannot be read again are kept after their run. ray: where the tasks go.
+    landing_days: how long the landed pages of sources that cannot be read again are kept after their run. lease_s: of a dataset on an object
+    store, how long a run that gives no sign of life still holds it. ray: where the tasks go.
     """
 
     engine: Literal["local", "ray"] = "local"
@@ -138,6 +140,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     merge_rows: Positive = 16 << 20
     max_error_ratio: Ratio = 0.01
     landing_days: Count = 30
+    lease_s: Annotated[int, msgspec.Meta(ge=2)] = 60
     ray: RaySettings = RaySettings()
 
 
@@ -221,13 +224,19 @@ class ConfigFile(msgspec.Struct, frozen=True, kw_only=True):
     version: of this format. dataset: folder or object store where the snapshots live, from the config's folder.
     description: for people. sources: where records come from, in their order. steps: what is done to every record, in
     order. require: what every record must meet in the end. gate: what a run must meet. exports: copies made of each
-    snapshot. airflow: how its DAG is scheduled. monitoring: what watches a run. alerts: who is told when it is unwell. run: how a run works. cost: prices, and what a run may cost.
-    retention: which snapshots gc keeps.
+    snapshot. include: files to lay this one over, from its folder on. overlays: by name, what is other there; overlay: which one is
+    laid on if none is asked for. airflow: how its DAG is scheduled. monitoring: what watches a run. alerts: who is told when it is unwell. run: how a run works. cost: prices, and what a run may cost.
+    retention: which snapshots gc keeps. storage: how to reach the object store the dataset lies on, such as region, endpoint and keys; exports
+    to a store that have no storage of their own are reached so too. work_dir: folder of this machine such a dataset is worked on through; by
+    default one below the user's cache.
     """
 
     version: Literal[1]
     dataset: Annotated[str, msgspec.Meta(min_length=1)]
     sources: Annotated[list[dict[str, Any]], msgspec.Meta(min_length=1)]
+    include: str | list[str] = []
+    overlay: str | None = None
+    overlays: dict[str, dict[str, Any]] = {}
     description: str = ""
     steps: list[str | dict[str, Any]] = []
     require: dict[str, Any] | None = None
@@ -239,6 +248,8 @@ class ConfigFile(msgspec.Struct, frozen=True, kw_only=True):
     alerts: list[Alert] = []
     cost: Cost = Cost()
     retention: Retention = Retention()
+    storage: Options = {}
+    work_dir: str | None = None
 
 
 class BoundExport(msgspec.Struct, frozen=True, kw_only=True):
@@ -267,7 +278,7 @@ class Written(msgspec.Struct, frozen=True):
 
 
 class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole pipeline. `dataset` is absolute or a URL; relative paths in the parts start from `folder`."""
+    """A whole pipeline. `dataset` is absolute or a URL, reached by `storage`; relative paths in the parts start from `folder`."""
 
     version: Literal[1] = 1
     dataset: str
@@ -283,6 +294,8 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
     alerts: list[Alert] = []
     cost: Cost = Cost()
     retention: Retention = Retention()
+    storage: Options = {}
+    work_dir: str | None = None
     folder: Path
     file: Path | None = None
     written: Written = Written()

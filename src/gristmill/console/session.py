@@ -40,6 +40,7 @@ class Asked:
     def __init__(self) -> None:
         self.config: Path | None = None
         self.log_format: str | None = None
+        self.overlay: str | None = None
         self.json = self.quiet = self.verbose = self.debug = False
         self.engine: str | None = None
         self.pipeline: Pipeline | None = None
@@ -59,7 +60,7 @@ class Asked:
 
 
 ASKED = Asked()
-_VALUED = {"-c", "--config", "--log-format"}
+_VALUED = {"-c", "--config", "--overlay", "--log-format"}
 _SHARED = {*_VALUED, "--json", "-q", "--quiet", "-v", "--verbose", "--debug"}
 
 
@@ -162,6 +163,8 @@ def open_pipeline(overrides: Sequence[str] | None = None, config: Path | None = 
     from gristmill.pipeline import Pipeline
 
     asked = [f"run.engine={ASKED.engine}"] if ASKED.engine else []
+    if ASKED.overlay is not None and config is None:  # a config made just now has none
+        asked.append(f"overlay={ASKED.overlay}")
     ASKED.pipeline = Pipeline.from_file(config or ASKED.config, overrides=[*(overrides or []), *asked])
     return ASKED.pipeline
 

@@ -35,7 +35,7 @@ _INF = re.compile(r"([-+]?)\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 class Document(msgspec.Struct, frozen=True, kw_only=True):
     """A parsed file. `raw` is what is written; `value` the same with references resolved (after `core.references.resolve`).
 
-    keys, values: the line and column, from 1, of each mapping key and of each value. labels: places outside the file
+    keys, values: the line and column, from 1, of each mapping key and of each value; files: the file, where it is another. labels: places outside the file
     (`--set gate.min_docs`). references: the text as written of every leaf that holds a reference. unresolved: those of
     them that could not be resolved. secrets: resolved text -> its reference, for redaction.
     """
@@ -46,6 +46,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     value: Any
     keys: dict[Keys, Place]
     values: dict[Keys, Place]
+    files: dict[Keys, str] = {}
     labels: dict[Keys, str] = {}
     references: dict[Keys, str] = {}
     unresolved: frozenset[Keys] = frozenset()
@@ -68,7 +69,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
             place = self.keys.get(near) if inner else None
             place = place or self.values.get(near) or self.keys.get(near)
             if place:
-                return f"{self.file}:{place[0]}:{place[1]}"
+                return f"{self.files.get(near, self.file)}:{place[0]}:{place[1]}"
         return f"{self.file}:1:1"
 
     def replaced(self, path: Keys, value: Any, label: str) -> Document:

@@ -26,12 +26,12 @@ import orjson
 
 from gristmill.config import changes, load
 from gristmill.config.settings import Gate, PipelineConfig
-from gristmill.core import yamlfile
 from gristmill.core.errors import ConfigError, GateRefused, SourceError
 from gristmill.core.export import FileExport
 from gristmill.core.source import SourcePlan
 from gristmill.engine import cost
 from gristmill.engine.begin import Options
+from gristmill.engine.place import layout_of
 from gristmill.engine.plan import Draft
 from gristmill.engine.report import Report
 from gristmill.engine.run import MakeExecutor, run
@@ -225,7 +225,7 @@ def afford(
     limit = config.cost.max_cost
     if limit is None or drafted.empty:
         return
-    layout = Layout(Path(config.dataset))
+    layout = layout_of(config)
     told = kept(layout, changes.fingerprint(config), head, drafted)
     if told is None:
         told = estimate(config, overrides, drafted, head, cores, make)
@@ -239,7 +239,7 @@ def afford(
 
 def keep(layout: Layout, told: Estimate) -> None:
     """Keep an estimate beside the dataset, to be compared with what is measured."""
-    disk.write_file(layout.estimate, disk.to_json(msgspec.to_builtins(told)))
+    layout.files.write_file(layout.estimate, disk.to_json(msgspec.to_builtins(told)))
 
 
 def kept(layout: Layout, fingerprint: str, head: int, drafted: Draft) -> Estimate | None:
@@ -297,7 +297,7 @@ def _measure(config: PipelineConfig, overrides: list[str], part: Draft, make: Ma
     with tempfile.TemporaryDirectory(dir=beside, prefix=".gristmill-estimate-") as made:
         folder = Path(made)
         own, settings = _moved(config, overrides, folder)
-        layout = Layout(Path(own.dataset))
+        layout = layout_of(own)
         meter = _Meter(layout.staging(0).parent)
         report = run(own, Options(overrides=settings), meter, make, part)
         if report.status not in ("published", "nothing_new"):
@@ -329,7 +329,7 @@ def _moved(config: PipelineConfig, overrides: list[str], folder: Path) -> tuple[
         return msgspec.structs.replace(config, dataset=str(folder / "dataset"), exports=moved, gate=gate), overrides
     settings = [*overrides, f"dataset={_yaml(str(folder / 'dataset'))}", f"gate={_yaml(_NO_GATE)}"]
     if len(files) < len(config.exports):
-        written = yamlfile.read(config.file, str(config.file)).raw["exports"]
+        written = load.written(config.file, overrides)[0].raw["exports"]
         kept = [item for item, bound in zip(written, config.exports, strict=True) if bound in files]
         settings = [*(one for one in settings if not one.startswith("exports.")), f"exports={_yaml(kept)}"]
     settings += [f"exports.{b.name}.path={_yaml(str(folder / 'exports' / b.name))}" for b in files]
