@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _BOM = b"\xef\xbb\xbf"
 _KERNEL_BYTES = 256 << 10  # for less it is not worth loading the compiler's library (0.4 s, once a process)
 _PADDING = bytes(64)  # `kernels.parse.PADDING`, which is not asked because it loads that library
-_MAX_BYTES = 1 << 29  # of one call: offsets have 32 bits, and an escape of six bytes may stand for none
+_MAX_BYTES = 8 << 20  # of one call: each column has room for all of it, and one long line needs no kernel
 _MAX_REFUSED_RUNS = 64  # stretches of lines in a block that the kernel refuses; with more it saves nothing
 
 
