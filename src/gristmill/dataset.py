@@ -38,7 +38,7 @@ class Dataset:
     def _repr_html_(self) -> str:
         from gristmill.report import notebook  # templates load where somebody looks
 
-        return notebook.dataset(str(self.layout.root), self.log())
+        return notebook.dataset(self.layout.name, self.log())
 
     def seqs(self) -> list[int]:
         """Give the numbers of all published snapshots, oldest first."""
@@ -60,7 +60,7 @@ class Dataset:
         if wanted is None or wanted not in known:
             have = ", ".join(map(str, known[-10:])) or "none yet"
             raise ConfigError(
-                f"there is no snapshot{'' if wanted is None else f' {wanted}'} in {self.layout.root}; there are: {have}"
+                f"there is no snapshot{'' if wanted is None else f' {wanted}'} in {self.layout.name}; there are: {have}"
             )
         return snapshot.read_manifest(self.layout.manifest(wanted))
 
@@ -114,7 +114,7 @@ class Dataset:
         path = self.layout.report(seq)
         if not path.exists():
             raise ConfigError(
-                f"run {seq} has no report in {self.layout.root}; runs: {', '.join(map(str, claim.claimed(self.layout))) or 'none'}"
+                f"run {seq} has no report in {self.layout.name}; runs: {', '.join(map(str, claim.claimed(self.layout))) or 'none'}"
             )
         report: dict[str, Any] = msgspec.json.decode(path.read_bytes())
         return report
@@ -161,7 +161,7 @@ class Dataset:
         wanted = seq if seq is not None else (runs[-1] if runs else None)
         if wanted is None or wanted not in runs:
             raise ConfigError(
-                f"there is no run{'' if wanted is None else f' {wanted}'} in {self.layout.root}; runs: {', '.join(map(str, runs)) or 'none'}"
+                f"there is no run{'' if wanted is None else f' {wanted}'} in {self.layout.name}; runs: {', '.join(map(str, runs)) or 'none'}"
             )
         if kind == "kept" or wanted not in self.seqs():
             collected.check(self.layout, wanted)

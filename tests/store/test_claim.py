@@ -159,7 +159,7 @@ def manifest(seq, parent):
 
 def published(layout, seq, parent):
     made = manifest(seq, parent)
-    snapshot.commit(layout, made, snapshot.write_manifest(layout.manifest(seq), made), parent)
+    snapshot.commit(layout, made, snapshot.write_manifest(layout, layout.manifest(seq), made), parent)
     return made
 
 
@@ -178,7 +178,7 @@ def test_a_commit_on_an_overtaken_parent_is_refused(layout):
 def commit_after(layout, barrier, i):
     """Commit a number of one's own on an empty dataset."""
     made = manifest(i + 1, EMPTY)
-    digest = snapshot.write_manifest(layout.manifest(made.seq), made)
+    digest = snapshot.write_manifest(layout, layout.manifest(made.seq), made)
     barrier.wait()
     try:
         snapshot.commit(layout, made, digest, EMPTY)
@@ -216,7 +216,7 @@ def test_a_manifest_that_is_gone_damaged_or_of_the_future_is_told_apart(layout):
 
 def test_a_manifest_says_the_same_after_reading_as_before(layout):
     made = msgspec.structs.replace(manifest(2, EMPTY), shards=[Shard("table/a.parquet", 1, 2, "3", 4, 5, 6)])
-    snapshot.write_manifest(layout.manifest(2), made)
+    snapshot.write_manifest(layout, layout.manifest(2), made)
     assert snapshot.read_manifest(layout.manifest(2)) == made
 
 

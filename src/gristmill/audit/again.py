@@ -103,9 +103,9 @@ def _place(config: PipelineConfig, layout: Layout, seq: int, number: int) -> tup
 
 def _pages(config: PipelineConfig, layout: Layout, seq: int, job: Job, bound: BoundSource) -> Iterator[Page]:
     """Give the pages of a task as they were read."""
-    bad = _bad_units(layout.task(seq, job.id))
+    bad = _bad_units(layout.files.fetch(layout.task(seq, job.id)))
     if bound.source.LANDED:
-        parts = sorted((layout.landing(bound.name) / str(seq)).glob(f"{job.id}-*.parquet"))
+        parts = layout.files.fetched(layout.landing(bound.name) / str(seq), f"{job.id}-*.parquet")
         if not parts:
             raise _NotThereError("what its source gave then is not kept any more (run.landing_days)")
         return (page for part in parts for page in read_part(part)[0] if page.unit not in bad)

@@ -154,7 +154,7 @@ def _reasons(layout: Layout, between: list[Manifest]) -> Json:
         for name in ("dropped", "duplicates", "quarantined"):
             add_into(told[name], getattr(manifest.counts, name))
         if manifest.counts.withdrawn or manifest.counts.published:
-            for path in sorted((layout.run(manifest.seq) / "verdicts").glob("*.parquet")):
+            for path in layout.files.fetched(layout.run(manifest.seq) / "verdicts", "*.parquet"):
                 _verdicts(path, told)
     return told
 

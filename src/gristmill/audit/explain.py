@@ -26,7 +26,7 @@ SHOWN = ["id", "source", "origin", "url", "time", "lang", "license", "ord", "seq
 
 def sides(layout: Layout, seq: int, kind: str) -> list[Path]:
     """Give the side files of one kind of a run, in task order."""
-    return sorted((layout.run(seq) / kind).glob("*.parquet"))
+    return layout.files.fetched(layout.run(seq) / kind, "*.parquet")
 
 
 def explain(layout: Layout, manifests: list[Manifest], wanted: str) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def explain(layout: Layout, manifests: list[Manifest], wanted: str) -> dict[str,
         ConfigError: nothing is known of it.
     """
     if not manifests:
-        raise ConfigError(f"{layout.root} holds no snapshot yet; run `gristmill run` first")
+        raise ConfigError(f"{layout.name} holds no snapshot yet; run `gristmill run` first")
     head = manifests[-1]
     live = _rows_with(layout, head, wanted)
     ids = sorted({row["id"] for row in live}) or [wanted]

@@ -64,10 +64,6 @@ def examine(config: PipelineConfig, *, sources: bool = True) -> tuple[list[str],
     found: list[str] = []
     notes: list[str] = []
     passed_over = {source.name for source in config.sources if source.on_error == "skip"}
-    if "://" in config.dataset:
-        found.append(
-            f"dataset: {config.dataset.partition('://')[0]}:// is not supported by this version; name a local folder"
-        )
     found += missing(config.monitoring, config.alerts)
     checks: list[tuple[str, str, str, Any]] = []
     for source in config.sources:

@@ -27,7 +27,7 @@ from gristmill.engine.plan import Plan
 from gristmill.engine.report import error_entry
 from gristmill.engine.sides import QUARANTINE_SCHEMA, SideWriter
 from gristmill.engine.work import TaskResult, Work
-from gristmill.store import disk, snapshot
+from gristmill.store import snapshot
 from gristmill.store.index import IDS, IndexRun
 from gristmill.store.layout import FORMAT
 from gristmill.store.snapshot import Manifest, Shard
@@ -181,9 +181,19 @@ def _total(rewritten: list[TaskResult], sources: dict[str, Counts]) -> Counts:
 
 def publish(work: Work, manifest: Manifest, head: Manifest) -> None:
     """Write the manifest, then make it visible by the one Delta commit."""
-    digest = snapshot.write_manifest(work.layout.manifest(work.seq), manifest)
+    work.layout.files.assure(work.seq, _named_anew(manifest, head))
+    digest = snapshot.write_manifest(work.layout, work.layout.manifest(work.seq), manifest)
     failpoint("manifest.written")
     snapshot.commit(work.layout, manifest, digest, head)
+
+
+def _named_anew(manifest: Manifest, head: Manifest) -> dict[str, str]:
+    """Give the files that no snapshot before has named, with their sha256 where it is not in the name or not known."""
+    known = {shard.path for shard in head.shards} | {run.path for run in head.index} | set(head.tombstones)
+    named = {shard.path: "" for shard in manifest.shards} | dict.fromkeys(manifest.tombstones, "")
+    named |= {run.path: run.sha256 for run in manifest.index}
+    named |= {state["path"]: state["sha256"] for state in manifest.states.values() if state not in head.states.values()}
+    return {path: digest for path, digest in named.items() if path not in known}
 
 
 def _lineage(work: Work, planned: Plan, described: dict[str, Any], total: Counts) -> list[dict[str, Any]]:
@@ -277,7 +287,7 @@ def _write_failed(work: Work, planned: Plan, absent: dict[str, str]) -> None:
         side = SideWriter(work.staging / "sides" / "plan.quarantine", "quarantine")
         side.write(pa.Table.from_pylist(rows, schema=QUARANTINE_SCHEMA).to_batches()[0])
         side.close()
-        disk.adopt_file(side.path, work.layout.side(work.seq, "quarantine", "plan"), mode=access.PRIVATE)
+        work.layout.files.adopt_file(side.path, work.layout.side(work.seq, "quarantine", "plan"), mode=access.PRIVATE)
 
 
 def _left_out(absent: dict[str, str]) -> list[dict[str, Any]]:

@@ -35,7 +35,6 @@ from gristmill.engine.identity import UNCHANGED
 from gristmill.engine.merge import Decisions
 from gristmill.engine.sides import read_staged
 from gristmill.engine.work import Job, TaskResult, Work
-from gristmill.store import disk
 from gristmill.store.layout import Layout
 
 VERSION = 1
@@ -256,7 +255,7 @@ def outcomes(counts: Counts) -> dict[str, int]:
 def write(layout: Layout, seq: int, found: Distributions) -> str:
     """Write the distributions of a run durably; give the sha256."""
     content = msgspec.json.encode(found, order="sorted") + b"\n"
-    disk.write_file(layout.distributions(seq), content)
+    layout.files.write_file(layout.distributions(seq), content)
     return hashlib.sha256(content).hexdigest()
 
 

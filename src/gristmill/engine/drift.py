@@ -118,7 +118,7 @@ def check(config: PipelineConfig, layout: Layout, head: Manifest) -> None:
         if seq is not None and seq <= head.seq and seq not in named and not _of_snapshot(layout, head, seq):
             have = ", ".join(map(str, sorted(named)[-10:])) or "none"
             raise ConfigError(
-                f"gate.drift.baseline: {seq} is no snapshot with distributions in {layout.root}; there are: {have}"
+                f"gate.drift.baseline: {seq} is no snapshot with distributions in {layout.name}; there are: {have}"
             )
 
 

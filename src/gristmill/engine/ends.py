@@ -40,7 +40,7 @@ def nothing_new(config: PipelineConfig, layout: Layout, head: Manifest, drafted:
         errors=errors + freshness.stale(config, layout, head),
         status="partial" if drafted.failures else "nothing_new",
         snapshot=head.seq or None,
-        dataset=str(layout.root),
+        dataset=layout.name,
         dataset_rows=head.rows,
         started=claim.now(),
         sources={bound.name: msgspec.to_builtins(Counts()) for bound in config.sources},
@@ -65,7 +65,7 @@ def late_report(layout: Layout, head: Manifest) -> Report:
         snapshot=head.seq,
         parent=head.parent or None,
         status="partial" if partial else "published",
-        dataset=str(layout.root),
+        dataset=layout.name,
         counts=head.counts,
         dataset_rows=head.rows,
         lineage=head.lineage,
@@ -77,7 +77,7 @@ def write_report(layout: Layout, report: Report) -> None:
     """Write the report of a run durably, and its page."""
     assert report.run is not None
     plain = report.to_json()
-    disk.write_file(layout.report(report.run), disk.to_json(plain))
+    layout.files.write_file(layout.report(report.run), disk.to_json(plain))
     write_page(layout, plain)
 
 
@@ -101,7 +101,8 @@ def close(layout: Layout, head: Manifest) -> None:
     elif not layout.page(head.seq).exists():
         write_page(layout, msgspec.json.decode(layout.report(head.seq).read_bytes()))
     for kept in (layout.judged(head.seq), layout.candidate(head.seq)):
-        kept.unlink(missing_ok=True)
+        if kept.exists():
+            layout.files.remove(kept)
     shutil.rmtree(layout.staging(head.seq), ignore_errors=True)
 
 
@@ -113,5 +114,5 @@ def exported(layout: Layout, head: Manifest, made: dict[str, Any]) -> None:
     plain = msgspec.json.decode(path.read_bytes())
     if made.keys() - plain["exports"].keys():
         plain["exports"] = made | plain["exports"]
-        disk.write_file(path, disk.to_json(plain))
+        layout.files.write_file(path, disk.to_json(plain))
         write_page(layout, plain)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
-from pathlib import Path
 
 import msgspec
 
@@ -17,6 +16,7 @@ from gristmill.config.monitoring import Event, seconds
 from gristmill.config.settings import PipelineConfig
 from gristmill.engine import freshness
 from gristmill.engine.mail import Mail
+from gristmill.engine.place import layout_of
 from gristmill.observe import alerts, memory, pulse
 from gristmill.observe.alerts import Trouble
 from gristmill.observe.events import Json
@@ -54,7 +54,7 @@ class Health:
 
 
 def _running(config: PipelineConfig) -> Json | None:
-    layout = Layout(Path(config.dataset))
+    layout = layout_of(config)
     seqs = claim.claimed(layout)
     live = pulse.read(layout.heartbeat(seqs[-1])) if seqs else None
     if live is None or live.run is None or layout.report(live.run).exists():
@@ -63,7 +63,7 @@ def _running(config: PipelineConfig) -> Json | None:
 
 
 def _troubles(config: PipelineConfig, *, held: bool) -> list[Trouble]:
-    layout = Layout(Path(config.dataset))
+    layout = layout_of(config)
     head = snapshot.head(layout)
     newest = head.seq or None
     found = []

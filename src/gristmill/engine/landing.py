@@ -9,7 +9,6 @@ never changes; pages come back exactly as they were given.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -64,6 +63,7 @@ class Landing:
     """What has landed of one task's split."""
 
     def __init__(self, work: Work, job: Job) -> None:
+        self.files = work.layout.files
         self.folder = work.layout.landing(job.source) / str(work.seq)
         self.scratch = work.staged(f"landing-{job.id}-{disk.mark()}.parquet")
         self.job = job
@@ -73,7 +73,7 @@ class Landing:
         """Give all pages of the split: those that have landed, then those still to be read, each once it has landed."""
         assert self.job.split is not None
         resume, part = None, 0
-        while (path := self._path(part)).exists():
+        while (path := self.files.fetch(self._path(part))).exists():
             pages, last = read_part(path)
             yield from (page for page in pages if page.unit not in context.skip)
             if last:
@@ -103,7 +103,7 @@ class Landing:
         access.make_folder(self.scratch.parent)
         with naming(self.scratch):
             pq.write_table(table, self.scratch, compression="zstd", compression_level=1, write_page_checksum=True)
-        disk.adopt_file(self.scratch, self._path(part), mode=access.PRIVATE)
+        self.files.adopt_file(self.scratch, self._path(part), mode=access.PRIVATE)
         failpoint("landing.written")
 
 
@@ -111,14 +111,15 @@ def landed(layout: Layout, job: Job) -> Iterator[Page]:
     """Give the pages again that an earlier run landed, for a replay."""
     assert job.split is not None
     folder = layout.landing(job.source) / str(job.split.spec["run"])
-    for path in sorted(folder.glob(f"{job.split.spec['task']}-*.parquet")):
+    for path in layout.files.fetched(folder, f"{job.split.spec['task']}-*.parquet"):
         yield from read_part(path)[0]
 
 
 def landings(layout: Layout, source: str) -> dict[tuple[int, str], list[Path]]:
     """Give the parts that snapshots landed of a source and that are still kept, by run and task, in order."""
     found: dict[tuple[int, str], list[Path]] = {}
-    for path in sorted(layout.landing(source).glob("*/*.parquet"), key=lambda path: (int(path.parent.name), path.name)):
+    runs = sorted(layout.files.folders(layout.landing(source)), key=lambda folder: int(folder.name))
+    for path in (path for run in runs for path in layout.files.fetched(run, "*.parquet")):
         if layout.manifest(int(path.parent.name)).exists():
             found.setdefault((int(path.parent.name), path.stem.rpartition("-")[0]), []).append(path)
     return found
@@ -152,11 +153,11 @@ def sweep(layout: Layout, keep_days: int, now: datetime | None = None) -> int:
     """Remove what runs landed that were claimed over `keep_days` days ago; give how many folders went."""
     limit = (now or datetime.now(UTC)) - timedelta(days=keep_days)
     gone = 0
-    root = layout.root / "landing"
-    for folder in [path for path in root.glob("*/*") if path.name.isdecimal()]:
+    sources = layout.files.folders(layout.root / "landing")
+    for folder in [path for source in sources for path in layout.files.folders(source) if path.name.isdecimal()]:
         path = layout.claim(int(folder.name))
         claimed = claim.read_claim(layout, int(folder.name)).time if path.exists() else None
         if claimed is None or datetime.fromisoformat(claimed) < limit:
-            shutil.rmtree(folder, ignore_errors=True)
+            layout.files.remove_folder(folder)
             gone += 1
     return gone

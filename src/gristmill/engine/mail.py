@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import time
 from contextlib import AbstractContextManager
-from pathlib import Path
 
 from gristmill.config.monitoring import Alert, Monitoring, seconds
 from gristmill.config.settings import PipelineConfig
+from gristmill.engine.place import layout_of
 from gristmill.observe import alerts, channels, memory
 from gristmill.observe.alerts import Trouble
 from gristmill.observe.channels import TELL_S, Outbox
 from gristmill.observe.memory import Memory
-from gristmill.store.layout import Layout
 
 
 class Mail:
@@ -24,7 +23,7 @@ class Mail:
 
     def __init__(self, config: PipelineConfig) -> None:
         self.config = config
-        self.layout = Layout(Path(config.dataset))
+        self.layout = layout_of(config)
         self._boxes: dict[int, Outbox] = {}
         self._events: list[str] = []
 
@@ -61,7 +60,7 @@ class Mail:
     def _post(self, at: int, alert: Alert, trouble: Trouble) -> None:
         box = self._boxes.get(at) or self._boxes.setdefault(at, Outbox(f"alerts-{at}"))
         what = f"{channels.title(at, alert)}: {trouble.event}"
-        box.post(what, channels.delivery(alert, trouble, str(self.layout.root)))
+        box.post(what, channels.delivery(alert, trouble, self.layout.name))
 
     def send(self, telling: list[Trouble], *, everywhere: bool = False) -> None:
         """Send, wait, and remember how it went."""

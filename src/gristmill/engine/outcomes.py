@@ -134,10 +134,12 @@ def close_sides(work: Work, job: Job, sides: Sides) -> list[Side]:
         writer.close()
         path = work.layout.side(work.seq, kind, job.id)
         if not writer.rows:
-            path.unlink(missing_ok=True)  # of an earlier try, which saw other units fail
+            work.layout.files.remove(path)  # of an earlier try, which saw other units fail
         else:  # replaced, never removed first: one that wakes when the run is over has no file to put in its place
             digest = disk.sha256_of(writer.path)
-            disk.adopt_file(writer.path, path, mode=access.PRIVATE if kind == "quarantine" else access.SHARED)
+            work.layout.files.adopt_file(
+                writer.path, path, mode=access.PRIVATE if kind == "quarantine" else access.SHARED
+            )
             written.append(Side(kind, work.layout.relative(path), writer.rows, digest))
     failpoint("task.sides_written")
     return written

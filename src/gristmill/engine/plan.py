@@ -180,15 +180,9 @@ def _check_own_output(source: str, listing: pa.Table, config: PipelineConfig, la
     """Refuse a source that reads what this pipeline writes: every run would feed the next."""
     if "path" not in listing.column_names:
         return
-    for own in [
-        layout.root,
-        *(
-            (config.folder / bound.export.path).resolve()
-            for bound in config.exports
-            if isinstance(bound.export, FileExport)
-        ),
-    ]:
-        for begin in {f"{own}/", f"{os.path.relpath(own, config.folder)}/"}:
+    paths = [bound.export.path for bound in config.exports if isinstance(bound.export, FileExport)]
+    for own in [layout.name, *(path if "://" in path else str((config.folder / path).resolve()) for path in paths)]:
+        for begin in {f"{own}/"} if "://" in own else {f"{own}/", f"{os.path.relpath(own, config.folder)}/"}:
             if pc.any(pc.starts_with(listing["path"], begin)).as_py():
                 raise ConfigError(
                     f"source {source}: its path matches files below {begin}, which this pipeline writes itself; "
@@ -207,7 +201,7 @@ def freeze(drafted: Draft, layout: Layout, head: Manifest, seq: int, config: str
             tasks.append(Job(f"r-{len(tasks):06d}", "read", number=len(tasks), source=name, split=split))
         scratch = layout.staging(seq) / f"listing-{name}.parquet"
         index.write_table(scratch, found.listing, statistics=["unit"])
-        disk.adopt_file(scratch, layout.listing(seq, name))
+        layout.files.adopt_file(scratch, layout.listing(seq, name))
         failpoint("listing.written")
     if len(tasks) >= 1 << TASK_BITS:
         raise SourceError(
@@ -220,7 +214,7 @@ def freeze(drafted: Draft, layout: Layout, head: Manifest, seq: int, config: str
         for name, found in drafted.found.items()
     }
     plan = Plan(FORMAT, seq, head.seq, config, code, tasks, sources, drafted.adopted, drafted.retried, drafted.mode)
-    disk.write_file(layout.plan(seq), msgspec.json.encode(plan) + b"\n")
+    layout.files.write_file(layout.plan(seq), msgspec.json.encode(plan) + b"\n")
     return plan
 
 
@@ -261,7 +255,9 @@ def read_state(layout: Layout, head: Manifest, source: str) -> State | None:
 def write_state(work: Work, planned: Plan, source: str, reads: list[UnitRead]) -> dict[str, str]:
     """Let a source fold what was read of it, and write its next state: the unit table, with the doc as its metadata."""
     doing = planned.sources[source]
-    listing = pq.read_table(work.layout.listing(planned.seq, source)).replace_schema_metadata(None)
+    listing = pq.read_table(work.layout.files.fetch(work.layout.listing(planned.seq, source))).replace_schema_metadata(
+        None
+    )
     found = SourcePlan([], listing, doing.replaced, doing.gone, doing.failed, doing.ceiling)
     state = work.source(source).source.fold(read_state(work.layout, work.parent, source), found, reads, planned.seq)
     units = state.units if state.units is not None else NO_UNITS
@@ -270,7 +266,7 @@ def write_state(work: Work, planned: Plan, source: str, reads: list[UnitRead]) -
     index.write_table(scratch, units.replace_schema_metadata({DOC: doc} if state.doc else None), statistics=["unit"])
     digest = disk.sha256_of(scratch)
     path = work.layout.state(source, work.seq)
-    disk.adopt_file(scratch, path, mode=access.PRIVATE)
+    work.layout.files.adopt_file(scratch, path, mode=access.PRIVATE)
     return {"path": work.layout.relative(path), "sha256": digest, "knows": _knows(doc, units)}
 
 

@@ -94,7 +94,7 @@ class Quarantine:
         manifest = self.head
         while manifest.seq:
             bad: set[tuple[str, str]] = set()
-            for path in sorted((self.layout.run(manifest.seq) / "quarantine").glob("*.parquet")):
+            for path in self.layout.files.fetched(self.layout.run(manifest.seq) / "quarantine", "*.parquet"):
                 with pq.ParquetFile(path) as file:
                     for rows in file.iter_batches():
                         yield from self._of(rows, manifest.seq, asked, newer, bad, retried)

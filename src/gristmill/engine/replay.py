@@ -169,7 +169,7 @@ def write_ranks(layout: Layout, bucket: int, seq: int, ranks: pa.Table) -> list[
     index.write_table(scratch, ranks, statistics=["ord"])
     digest = disk.sha256_of(scratch)
     path = layout.index(ORDER, bucket, seq)
-    disk.adopt_file(scratch, path)
+    layout.files.adopt_file(scratch, path)
     failpoint("merge.index_written")
     return [IndexRun(ORDER, bucket, seq, seq, layout.relative(path), ranks.num_rows, digest)]
 

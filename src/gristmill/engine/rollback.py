@@ -77,7 +77,7 @@ def rollback(
     with claim.DatasetLock(layout, wait_s):
         head = snapshot.head(layout)
         if asked.to not in _chain(layout, head):
-            raise ConfigError(f"there is no snapshot {asked.to} in {layout.root}; `gristmill log` lists what there is")
+            raise ConfigError(f"there is no snapshot {asked.to} in {layout.name}; `gristmill log` lists what there is")
         if asked.to in (head.seq, rolled_back_to(head)):
             ends.close(layout, head)
             return _completed(layout, head, config, events)
@@ -126,7 +126,7 @@ def _chain(layout: Layout, head: Manifest) -> list[int]:
 def _completed(layout: Layout, head: Manifest, config: PipelineConfig | None, events: Events) -> Report:
     """Give the report of a rollback that is done already; its exports are looked at once more."""
     report = Report(
-        status="nothing_new", snapshot=head.seq, dataset=str(layout.root), dataset_rows=head.rows, started=claim.now(),
+        status="nothing_new", snapshot=head.seq, dataset=layout.name, dataset_rows=head.rows, started=claim.now(),
         lineage=head.lineage,
     )  # fmt: skip
     _export(layout, head, config, report, events)
@@ -161,7 +161,7 @@ class Republishing:
             dead = claim.take_seq(layout, head.seq, digest)
             failpoint("claim.created")
             frozen = Plan(FORMAT, dead.seq, head.seq, digest, code_fingerprint(), [], {})
-            disk.write_file(layout.plan(dead.seq), msgspec.json.encode(frozen) + b"\n")
+            layout.files.write_file(layout.plan(dead.seq), msgspec.json.encode(frozen) + b"\n")
             failpoint("plan.written")
         self.seq = dead.seq
         self.plan = plan.read_plan(layout, self.seq)
@@ -175,7 +175,7 @@ class Republishing:
             manifest, format=made_as, seq=self.seq, parent=self.head.seq, summary=summary, code=self.plan.code
         )
         gate.check_balance(manifest.counts, manifest.sources, self.head.rows, manifest.rows)
-        digest = snapshot.write_manifest(self.layout.manifest(self.seq), manifest)
+        digest = snapshot.write_manifest(self.layout, self.layout.manifest(self.seq), manifest)
         failpoint("manifest.written")
         snapshot.commit(self.layout, manifest, digest, self.head)
         _export(self.layout, manifest, config, report, self.events)
@@ -190,7 +190,7 @@ class Republishing:
     def _report(self, manifest: Manifest) -> Report:
         valid, judged = (manifest.summary.get(f"dataset_{name}", 0) for name in ("valid", "total"))
         return Report(
-            run=self.seq, snapshot=self.seq, parent=self.head.seq, status="published", dataset=str(self.layout.root),
+            run=self.seq, snapshot=self.seq, parent=self.head.seq, status="published", dataset=self.layout.name,
             counts=manifest.counts, balanced=manifest.counts.balanced, dataset_rows=manifest.rows,
             dataset_quality_score=valid / judged if judged else None,
             sources={name: msgspec.to_builtins(part) for name, part in manifest.sources.items()}, started=self.started,
@@ -237,7 +237,7 @@ class _Rollback:
                 counts.read, counts.published = counts.read + n, counts.published + n
         side.close()
         if side.rows:
-            disk.adopt_file(side.path, self.layout.side(self.seq, "verdicts", _SIDE))
+            self.layout.files.adopt_file(side.path, self.layout.side(self.seq, "verdicts", _SIDE))
         return sources
 
     def _rows(self, shards: list[Shard], others: list[Shard]) -> Iterator[pa.RecordBatch]:

@@ -14,7 +14,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
 import msgspec
 import pyarrow.parquet as pq
@@ -37,6 +36,7 @@ from gristmill.engine.begin import Options, claim_next, draft
 from gristmill.engine.candidate import Candidate, build, publish
 from gristmill.engine.drive import Driver, Executor
 from gristmill.engine.phases import Phases, Results
+from gristmill.engine.place import layout_of
 from gristmill.engine.plan import Draft, Plan
 from gristmill.engine.report import Report, error_entry
 from gristmill.engine.work import Setup, Work
@@ -62,7 +62,7 @@ def run(
         LockedError: another run holds the dataset.
         GristmillError: the run failed; nothing is published and it is safe to run again.
     """
-    layout = Layout(Path(config.dataset))
+    layout = layout_of(config)
     fingerprint = changes.fingerprint(config)
     with claim.DatasetLock(layout, options.wait_s):
         events.stage(StageBegins(name="plan"))
@@ -95,7 +95,7 @@ def go_on(config: PipelineConfig, options: Options, events: Events, make: MakeEx
 
     A candidate that the gate let pass and kept is published as it is. The report's seconds begin with the plan.
     """
-    layout = Layout(Path(config.dataset))
+    layout = layout_of(config)
     clear_staging(layout, open_claim, shared=True)
     frozen = plan.read_plan(layout, open_claim.seq)
     one = _Run(config, options, events, make, snapshot.head(layout), frozen, resumed=False)
@@ -150,7 +150,7 @@ def announce(events: Events, layout: Layout, planned: Plan, *, resumed: bool) ->
     """Tell who listens which run begins, and where its tasks write."""
     landing_folders = [layout.landing(name) / str(planned.seq) for name in planned.sources]
     begins = RunBegins(
-        run=planned.seq, dataset=str(layout.root), claimed=claim.read_claim(layout, planned.seq).time, config=planned.config,
+        run=planned.seq, dataset=layout.name, claimed=claim.read_claim(layout, planned.seq).time, config=planned.config,
         code=planned.code, resumed=resumed, folders=[layout.staging(planned.seq), *landing_folders],
     )  # fmt: skip
     events.run(begins)
@@ -178,7 +178,7 @@ class _Run:
             frozen,
             resumed,
         )
-        self.layout = Layout(Path(config.dataset))
+        self.layout = layout_of(config)
         self.seq = frozen.seq
         setup = Setup(
             self.layout.root, self.seq, head.seq, frozen.config, config.file, options.overrides, config, frozen.adopted,
@@ -248,7 +248,7 @@ class _Run:
             candidate.manifest, lineage=lineage, summary=candidate.manifest.summary | {"report": timeless(report)}
         )
         if not all(verdict.ok for verdict in verdicts):
-            snapshot.write_manifest(self.layout.candidate(self.seq), manifest)
+            snapshot.write_manifest(self.layout, self.layout.candidate(self.seq), manifest)
             report.status, report.snapshot = "refused", self.head.seq or None
             shutil.rmtree(self.layout.staging(self.seq), ignore_errors=True)
             report.errors.append(
@@ -261,8 +261,8 @@ class _Run:
         if self.plan.mode == "forward" and candidate.idle(self.head):
             return self._idle(report)
         if self.options.until == "gate":
-            snapshot.write_manifest(self.layout.candidate(self.seq), manifest)
-            disk.write_file(self.layout.judged(self.seq), disk.to_json(report.to_json()))
+            snapshot.write_manifest(self.layout, self.layout.candidate(self.seq), manifest)
+            self.layout.files.write_file(self.layout.judged(self.seq), disk.to_json(report.to_json()))
             return report
         return self._publish(manifest, report)
 
@@ -285,7 +285,8 @@ class _Run:
         self._write(report)
         failpoint("report.written")
         for kept in (self.layout.judged(self.seq), self.layout.candidate(self.seq)):
-            kept.unlink(missing_ok=True)
+            if kept.exists():
+                self.layout.files.remove(kept)
         clearing.join()
         landing.sweep(self.layout, self.config.run.landing_days)
         failpoint("staging.removed")
@@ -310,7 +311,7 @@ class _Run:
         failed = sum(counts.quarantined.values())
         seconds = time.perf_counter() - self.clock
         return Report(
-            run=self.seq, snapshot=self.seq, parent=self.head.seq or None, status="partial" if candidate.partial else "published", dataset=str(self.layout.root), counts=counts,
+            run=self.seq, snapshot=self.seq, parent=self.head.seq or None, status="partial" if candidate.partial else "published", dataset=self.layout.name, counts=counts,
             balanced=counts.balanced, quality=candidate.quality_json(), dataset_rows=manifest.rows, dataset_quality_score=candidate.dataset_score,
             success_rate=1 - failed / counts.read if counts.read else 1.0, records_failed=failed, errors=candidate.errors,
             sources={name: msgspec.to_builtins(part) for name, part in manifest.sources.items()}, steps=candidate.steps,

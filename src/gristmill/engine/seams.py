@@ -19,6 +19,7 @@ from gristmill.engine import ends, phases, plan
 from gristmill.engine.begin import Options, claim_next
 from gristmill.engine.drive import Driver
 from gristmill.engine.phases import Phases, Results
+from gristmill.engine.place import layout_of
 from gristmill.engine.report import Report
 from gristmill.engine.run import INLINE_BYTES, MakeExecutor, clear_staging, finish, go_on
 from gristmill.engine.work import Setup, Work
@@ -42,7 +43,7 @@ def plan_stage(config: PipelineConfig, options: Options, events: Events, make: M
         {"status": "planned", "seq", "parent", "stages": [names in order], "tasks", "bytes"}, or the status of a report when
         nothing is new ("nothing_new"; "partial" where a source failed and was left out) with "snapshot".
     """
-    layout = Layout(Path(config.dataset))
+    layout = layout_of(config)
     fingerprint = changes.fingerprint(config)
     with claim.DatasetLock(layout, options.wait_s):
         head = snapshot.head(layout)
@@ -82,10 +83,10 @@ def work_stage(
     Raises:
         ConfigError: there is no such plan or phase, or an earlier phase is not done.
     """
-    layout = Layout(Path(config.dataset))
+    layout = layout_of(config)
     this, parts = part
     if not layout.plan(seq).exists():
-        raise ConfigError(f"run {seq} has no plan in {layout.root}; run `gristmill stage plan` first")
+        raise ConfigError(f"run {seq} has no plan in {layout.name}; run `gristmill stage plan` first")
     told: dict[str, Any] = {"status": "done", "seq": seq, "stage": stage, "part": this, "parts": parts}
     if snapshot.head_seq(layout) == seq or _ended(layout, seq) is not None:
         return told | {"tasks": 0}
@@ -121,7 +122,7 @@ def settle_stage(config: PipelineConfig, options: Options, seq: int, events: Eve
         ConfigError: the run is not open, or failed for good.
         GateRefused: the candidate is refused, now or before.
     """
-    layout = Layout(Path(config.dataset))
+    layout = layout_of(config)
     with claim.DatasetLock(layout, options.wait_s):
         head = snapshot.head(layout)
         if head.seq == seq and options.until == "exports":

@@ -108,6 +108,6 @@ def name_shard(layout: Layout, scratch: Path, split: str, rows: int, ords: tuple
     failpoint("task.shard_written")
     size, digest = scratch.stat().st_size, disk.sha256_of(scratch)
     path = layout.table / f"{split[:16]}-{digest[:8]}.parquet"
-    disk.adopt_file(scratch, path)
+    layout.files.adopt_file(scratch, path)
     failpoint("task.shard_renamed")
     return Shard(layout.relative(path), rows, size, digest, ords[0], ords[1], text_bytes)

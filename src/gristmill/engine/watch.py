@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from datetime import datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,6 +21,7 @@ from gristmill.core.source import WHOLE, Window
 from gristmill.engine import ends, freshness
 from gristmill.engine.drive import places_of
 from gristmill.engine.mail import Mail
+from gristmill.engine.place import layout_of
 from gristmill.engine.report import Report, error_entry
 from gristmill.observe import alerts, memory
 from gristmill.observe.alerts import Trouble
@@ -34,7 +34,6 @@ from gristmill.observe.metrics import Sheet
 from gristmill.observe.places import Place, file_place, places
 from gristmill.observe.pulse import Live, Pulse
 from gristmill.store import claim, disk, snapshot
-from gristmill.store.layout import Layout
 
 METRICS_S = 15.0  # how often metrics are written while a run lives
 ALERT_FAILED = "alert.failed"
@@ -56,7 +55,7 @@ class Watch:
 
     def __init__(self, config: PipelineConfig, events: Events, window: Window = WHOLE) -> None:
         self.config = config
-        self.layout = Layout(Path(config.dataset))
+        self.layout = layout_of(config)
         self.began = time.time()
         settings = config.monitoring
         self.mail = Mail(config)
@@ -88,7 +87,7 @@ class Watch:
     def _measure(self, live: Live | None) -> None:
         settings = self.config.monitoring
         limits = {bound.name: bound.freshness_s for bound in self.config.sources}
-        sheet = Sheet(memory.load(self.layout.watching), live, str(self.layout.root), limits)
+        sheet = Sheet(memory.load(self.layout.watching), live, self.layout.name, limits)
         if settings.textfile is not None:
             try:
                 sheet.write(self.config.folder / settings.textfile)
@@ -121,7 +120,7 @@ class Watch:
             code, message = type(error).__name__, self.config.redact(_message(error))
             self.events.failed(RunFailed(code=code, message=message, places=places_of(error)))
             report = Report(
-                run=self.log.number, snapshot=None, status="refused" if refused else "failed", dataset=str(self.layout.root), started=claim.now(),
+                run=self.log.number, snapshot=None, status="refused" if refused else "failed", dataset=self.layout.name, started=claim.now(),
                 errors=[error_entry("run", None, code, message, claim.now(), {})],
             )  # fmt: skip
             if not isinstance(error, GateRefused | Transient | OSError | ConfigError):  # those are gone on with
@@ -196,7 +195,7 @@ class Watch:
         if entries and run is not None and self.layout.report(run).exists():
             written: Any = msgspec.json.decode(self.layout.report(run).read_bytes())
             written["errors"] += entries
-            disk.write_file(self.layout.report(run), disk.to_json(written))
+            self.layout.files.write_file(self.layout.report(run), disk.to_json(written))
             ends.write_page(self.layout, written)
         return entries
 
@@ -215,7 +214,7 @@ def _message(error: BaseException) -> str:
 
 def _described(config: PipelineConfig, window: Window) -> Described:
     """Say what lineage says of a pipeline."""
-    root = Path(config.dataset)
+    root = layout_of(config).name
     sources = {}
     for bound in config.sources:
         params = msgspec.to_builtins(bound.source)
@@ -227,8 +226,8 @@ def _described(config: PipelineConfig, window: Window) -> Described:
         for bound in config.exports
     }  # fmt: skip
     settings = config.monitoring.openlineage
-    job = settings.job if settings is not None and settings.job else root.name
-    table = file_place(Layout(root).table, config.folder)
+    job = settings.job if settings is not None and settings.job else root.rpartition("/")[2]
+    table = file_place(f"{root}/table", config.folder)
     return Described(
         version=version("gristmill"), job=job, description=config.description, table=table, sources=sources, exports=exports, window=window
     )  # fmt: skip

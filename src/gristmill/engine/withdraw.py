@@ -53,7 +53,7 @@ def withdraw_task(work: Work, job: Job) -> TaskResult:
     if side.rows:
         path = work.layout.side(work.seq, "verdicts", job.id)
         digest = disk.sha256_of(side.path)
-        disk.adopt_file(side.path, path)
+        work.layout.files.adopt_file(side.path, path)
         result.sides = [Side("verdicts", work.layout.relative(path), side.rows, digest)]
     if removed and left:
         split = job.shard.path.rpartition("/")[2].partition("-")[0]

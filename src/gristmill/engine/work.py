@@ -22,6 +22,7 @@ from gristmill.core.source import BoundSource, Split, UnitRead
 from gristmill.core.step import BoundStep, GlobalStep
 from gristmill.engine import adopt
 from gristmill.engine.adopt import Adoption
+from gristmill.engine.place import layout_of
 from gristmill.engine.sides import Side
 from gristmill.store.index import IndexRun
 from gristmill.store.layout import Layout
@@ -122,9 +123,10 @@ class Work:
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self.seq = setup.seq
-        self.layout = Layout(setup.root)
-        self.staging = self.layout.staging(setup.seq)
         self.asked = setup.config if setup.config is not None else self._load()
+        located = layout_of(self.asked)
+        self.layout = located if located.root == setup.root else Layout(setup.root)  # an estimate works elsewhere
+        self.staging = self.layout.staging(setup.seq)
         self.config = adopt.into(self.asked, setup.adopted)
 
     def _load(self) -> PipelineConfig:

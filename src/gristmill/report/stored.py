@@ -104,7 +104,7 @@ def _rows(layout: Layout, seq: int, kind: str, columns: list[str]) -> tuple[pa.T
     """Give the first rows of the side files of one kind, and whether they are all there are."""
     tables: list[pa.Table] = []
     room = ROWS_SEEN
-    for path in sorted((layout.run(seq) / kind).glob("*.parquet")):
+    for path in layout.files.fetched(layout.run(seq) / kind, "*.parquet"):
         try:
             with pq.ParquetFile(path) as file:
                 for group in range(file.num_row_groups):

@@ -1,7 +1,7 @@
 """Who may run: the dataset's lock, and the number (`seq`) a run takes.
 
 Not here: what a run does. Invariants: one live run at a time holds the flock (the kernel frees it when the process
-dies, however it dies); a seq is given out once, by create-if-absent; a run that died without a report is taken over
+dies, however it dies), and of a dataset on an object store the lease too (`lease.py`); a seq is given out once, by create-if-absent; a run that died without a report is taken over
 with its seq and its frozen plan, one that failed, was refused or has another config leaves a gap.
 """
 
@@ -20,8 +20,9 @@ from typing import Self
 import msgspec
 
 from gristmill.core.errors import LockedError, StoreError, naming
-from gristmill.store import disk, formats
+from gristmill.store import disk, formats, lease, snapshot
 from gristmill.store.layout import FORMAT, Layout
+from gristmill.store.remote import Remote
 
 SEQ_BITS = 18
 
@@ -46,6 +47,7 @@ class DatasetLock:
         self.layout = layout
         self.wait_s = wait_s
         self._file: BufferedRandom | None = None
+        self._lease: lease.Lease | None = None
 
     def __enter__(self) -> Self:
         disk.make_folder(self.layout.root)
@@ -62,7 +64,7 @@ class DatasetLock:
                     holder = file.read(200).decode(errors="replace").strip()
                     file.close()
                     raise LockedError(
-                        f"{self.layout.root} is held by another run ({holder or 'unknown'}); wait for it to end, or use --wait"
+                        f"{self.layout.name} is held by another run ({holder or 'unknown'}); wait for it to end, or use --wait"
                     ) from None
                 time.sleep(0.2)
         self._file = file
@@ -70,11 +72,26 @@ class DatasetLock:
             file.truncate(0)
             file.write(f"pid {os.getpid()} on {socket.gethostname()} since {now()}\n".encode())
             file.flush()
+        if self.layout.remote is not None:
+            self._hold(self.layout.remote, deadline)
         return self
+
+    def _hold(self, remote: Remote, deadline: float) -> None:
+        """Take the lease of a dataset on an object store too, and see what others did while this machine looked away."""
+        try:
+            self._lease = lease.take(self.layout.root, remote, boot_id(), max(0.0, deadline - time.monotonic()))
+            self.layout.files.refresh()
+            if self._lease.foreign:
+                snapshot.fence(self.layout)
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._lease is not None:
+            self._lease.release()
         if self._file is not None:
             self._file.close()
 
@@ -126,14 +143,14 @@ def take_seq(layout: Layout, head: int, config: str) -> Claim:
     newest = max([head, *claimed(layout)])
     if newest > head and not layout.plan(newest).exists() and not layout.report(newest).exists():
         claim = _claim(newest, head, config)
-        disk.write_file(layout.claim(newest), disk.to_json(claim))
+        layout.files.write_file(layout.claim(newest), disk.to_json(claim))
         return claim
     seq = newest + 1
     while True:
         if seq >= 1 << SEQ_BITS:
-            raise StoreError(f"{layout.root}: run number {seq} does not fit into {SEQ_BITS} bits; start a new dataset")
+            raise StoreError(f"{layout.name}: run number {seq} does not fit into {SEQ_BITS} bits; start a new dataset")
         claim = _claim(seq, head, config)
-        if disk.create_file(layout.claim(seq), disk.to_json(claim)):
+        if layout.files.create_file(layout.claim(seq), disk.to_json(claim)):
             return claim
         seq += 1
 

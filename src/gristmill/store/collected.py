@@ -32,7 +32,7 @@ class Pins(msgspec.Struct, frozen=True):
 
 def mark(layout: Layout, seq: int) -> None:
     """Say that files of a run are about to go; said once."""
-    disk.create_file(layout.collected(seq), disk.to_json(Collected(FORMAT, seq, claim.now())))
+    layout.files.create_file(layout.collected(seq), disk.to_json(Collected(FORMAT, seq, claim.now())))
 
 
 def when(layout: Layout, seq: int) -> str | None:
@@ -86,4 +86,4 @@ def read_pins(layout: Layout) -> dict[str, int]:
 
 def write_pins(layout: Layout, pins: dict[str, int]) -> None:
     """Write the list of pins, in one step."""
-    disk.write_file(layout.pins, disk.to_json(Pins(pins=pins)))
+    layout.files.write_file(layout.pins, disk.to_json(Pins(pins=pins)))

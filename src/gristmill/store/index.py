@@ -113,7 +113,7 @@ def write_run(
     scratch = layout.staging(seq) / f"index-{fingerprint}-{bucket:04x}-{disk.mark()}.parquet"
     write_table(scratch, rows, statistics=["k0", "ord"])
     digest = disk.sha256_of(scratch)
-    disk.adopt_file(scratch, path)
+    layout.files.adopt_file(scratch, path)
     failpoint("merge.index_written")
     first = small[0].first_seq if small else seq
     return [*kept, IndexRun(fingerprint, bucket, first, seq, layout.relative(path), rows.num_rows, digest)]
@@ -171,7 +171,7 @@ def write_tombstones(layout: Layout, seq: int, ords: Int64s) -> str:
     scratch = layout.staging(seq) / f"tombstones-{disk.mark()}.parquet"
     write_table(scratch, pa.table({"ord": np.unique(ords)}), statistics=["ord"])
     path = layout.tombstones(seq)
-    disk.adopt_file(scratch, path)
+    layout.files.adopt_file(scratch, path)
     failpoint("tombstones.written")
     return layout.relative(path)
 

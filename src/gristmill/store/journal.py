@@ -7,6 +7,9 @@ Entries are not synced (two fsyncs a task saved). A process that dies takes noth
 an entry is one of three: gone, and the task is done again, with the same bytes; whole, and what it names under `table/`
 and `runs/` was synced before it was written, while staged files are looked for and are not there any more
 (`engine.run` removes what another boot staged); or short or with zeros in it, which no entry is, and taken for gone.
+
+Of a dataset on an object store the journal that counts lies in the working folder, beside the staged files its entries name: another machine
+that takes the run over does its tasks again, with the same bytes. The store has a copy, for `explain`.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ def record(layout: Layout, seq: int, task: str, result: T, kind: type[T]) -> T:
     """Journal a task's result; give the winner's, which is another's if somebody was first."""
     path = layout.task(seq, task)
     if disk.create_file(path, msgspec.json.encode(result) + b"\n", durable=False):
+        layout.files.share(path)
         return result
     return msgspec.json.decode(path.read_bytes(), type=kind)
 

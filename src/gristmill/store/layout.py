@@ -6,17 +6,41 @@ within a format version.
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
 from pathlib import Path
 
 import msgspec
+
+from gristmill.core.buckets import KINDS
+from gristmill.core.errors import ConfigError
+from gristmill.core.places import Options
+from gristmill.store.files import Files, LocalFiles
+from gristmill.store.mirror import Mirror
+from gristmill.store.remote import Remote
 
 FORMAT = 1
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """The paths of one dataset. All paths given are absolute when `root` is."""
+    """The paths of one dataset. All paths given are absolute when `root` is.
+
+    remote: where it lies, if that is an object store; `root` is the working folder then.
+    """
 
     root: Path
+    remote: Remote | None = None
+
+    @property
+    def name(self) -> str:
+        """Where the dataset lies, for people."""
+        return self.remote.url if self.remote is not None else str(self.root)
+
+    @property
+    def files(self) -> Files:
+        """What its lasting files are written and found with."""
+        return Mirror(self.root, self.remote) if self.remote is not None else LocalFiles(self.root)
 
     @property
     def table(self) -> Path:
@@ -138,5 +162,37 @@ class Layout(msgspec.Struct, frozen=True):
         return path.relative_to(self.root).as_posix()
 
     def absolute(self, relative: str) -> Path:
-        """Give the path that a manifest names."""
-        return self.root / relative
+        """Give the path that a manifest names; what lies there is here to be read, if it is there at all."""
+        return self.files.fetch(self.root / relative)
+
+
+def locate(dataset: str, storage: Options, work_dir: Path | None = None, term_s: float = 60.0) -> Layout:
+    """Give the layout of a dataset by its folder or URL.
+
+    Args:
+        dataset: an absolute folder, or a URL such as s3://bucket/corpus.
+        storage: how to reach the store of a URL.
+        work_dir: the working folder for a URL; by default one of its own below the user's cache.
+        term_s: how long a lease that is not renewed lasts.
+
+    Raises:
+        ConfigError: it is a URL of no store that is known, or not a whole one.
+    """
+    if "://" not in dataset:
+        return Layout(Path(dataset))
+    scheme, _, rest = dataset.partition("://")
+    if scheme.lower() not in KINDS:
+        raise ConfigError(
+            f"dataset: {scheme}:// is no store a dataset can lie on; use s3://, gs:// or az://, or a folder"
+        )
+    bucket, _, inside = rest.strip("/").partition("/")
+    if not bucket or not inside or "//" in inside or ("@" in bucket and not scheme.startswith("abfs")):
+        raise ConfigError(
+            f'dataset: write {scheme}://BUCKET/FOLDER, without credentials; those go to storage: {{…: "${{env:…}}"}}'
+        )
+    url = f"{scheme}://{rest.strip('/')}"
+    if work_dir is None:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        where = hashlib.sha256(f"{url} {storage.get('endpoint', '')}".encode()).hexdigest()[:16]
+        work_dir = cache / "gristmill" / "datasets" / f"{re.sub('[^A-Za-z0-9.-]', '-', inside)[-40:]}-{where}"
+    return Layout(work_dir.absolute(), Remote(url, storage, term_s))

@@ -11,7 +11,7 @@ import hashlib
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pyarrow as pa
@@ -19,12 +19,16 @@ import pyarrow as pa
 from gristmill.core import access
 from gristmill.core.batch import TABLE_SCHEMA
 from gristmill.core.counts import Counts
-from gristmill.core.errors import StaleError, StoreError
+from gristmill.core.errors import StaleError, StoreError, Transient
 from gristmill.core.export import Ledger
 from gristmill.core.failpoints import failpoint
 from gristmill.store import disk, formats
 from gristmill.store.index import IndexRun
 from gristmill.store.layout import FORMAT, Layout
+from gristmill.store.mirror import FIRST_ENTRY
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
 
 APP = "gristmill"
 # Commit metadata is lost when the log is cleaned up (platform study, break 2): keep the log practically for ever.
@@ -88,10 +92,10 @@ class Manifest(msgspec.Struct, frozen=True):
 EMPTY = Manifest(FORMAT, 0, 0, [], [], [], {}, [], {}, Counts(), {}, {}, "", "", {}, [])
 
 
-def write_manifest(path: Path, manifest: Manifest) -> str:
+def write_manifest(layout: Layout, path: Path, manifest: Manifest) -> str:
     """Write a manifest durably; give its sha256."""
     content = disk.to_json(manifest)
-    disk.write_file(path, content)
+    layout.files.write_file(path, content)
     return hashlib.sha256(content).hexdigest()
 
 
@@ -115,20 +119,19 @@ def read_manifest(path: Path) -> Manifest:
 
 def head_seq(layout: Layout) -> int:
     """Give the number of the newest committed snapshot, 0 when there is none."""
-    from deltalake import DeltaTable
     from deltalake.exceptions import DeltaError
 
-    if not (layout.table / "_delta_log").is_dir() or not DeltaTable.is_deltatable(str(layout.table)):
+    if not has_table(layout):
         if any(layout.runs.glob("*/manifest.json")):  # the table is made before the first number is claimed
             raise StoreError(
-                f"{layout.table / '_delta_log'} is gone, but there are snapshots in {layout.runs}; restore it from a copy"
+                f"{layout.name}/table/_delta_log is gone, but there are snapshots in {layout.runs}; restore it from a copy"
             )
         return 0
     try:
-        return int(DeltaTable(str(layout.table)).transaction_version(APP) or 0)
+        return int(open_table(layout).transaction_version(APP) or 0)
     except DeltaError as error:
         raise StoreError(
-            f"the Delta log in {layout.table} cannot be read ({type(error).__name__}); restore it from a copy"
+            f"the Delta log in {layout.name}/table cannot be read ({type(error).__name__}); restore it from a copy"
         ) from error
 
 
@@ -140,9 +143,32 @@ def head(layout: Layout) -> Manifest:
 
 def dataset_id(layout: Layout) -> str:
     """Give the id of the dataset's Delta table, made with it and for ever the same; a copy of the folder keeps it."""
+    return str(open_table(layout).metadata().id)
+
+
+def has_table(layout: Layout) -> bool:
+    """Tell if the dataset's table was made."""
     from deltalake import DeltaTable
 
-    return str(DeltaTable(str(layout.table)).metadata().id)
+    if layout.remote is not None:
+        return layout.remote.head(FIRST_ENTRY) is not None
+    return (layout.table / "_delta_log").is_dir() and DeltaTable.is_deltatable(str(layout.table))
+
+
+def open_table(layout: Layout) -> DeltaTable:
+    """Open the dataset's table as it is now, where it lies.
+
+    Raises:
+        Transient: the store does not answer well now.
+    """
+    from deltalake import DeltaTable
+
+    if layout.remote is None:
+        return DeltaTable(str(layout.table))
+    try:
+        return DeltaTable(f"{layout.remote.url}/table", storage_options=layout.remote.table_options())
+    except OSError:  # its message holds addresses, and is of many lines
+        raise Transient(f"{layout.name}/table cannot be read now; run again") from None
 
 
 def check_files(layout: Layout, manifest: Manifest) -> None:
@@ -153,14 +179,14 @@ def check_files(layout: Layout, manifest: Manifest) -> None:
     """
     if manifest.seq:
         formats.check(layout.manifest(manifest.seq), formats.on_disk(layout.manifest(manifest.seq)))
+    sizes = layout.files.sizes([*(shard.path for shard in manifest.shards), *(run.path for run in manifest.index)])
     for shard in manifest.shards:
-        path = layout.absolute(shard.path)
-        if not path.exists() or path.stat().st_size != shard.bytes:
+        if sizes.get(shard.path) != shard.bytes:
             raise StoreError(
                 f"{shard.path} is missing or cut short: the dataset is damaged; run `gristmill verify`, restore it, then run again"
             )
     for run in manifest.index:
-        if not layout.absolute(run.path).exists():
+        if run.path not in sizes:
             raise StoreError(
                 f"{run.path} is missing: the dataset is damaged; run `gristmill verify`, restore it, then run again"
             )
@@ -170,7 +196,16 @@ def create_table(layout: Layout) -> None:
     """Make the empty Delta table if there is none."""
     from deltalake import DeltaTable
 
-    if not DeltaTable.is_deltatable(str(layout.table)):
+    if has_table(layout):
+        return
+    if layout.remote is not None:
+        layout.files.check_held()
+        place, options = f"{layout.remote.url}/table", layout.remote.table_options()
+        DeltaTable.create(
+            place, schema=pa.schema(TABLE_SCHEMA), mode="ignore", configuration=TABLE_CONFIG, storage_options=options
+        )
+        layout.files.refresh()
+    else:
         disk.make_folder(layout.table)
         DeltaTable.create(str(layout.table), schema=pa.schema(TABLE_SCHEMA), mode="ignore", configuration=TABLE_CONFIG)
         _set_modes(layout.table / "_delta_log")
@@ -182,29 +217,76 @@ def commit(layout: Layout, manifest: Manifest, digest: str, parent: Manifest) ->
     Raises:
         StaleError: the table's newest snapshot is not `parent`.
     """
-    from deltalake import CommitProperties, DeltaTable, Transaction
+    from deltalake import CommitProperties, Transaction
 
     create_table(layout)
-    table = DeltaTable(str(layout.table))
+    table = open_table(layout)
     newest = int(table.transaction_version(APP) or 0)
     if newest != parent.seq:
         raise StaleError(f"snapshot {newest} was committed since this run was planned on {parent.seq}; run again")
     failpoint("commit.before_delta")
-    table.create_write_transaction(
-        _actions(manifest, parent),
-        "append",
-        table.schema(),
-        commit_properties=CommitProperties(
-            custom_metadata={"gristmill.seq": str(manifest.seq), "gristmill.manifest_sha256": digest},
-            app_transactions=[Transaction(APP, manifest.seq)],
-        ),
-    )
+    layout.files.check_held()  # after the table was opened: whoever took over before then is seen, whoever does later makes this fail
+    try:
+        table.create_write_transaction(
+            _actions(manifest, parent),
+            "append",
+            table.schema(),
+            commit_properties=CommitProperties(
+                custom_metadata={"gristmill.seq": str(manifest.seq), "gristmill.manifest_sha256": digest},
+                max_commit_retries=None if layout.remote is None else 0,  # never upon what was committed meanwhile
+                app_transactions=[Transaction(APP, manifest.seq)],
+            ),
+        )
+    except Exception as error:
+        if layout.remote is None:
+            raise
+        _committed_after_all(layout, manifest, digest, parent, error)
     failpoint("commit.after_delta")
     sync_commit(layout)
 
 
+def _committed_after_all(layout: Layout, manifest: Manifest, digest: str, parent: Manifest, error: Exception) -> None:
+    """See if a commit whose answer was not a good one is there nevertheless: the answer to it may have been lost.
+
+    Raises:
+        StaleError: another one is.
+        Transient: none is.
+    """
+    table = open_table(layout)
+    newest = int(table.transaction_version(APP) or 0)
+    if newest == manifest.seq and any(entry.get("gristmill.manifest_sha256") == digest for entry in table.history(3)):
+        return
+    if newest != parent.seq:
+        raise StaleError(f"snapshot {newest} was committed since this run was planned on {parent.seq}; run again")
+    raise Transient(
+        f"{layout.name}: the commit was not taken by the store ({type(error).__name__}); run again"
+    ) from None
+
+
+def fence(layout: Layout) -> None:
+    """After a takeover: see that the commit of whoever held the lease before cannot come any more, if he had come that far.
+
+    Such a commit is prepared on the table as it was; an entry without content takes the place in the log it would take.
+    """
+    from deltalake import CommitProperties
+
+    if not has_table(layout) or not any(layout.runs.glob("*/manifest.json")):
+        return
+    table = open_table(layout)
+    newest = max(int(path.parent.name) for path in layout.runs.glob("*/manifest.json"))
+    if newest > int(table.transaction_version(APP) or 0):
+        table.create_write_transaction(
+            [],
+            "append",
+            table.schema(),
+            commit_properties=CommitProperties(custom_metadata={"gristmill.fence": str(newest)}),
+        )
+
+
 def sync_commit(layout: Layout) -> None:
     """Make the newest entry of the Delta log durable, which delta-rs does not; before that no run reports success."""
+    if layout.remote is not None:
+        return  # the store has it
     log = layout.table / "_delta_log"
     _set_modes(log)
     disk.sync_file(max(log.glob("*[0-9].json")))
