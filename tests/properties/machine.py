@@ -31,16 +31,49 @@ from tests.properties.child import SMALL
 from tests.properties.lab import Lab, flat, jsonl
 from tests.properties.test_histories import EXPORTS, FILES, NAMES, PIPELINES, SOURCES, config, units
 
-from gristmill.core import failpoints
 from gristmill.core.errors import GateRefused
 from gristmill.store import index
 from gristmill.testing import crash, laws
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = st.sampled_from(NAMES)
-# Those that a run over files with exports to files passes.
-POINTS = st.sampled_from([name for name in failpoints.NAMES if not name.startswith(("load.", "landing."))])
-DEATHS = st.lists(st.tuples(POINTS, st.sampled_from([1, 1, 1, 2, 3, 5])), min_size=1, max_size=2)
+# Those that a run over files with exports to files passes, by when it does.
+EARLY = [
+    "table.created",
+    "claim.created",
+    "listing.written",
+    "plan.written",
+    "task.staged",
+    "disk.written",
+    "disk.named",
+]
+MIDDLE = [
+    "task.shard_written",
+    "task.shard_renamed",
+    "task.sides_written",
+    "task.journalled",
+    "merge.index_written",
+    "tombstones.written",
+    "state.written",
+    "disk.written",
+    "disk.named",
+]
+LATE = [
+    "manifest.written",
+    "commit.before_delta",
+    "commit.after_delta",
+    "commit.synced",
+    "export.chunk_written",
+    "export.before_manifest",
+    "export.manifest_written",
+    "report.written",
+    "staging.removed",
+]
+
+
+def deaths(points: list[str], turns: list[int]) -> st.SearchStrategy[list[tuple[str, int]]]:
+    """Draw one death or two: at which failpoint, at which passing."""
+    return st.lists(st.tuples(st.sampled_from(points), st.sampled_from(turns)), min_size=1, max_size=2)
 
 
 def memory() -> str | None:
@@ -104,33 +137,43 @@ class Mill(RuleBasedStateMachine):
         self.bring(name, self.files.get(name, b"") + jsonl(records))
         self.taken["grow"] += 1
 
+    @precondition(lambda self: self.files)
     @rule(name=NAME, lines=st.integers(1, 3))
     def shrink(self, name: str, lines: int) -> None:
-        if name in self.files:
-            self.bring(name, b"".join(self.files[name].splitlines(keepends=True)[:-lines]))
+        name = self.near(name)
+        self.bring(name, b"".join(self.files[name].splitlines(keepends=True)[:-lines]))
         self.taken["shrink"] += 1
 
+    @precondition(lambda self: self.files)
     @rule(name=NAME)
     def reorder(self, name: str) -> None:
-        if name in self.files:
-            self.bring(name, b"".join(reversed(self.files[name].splitlines(keepends=True))))
+        name = self.near(name)
+        self.bring(name, b"".join(reversed(self.files[name].splitlines(keepends=True))))
         self.taken["reorder"] += 1
 
+    @precondition(lambda self: self.files)
     @rule(name=NAME, other=NAME, move=st.booleans())
     def copy_or_move(self, name: str, other: str, *, move: bool) -> None:
-        if name in self.files and name != other:
+        name = self.near(name)
+        if name != other:
             self.bring(other, self.files[name])
             if move:
                 self.bring(name, None)
         self.taken["move" if move else "copy"] += 1
 
+    @precondition(lambda self: self.files)
     @rule(name=NAME)
     def remove(self, name: str) -> None:
-        self.bring(name, None)
+        self.bring(self.near(name), None)
         self.taken["remove"] += 1
+
+    def near(self, name: str) -> str:
+        """Give `name` if there is such a file, else the next that is there."""
+        return min(self.files, key=lambda one: (one < name, one))
 
     # --- what happens to the dataset
 
+    @precondition(lambda self: self.dirty or self.damaged)
     @rule()
     def run(self) -> None:
         report = self.lab.run()
@@ -142,6 +185,8 @@ class Mill(RuleBasedStateMachine):
         elif report.status == "nothing_new":
             assert not +ran.counts, ran.counts
         self.dirty = self.damaged = False
+        if self.taken["run"] % 10 == 0:
+            assert self.lab.run().status == "nothing_new"
         self.holds()
 
     def catch_up(self) -> None:
@@ -170,7 +215,20 @@ class Mill(RuleBasedStateMachine):
         return units(self.sources, self.files)
 
     @precondition(lambda self: self.dirty and not self.damaged)
-    @rule(deaths=DEATHS)
+    @rule(where=deaths(EARLY, [1, 1, 2, 3, 5]))
+    def kill_early(self, where: list[tuple[str, int]]) -> None:
+        self.kill(where)
+
+    @precondition(lambda self: self.dirty and not self.damaged)
+    @rule(where=deaths(MIDDLE, [1, 1, 2, 4, 8]))
+    def kill_midway(self, where: list[tuple[str, int]]) -> None:
+        self.kill(where)
+
+    @precondition(lambda self: self.dirty and not self.damaged)
+    @rule(where=deaths(LATE, [1]))
+    def kill_late(self, where: list[tuple[str, int]]) -> None:
+        self.kill(where)
+
     def kill(self, deaths: list[tuple[str, int]]) -> None:
         """Kill a run, perhaps twice; what it had begun is gone on with by whatever run comes next."""
         head = laws.head_seq(self.lab.dataset)
@@ -249,7 +307,7 @@ class Mill(RuleBasedStateMachine):
         self.damaged = True
         self.taken[f"lose: {how}"] += 1
 
-    @precondition(lambda self: laws.head_seq(self.lab.dataset))
+    @precondition(lambda self: self.dirty and laws.head_seq(self.lab.dataset))
     @rule()
     def verify(self) -> None:
         """The engine's own check finds what is damaged, and nothing else."""
