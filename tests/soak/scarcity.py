@@ -1,0 +1,101 @@
+"""Too little of something: a disk that fills up, and a limit on memory.
+
+The disk is a small tmpfs, which takes a right to mount (in a container: `--cap-add SYS_ADMIN`). Not here: a disk that is full at a single
+operation (`operations`). Invariant: with what was missing given back, a run ends in the very bytes of one that lacked nothing.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.soak import attacks, five
+from tests.soak.five import Ends
+
+from gristmill.testing import crash
+
+PLENTY_KIB = 256 << 10
+ABORTED = -int(signal.SIGABRT)  # what a library of C++ does that is given no memory
+
+
+@contextmanager
+def mounted(folder: Path, kib: int) -> Iterator[bool]:
+    """Mount a tmpfs of so many KiB at `folder`; give whether that is allowed here."""
+    folder.mkdir(parents=True, exist_ok=True)
+    mount = shutil.which("mount")
+    command = [mount or "", "-t", "tmpfs", "-o", f"size={kib}k", "gristmill-soak", str(folder)]
+    allowed = mount is not None and subprocess.run(command, capture_output=True, check=False).returncode == 0
+    try:
+        yield allowed
+    finally:
+        if allowed:
+            subprocess.run(["umount", str(folder)], check=True)
+
+
+def resize(folder: Path, kib: int) -> None:
+    """Give a mounted tmpfs another size."""
+    subprocess.run(["mount", "-o", f"remount,size={kib}k", str(folder)], check=True)
+
+
+def size_kib(folder: Path) -> int:
+    """Give the room that a folder takes on a tmpfs: whole pages."""
+    return sum(-(-path.lstat().st_size // 4096) * 4 for path in folder.rglob("*"))
+
+
+def full_disk(server: crash.Warm, ends: Ends, scratch: Path, room_kib: int) -> crash.Trial | None:
+    """Run with so much room left on the disk; None where nothing may be mounted here."""
+    problems: list[str] = []
+    told = scratch / "said"
+
+    with mounted(scratch / "disk", PLENTY_KIB) as allowed:
+        if not allowed:
+            return None
+
+        def blow(tree: Path, i: int) -> int:
+            told.unlink(missing_ok=True)
+            resize(scratch / "disk", size_kib(tree) + room_kib)
+            code = server.run([str(tree), *ends.argv], {"SAID": str(told)})
+            resize(scratch / "disk", PLENTY_KIB)
+            if code not in {0, 1}:
+                problems.append(f"it ended with {code}, expected 1")
+            if code == 1:
+                problems.extend(message_problems(told.read_text("utf-8"), "disk"))
+            return code
+
+        run: crash.Run = lambda tree, env: server.run([str(tree), *ends.argv], {**env, "SAID": str(told)})  # noqa: E731
+        label = f"{room_kib} KiB left on the disk"
+        trial = attacks.attacked(ends.scene, scratch / "disk", label, [blow], run)
+        trial.problems += problems
+    return trial
+
+
+def message_problems(told: str, place: str) -> list[str]:
+    """Say what is wrong with what a run said that found the disk full."""
+    errors = [line for line in told.splitlines() if line.startswith("error: ")]
+    problems = [f"it said {word!r}: {errors}" for word in ("Traceback", "unexpected") if word in told]
+    return problems if any(f"/{place}/" in line for line in errors) else [*problems, f"no error names a path: {errors}"]
+
+
+def little_memory(server: crash.Warm, ends: Ends, scratch: Path, limit_mb: int) -> tuple[crash.Trial, str]:
+    """Run with so much memory above what a process has that has loaded all; give the trial, and how the run ended."""
+    said: list[str] = []
+
+    def blow(tree: Path, i: int) -> int:
+        told = scratch / "said"
+        told.unlink(missing_ok=True)
+        code = server.run([str(tree), *ends.argv], {"SAID": str(told), "LIMIT_MB": str(limit_mb)})
+        said.append(told.read_text("utf-8"))
+        return code
+
+    trial = attacks.attacked(ends.scene, scratch, f"{limit_mb} MB more memory", [blow], five.runner(server, ends.argv))
+    code = trial.codes[0]
+    if code not in {0, 1, ABORTED}:
+        trial.problems.append(f"it ended with {code}")
+    errors = [line for line in said[0].splitlines() if line.startswith("error: ")]
+    if code == 1 and ("Traceback" in said[0] or not any("memory" in line for line in errors)):
+        trial.problems.append(f"it said: {errors}")
+    return trial, {0: "ended well", 1: "said that memory was short", ABORTED: "aborted"}.get(code, str(code))
