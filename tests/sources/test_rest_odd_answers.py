@@ -218,6 +218,22 @@ def test_a_total_that_is_less_than_what_comes_is_not_believed(kind, total):
     assert [row["key"] for row in got.rows] == [str(n) for n in range(9)]
 
 
+@pytest.mark.parametrize(("total", "warned"), [(1000, True), (2000, True), (1001, False), (900, False)])
+def test_a_listing_that_ends_at_a_round_total_may_go_on_and_says_so(total, warned):
+    """Elasticsearch counts to 10,000 and gives no more."""
+
+    def app(request):
+        at = int(request.query["from"])
+        items = [{"id": n, "text": "t"} for n in range(at, min(at + 500, total))]
+        return Reply(json.dumps({"items": items, "hits": {"total": total}}).encode())
+
+    pagination = {"kind": "offset", "param": "from", "total_records": "hits.total"}
+    with FaultServer(app) as server:
+        got = run(rest(server.url, records="items", pagination=pagination))
+    assert len(got.rows) == total
+    assert got.warnings == ({"listing.round_total": 1} if warned else {})
+
+
 def test_a_part_of_an_answer_is_none():
     with pytest.raises(SourceError, match=r"http\.206"):
         read(Reply(b'{"items": [{"id": 1, "text": "a"}]}', 206, {"Content-Range": "bytes 0-33/99"}))

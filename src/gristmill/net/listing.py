@@ -25,6 +25,7 @@ from gristmill.net.pages import Check, Guards, Pagination, Seen, Token, dig, fol
 from gristmill.net.retry import Retrier, http_date
 
 _SHOWN_CHARS = 40  # of an API's own error word or code
+_ROUND = 1000  # limits of how far an API counts are multiples of it
 _SWEEPS = 2  # passes more over a listing that shrank while it was read
 
 
@@ -113,11 +114,18 @@ class Listing:
                 warnings.append("json.control")
             if after is None and at.shrank:
                 warnings.append("listing.shrank")
+            if after is None and self._round(said.data, at.so_far + len(records)):
+                warnings.append("listing.round_total")
             if after is not None and after.sweep != at.sweep:
                 guards.forget()
             date = http_date(response.headers.get("date", ""))
             yield Answer(said.judged(records), len(response.body), after, warnings, date)
             at = after
+
+    def _round(self, data: Any, so_far: int) -> bool:
+        """Tell if the total that ended a listing may be no total but as far as the API counts."""
+        path = self._query.pagination.total_records
+        return bool(path) and so_far > 0 and so_far % _ROUND == 0 and str(dig(data, path)) == str(so_far)
 
     def _after(self, at: Place, response: Response, data: Any, records: list[Any]) -> Place | None:
         """Give the next place.
