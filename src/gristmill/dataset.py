@@ -17,23 +17,46 @@ from gristmill.audit import explain
 from gristmill.audit.explain import Kind
 from gristmill.config.settings import Gate, PipelineConfig
 from gristmill.core.errors import ConfigError, StoreError
+from gristmill.core.places import Options
 from gristmill.engine import cost
 from gristmill.engine.quarantine import Asked, Entry, Quarantine
 from gristmill.engine.report import Report
 from gristmill.observe.events import Events, Silent
-from gristmill.store import claim, collected, snapshot
-from gristmill.store.layout import Layout
+from gristmill.store import claim, collected, lease, snapshot
+from gristmill.store.layout import Layout, locate
 from gristmill.store.rows import read_shard
 from gristmill.store.snapshot import Manifest
 
 
 class Dataset:
-    """A dataset folder, opened for reading."""
+    """A dataset in a folder or on an object store, opened for reading."""
 
-    def __init__(self, path: str | Path) -> None:
-        self.layout = Layout(Path(path).absolute())
-        if not self.layout.root.is_dir():
+    def __init__(self, path: str | Path, *, storage: Options | None = None, work_dir: str | Path | None = None) -> None:
+        """Open a dataset by its folder or URL.
+
+        Args:
+            path: the folder, or a URL such as s3://bucket/corpus.
+            storage: how to reach the store of a URL, as in a config.
+            work_dir: the folder through which a dataset on a store is worked on; one in the user's cache by default.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        address = str(path) if "://" in str(path) else str(Path(path).absolute())
+        self.layout = locate(address, storage or {}, Path(work_dir) if work_dir is not None else None)
+        self.layout.files.refresh()  # of an object store: see what others wrote until now
+        if not (self.layout.root if self.layout.remote is None else self.layout.runs).is_dir():
             raise ConfigError(f"there is no dataset at {str(path)!r}; `gristmill run` makes one")
+
+    @classmethod
+    def of(cls, config: PipelineConfig) -> Dataset:
+        """Open the dataset of a config.
+
+        Raises:
+            ConfigError: nothing was ever run.
+        """
+        work_dir = config.folder / config.work_dir if config.work_dir is not None else None
+        return cls(config.dataset, storage=config.storage, work_dir=work_dir)
 
     def _repr_html_(self) -> str:
         from gristmill.report import notebook  # templates load where somebody looks
@@ -73,11 +96,9 @@ class Dataset:
 
     def delta_version(self, seq: int | None = None) -> int:
         """Give the Delta version that is snapshot `seq`, for tools that open the table themselves."""
-        from deltalake import DeltaTable
-
         wanted = str(self.manifest(seq).seq)
         collected.check(self.layout, int(wanted))
-        for commit in DeltaTable(str(self.layout.table)).history():
+        for commit in snapshot.open_table(self.layout).history():
             if commit.get("gristmill.seq") == wanted:
                 return int(commit["version"])
         raise ConfigError(
@@ -315,3 +336,9 @@ class Dataset:
             return verify.verify(self.layout, manifest, config)
         except StoreError as error:
             return [str(error)]
+
+
+def holder(layout: Layout) -> str | None:
+    """Give who holds a dataset on an object store, as the store has it: nobody can tell at a glance if he still lives."""
+    found = lease.read(layout.remote) if layout.remote is not None else None
+    return str(found[0]) if found is not None and found[0].held else None

@@ -46,10 +46,8 @@ def verify(layout: Layout, manifest: Manifest, config: PipelineConfig | None) ->
 
 def _commit(layout: Layout, manifest: Manifest) -> Iterator[str]:
     """The manifest must be the one the Delta commit names, and the table must hold its shards."""
-    from deltalake import DeltaTable
-
     digest = hashlib.sha256(layout.manifest(manifest.seq).read_bytes()).hexdigest()
-    table = DeltaTable(str(layout.table))
+    table = snapshot.open_table(layout)
     commit = next((c for c in table.history() if c.get("gristmill.seq") == str(manifest.seq)), None)
     if commit is None:
         yield f"the Delta log has no commit of snapshot {manifest.seq}"

@@ -193,7 +193,7 @@ def open_dataset(overrides: Sequence[str] | None = None) -> tuple[Pipeline, Data
     pipeline = open_pipeline(overrides)
     from gristmill.dataset import Dataset
 
-    return pipeline, Dataset(pipeline.config.dataset)
+    return pipeline, Dataset.of(pipeline.config)
 
 
 @contextmanager

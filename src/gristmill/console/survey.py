@@ -82,7 +82,7 @@ def standing(pipeline: Pipeline) -> Json:
         "last_run": runs[-1] if runs else None,
         "unfinished": _unfinished(runs),
         "problems": _lately(pipeline, runs[-1]["run"]) if runs else [],
-        "lock": _holder(pipeline.layout.lock),
+        "lock": holder(pipeline),
         "sources": {name: _units(pipeline, state["path"]) for name, state in head.states.items()} if head else {},
         "exports": {bound.name: _export(pipeline, bound, head.seq if head else 0) for bound in config.exports},
         "costs": dataset.costs() if dataset else [],
@@ -100,7 +100,10 @@ def _lately(pipeline: Pipeline, run: int) -> list[str]:
 def _dataset(pipeline: Pipeline) -> Any:
     from gristmill.dataset import Dataset
 
-    return Dataset(pipeline.config.dataset) if Path(pipeline.config.dataset).is_dir() else None
+    try:
+        return Dataset.of(pipeline.config)
+    except ConfigError:
+        return None
 
 
 def _unfinished(runs: list[Json]) -> int | None:
@@ -137,7 +140,9 @@ def _export(pipeline: Pipeline, bound: Any, newest: int) -> Json:
 
 def holder(pipeline: Pipeline) -> str | None:
     """Give who holds the dataset, if anybody does."""
-    return _holder(pipeline.layout.lock)
+    from gristmill.dataset import holder as of
+
+    return of(pipeline.layout) if pipeline.layout.remote is not None else _holder(pipeline.layout.lock)
 
 
 def _holder(lock: Path) -> str | None:

@@ -55,6 +55,7 @@ class Health:
 
 def _running(config: PipelineConfig) -> Json | None:
     layout = layout_of(config)
+    layout.files.refresh()
     seqs = claim.claimed(layout)
     live = pulse.read(layout.heartbeat(seqs[-1])) if seqs else None
     if live is None or live.run is None or layout.report(live.run).exists():
@@ -64,6 +65,7 @@ def _running(config: PipelineConfig) -> Json | None:
 
 def _troubles(config: PipelineConfig, *, held: bool) -> list[Trouble]:
     layout = layout_of(config)
+    layout.files.refresh()
     head = snapshot.head(layout)
     newest = head.seq or None
     found = []

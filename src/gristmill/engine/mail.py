@@ -7,7 +7,8 @@ what is due is decided and remembered before it is sent; where the config asks f
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from gristmill.config.monitoring import Alert, Monitoring, seconds
 from gristmill.config.settings import PipelineConfig
@@ -37,10 +38,15 @@ class Mail:
         """What was."""
         return [what for box in self._boxes.values() for what in box.delivered]
 
-    def remembering(self) -> AbstractContextManager[Memory]:
+    @contextmanager
+    def remembering(self) -> Iterator[Memory]:
         """Give what is remembered, to change it; where the config asks for nothing, or there is no dataset, it is forgotten again."""
         asked = self.config.alerts or self.config.monitoring != Monitoring()
-        return memory.opened(self.layout.watching if asked and self.layout.root.is_dir() else None)
+        here = bool(asked) and self.layout.root.is_dir()
+        with memory.opened(self.layout.files.fetch(self.layout.watching) if here else None) as remembered:
+            yield remembered
+        if here:
+            self.layout.files.share(self.layout.watching)
 
     def due(self, troubles: list[Trouble]) -> list[Trouble]:
         """Give those of some troubles that are to be told now, and remember that they are."""

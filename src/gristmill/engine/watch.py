@@ -16,7 +16,7 @@ import msgspec
 
 from gristmill.config.monitoring import seconds
 from gristmill.config.settings import PipelineConfig
-from gristmill.core.errors import ConfigError, GateRefused, GristmillError, LockedError, Stopped, Transient
+from gristmill.core.errors import ConfigError, GateRefused, GristmillError, LockedError, StaleError, Stopped, Transient
 from gristmill.core.source import WHOLE, Window
 from gristmill.engine import ends, freshness
 from gristmill.engine.drive import places_of
@@ -123,7 +123,12 @@ class Watch:
                 run=self.log.number, snapshot=None, status="refused" if refused else "failed", dataset=self.layout.name, started=claim.now(),
                 errors=[error_entry("run", None, code, message, claim.now(), {})],
             )  # fmt: skip
-            if not isinstance(error, GateRefused | Transient | OSError | ConfigError):  # those are gone on with
+            overtaken = (
+                isinstance(error, StaleError) and self.layout.remote is not None
+            )  # what it leaves is another's now
+            if not overtaken and not isinstance(
+                error, GateRefused | Transient | OSError | ConfigError
+            ):  # those are gone on with
                 self._leave(report)
             self._kept.reports.append(report.to_json())
         for entry in self._settle():
@@ -136,9 +141,19 @@ class Watch:
             report.run = seqs[-1]
             ends.write_report(self.layout, report)
 
+    def _held(self) -> bool:
+        """Tell if no other run has taken the dataset over."""
+        try:
+            self.layout.files.check_held()
+        except StaleError:
+            return False
+        return True
+
     def close(self) -> None:
         """End what watches."""
         self.pulse.close()
+        if self.log.number is not None:
+            self.layout.files.share(self.layout.log(self.log.number))
 
     def _settle(self) -> list[Json]:
         """Remember, alert, measure; give what of that failed as entries of a report's `errors`."""
@@ -192,7 +207,7 @@ class Watch:
         lost += [(MONITOR_FAILED, what) for what in dict.fromkeys([*self.events.lost, *self._told])]
         entries = [error_entry("watch", None, code, what, claim.now(), {}) for code, what in lost]
         run = next((report["run"] for report in reversed(self._kept.reports) if report.get("run") is not None), None)
-        if entries and run is not None and self.layout.report(run).exists():
+        if entries and run is not None and self.layout.report(run).exists() and self._held():
             written: Any = msgspec.json.decode(self.layout.report(run).read_bytes())
             written["errors"] += entries
             self.layout.files.write_file(self.layout.report(run), disk.to_json(written))

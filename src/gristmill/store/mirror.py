@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from gristmill.core import access
-from gristmill.core.errors import StaleError, StoreError
+from gristmill.core.errors import StaleError, StoreError, Transient
 from gristmill.core.failpoints import failpoint
 from gristmill.store import disk, lease
 from gristmill.store.remote import ABSENT, Remote, Seen
@@ -110,8 +110,8 @@ class Mirror:
         shutil.rmtree(folder, ignore_errors=True)
 
     def share(self, path: Path) -> None:
-        """See `Files`. What tells and decides nothing needs no condition."""
-        with contextlib.suppress(FileNotFoundError):
+        """See `Files`. What tells and decides nothing needs no condition, and is no reason to fail."""
+        with contextlib.suppress(FileNotFoundError, Transient, StoreError):
             self.remote.put(self._key(path), path.read_bytes())
 
     # --- reading
@@ -123,6 +123,8 @@ class Mirror:
         return path
 
     def _bring(self, path: Path, seen: Seen | None) -> None:
+        if seen is None and path.exists():  # it may have come since the store was asked, by a run that works here
+            seen = self.remote.head(self._key(path))
         if seen is None:
             path.unlink(missing_ok=True)
             return
@@ -168,7 +170,7 @@ class Mirror:
         runs = self.root / "runs"
         known = set(self.remote.folders("runs/"))
         for folder in runs.iterdir() if runs.is_dir() else []:
-            if folder.name not in known:
+            if folder.name not in known and self.remote.head(f"runs/{folder.name}/claim.json") is None:
                 shutil.rmtree(folder, ignore_errors=True)
         seqs = sorted(int(name) for name in known if name.isdecimal())
         over = [seq for seq in seqs if not (runs / str(seq) / SETTLED).exists()]
