@@ -22,6 +22,7 @@ from gristmill.console import (
     adoption,
     airflow,
     drift,
+    examples,
     exporting,
     history,
     quarantine,
@@ -141,6 +142,9 @@ def try_(
         trials = trial.attempt(open_pipeline(setting), file, n)
     ink = terminal.Ink(sys.stdout)
     answer([one.to_json() for one in trials], lambda: trial.lines(trials, ink, room()))
+
+
+app.command(name="test")(examples.try_out)
 
 
 @app.command()

@@ -19,16 +19,17 @@ from gristmill.core.export import Export
 from gristmill.core.machine import worker_count
 from gristmill.core.source import WHOLE, BoundSource, Source, Window
 from gristmill.core.step import BoundStep, Step
-from gristmill.engine import adopt, drift, ends, exports, plan, quarantine, seams
+from gristmill.engine import adopt, begin, drift, ends, examples, exports, plan, quarantine, seams
 from gristmill.engine import estimate as estimates
 from gristmill.engine.begin import Options
 from gristmill.engine.drive import Driver
 from gristmill.engine.estimate import Estimate
 from gristmill.engine.health import Health
+from gristmill.engine.place import layout_of
 from gristmill.engine.report import Report
 from gristmill.engine.run import run
 from gristmill.engine.watch import Watch
-from gristmill.engine.work import Setup, Work
+from gristmill.engine.work import Mode, Setup, Work
 from gristmill.engine.workplace import make_executor, stoppable
 from gristmill.observe.events import Events, Fan, Silent
 from gristmill.observe.logs import RunLog
@@ -86,7 +87,7 @@ class Pipeline:
     @property
     def layout(self) -> Layout:
         """Where the dataset's files lie."""
-        return Layout(Path(self.config.dataset))
+        return layout_of(self.config)
 
     def problems(self) -> list[str]:
         """Give what a user could act on before a run; no side effect."""
@@ -99,31 +100,40 @@ class Pipeline:
 
     def _more_problems(self) -> list[str]:
         """Say which distributions there are not, and what the engine that is named lacks; loads it only if it is Ray."""
-        found = drift.strangers(self.config)
+        found = [*self.layout.files.problems(), *drift.strangers(self.config)]
         if self.config.run.engine == "local":
             return found
         from gristmill.engine.executors import ray
 
         return [*found, *ray.problems(self.config.file, self.config.run.ray.address)]
 
-    def plan(self, *, source: str | None = None, window: Window = WHOLE) -> tuple[plan.Draft, list[str]]:
-        """Give what is new since the newest snapshot and what changed in the config; writes nothing."""
-        self._check_asked(source, window)
+    def test(self, names: Sequence[str] | None = None) -> list[examples.Tested]:
+        """Run the config's own examples, or those that are named, through the steps; give how each ended."""
+        return examples.try_out(self.config, names)
+
+    def plan(
+        self, *, source: str | None = None, window: Window = WHOLE, mode: Mode = "forward"
+    ) -> tuple[plan.Draft, list[str]]:
+        """Give what is new since the newest snapshot, what is read again, and what changed in the config; writes nothing."""
+        begin.check(self.config, source, window, mode)
+        self.layout.files.refresh()
         head = snapshot.head(self.layout)
         changed = changes.changes(head.pipeline, changes.describe(self.config)) if head.seq else []
-        return plan.draft(self.config, self.layout, head, source, window), changed
+        return begin.draft(self.config, self.layout, head, Options(source=source, window=window, mode=mode)), changed
 
-    def estimate(self, *, source: str | None = None, window: Window = WHOLE, machines: int = 1) -> Estimate:
-        """Do a part of what is new in a dataset of its own, measure, and say what all of it will take; the estimate is kept.
+    def estimate(
+        self, *, source: str | None = None, window: Window = WHOLE, machines: int = 1, mode: Mode = "forward"
+    ) -> Estimate:
+        """Do a part of what would be read in a dataset of its own, measure, and say what all of it will take; the estimate is kept.
 
         Raises:
             ConfigError: nothing of it can be measured.
             GristmillError: the part failed, as the run would.
         """
-        drafted, _ = self.plan(source=source, window=window)
+        drafted, _ = self.plan(source=source, window=window, mode=mode)
         head = snapshot.head_seq(self.layout)
         told = estimates.estimate(
-            self.config, self.overrides, drafted, head, self._cores(), make_executor, machines=machines
+            self.config, self.overrides, drafted.reading, head, self._cores(), make_executor, machines=machines
         )
         estimates.keep(self.layout, told)
         return told
@@ -131,12 +141,12 @@ class Pipeline:
     def _cores(self) -> int:
         return self.config.run.workers or worker_count()
 
-    def _afford(self, source: str | None = None, window: Window = WHOLE) -> None:
+    def _afford(self, source: str | None = None, window: Window = WHOLE, mode: Mode = "forward") -> None:
         """Stop before anything is begun if it would cost more than it may."""
         if self.config.cost.max_cost is not None:
-            drafted, _ = self.plan(source=source, window=window)
+            drafted, _ = self.plan(source=source, window=window, mode=mode)
             head = snapshot.head_seq(self.layout)
-            estimates.afford(self.config, self.overrides, drafted, head, self._cores(), make_executor)
+            estimates.afford(self.config, self.overrides, drafted.reading, head, self._cores(), make_executor)
 
     def run(
         self,
@@ -148,6 +158,7 @@ class Pipeline:
         events: Events | None = None,
         source: str | None = None,
         window: Window = WHOLE,
+        mode: Mode = "forward",
     ) -> Report:
         """Make the next snapshot if there is anything new, and its exports.
 
@@ -159,6 +170,7 @@ class Pipeline:
             events: what listens.
             source: the only source to ask; the others stay as they are.
             window: what part of it to read; with both ends a backfill, which leaves its cursor alone.
+            mode: what to do about records that were decided before: nothing (`forward`), or all again (`full-refresh`).
 
         Raises:
             ConfigError: a part has a problem that stops the run before it starts.
@@ -167,7 +179,7 @@ class Pipeline:
             GristmillError: the run failed; nothing is published, and it is safe to run again.
         """
         self._check_accepted(accept_gate, why)
-        self._check_asked(source, window)
+        begin.check(self.config, source, window, mode)
         options = Options(
             workers=workers,
             accept_gate=list(accept_gate),
@@ -176,9 +188,10 @@ class Pipeline:
             wait_s=wait_s,
             source=source,
             window=window,
+            mode=mode,
         )
         with self._guarded(events, window) as watch:
-            self._afford(source, window)
+            self._afford(source, window, mode)
             return watch.over(run(self.config, options, watch.events, make_executor))
 
     def adopt(
@@ -232,7 +245,7 @@ class Pipeline:
         """
         self._check_accepted(accept_gate, why)
         meant = quarantine.Asked(code, source, unit)
-        self._check_asked(source, window)
+        begin.check(self.config, source, window)
         options = Options(
             workers=workers, accept_gate=list(accept_gate), why=why, overrides=self.overrides, wait_s=wait_s, source=source, window=window, retry=meant
         )  # fmt: skip
@@ -252,18 +265,6 @@ class Pipeline:
                 raise
             finally:
                 watch.close()
-
-    def _check_asked(self, source: str | None, window: Window) -> None:
-        names = [bound.name for bound in self.config.sources]
-        if source is not None and source not in names:
-            raise ConfigError(bind.no_such_source(source, names))
-        if source is None and window != WHOLE:
-            raise ConfigError("a window belongs to one source: name it with --source")
-        asked = next((bound for bound in self.config.sources if bound.name == source), None)
-        if asked is not None and window != WHOLE and not asked.source.WINDOWED:
-            raise ConfigError(
-                f"--window: source {source} ({asked.part}) has no cursor, so it cannot be asked for a part"
-            )
 
     def stages(self) -> list[str]:
         """Give the names of the stages a run goes through, in order (`engine.seams`)."""
@@ -388,10 +389,9 @@ class Pipeline:
         with claim.DatasetLock(self.layout, wait_s):
             head = snapshot.head(self.layout)
             if not head.seq:
-                raise ConfigError(f"{self.layout.root} holds no snapshot yet; run `gristmill run` first")
-            work = Work(
-                Setup(self.layout.root, head.seq, head.parent, "", self.config.file, self.overrides, self.config)
-            )
+                raise ConfigError(f"{self.layout.name} holds no snapshot yet; run `gristmill run` first")
+            setup = Setup(self.layout.root, head.seq, head.parent, "", self.config.file, self.overrides, self.config)
+            work = Work(setup)
             driver = Driver(work, make_executor(work, 1, True), events or Silent())
             done = exports.reconcile(
                 self.config, self.layout, head, lambda jobs: driver.run("exports", jobs), name, thorough=True

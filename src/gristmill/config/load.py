@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from gristmill.config import layers
+from gristmill.config import examples, layers
 from gristmill.config.bind import (
     IN_PLAIN,
     NOT_OWN,
@@ -101,6 +101,8 @@ def load(path: Path, overrides: Sequence[str] = ()) -> PipelineConfig:
     document, told = written(path, overrides)
     document, unresolved = references.resolve(document)
     for place in references.written_secrets(document.raw):
+        if place[0] == "tests":  # texts to try redaction on
+            continue
         told.append(f"{document.at(place)}: {place[-1]!r} {IN_PLAIN}")
     return _Reader(document, unresolved + told).config(path.absolute())
 
@@ -152,6 +154,7 @@ class _Reader:
         self.problems += [*name_uniquely("source", sources), *name_uniquely("export", exports)]
         self.problems += name_steps([*steps, *own])
         self._check_gate(tree, sources)
+        self._check_examples(top, sources, [*steps, *own])
         self._check_export_paths(exports, absolute(top.dataset, file.parent) if top is not None else "")
         if self.problems or top is None:
             told = sorted(dict.fromkeys(self.problems), key=self._place_of)
@@ -169,6 +172,7 @@ class _Reader:
             monitoring=top.monitoring,
             alerts=top.alerts,
             cost=top.cost,
+            tests=top.tests,
             storage=top.storage,
             work_dir=top.work_dir,
             retention=top.retention,
@@ -280,6 +284,11 @@ class _Reader:
             if name not in names:
                 at = self.document.at(("gate", "sources", name), key=True)
                 self.problems.append(f"{at}: {no_such_source(name, names)}")
+
+    def _check_examples(self, top: ConfigFile | None, sources: list[Named], steps: list[Named]) -> None:
+        names = [source.name for source in sources], [*(step.name for step in steps), "require"]
+        for path, what in examples.check(top.tests if top is not None else [], *names):
+            self.problems.append(f"{self.document.at(('tests', *path))}: {what}")
 
     def _check_export_paths(self, exports: list[Named], dataset: str) -> None:
         seen: dict[str, str] = {}

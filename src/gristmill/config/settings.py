@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from gristmill.config.airflow import AirflowSettings
+from gristmill.config.examples import Example
 from gristmill.config.monitoring import Alert, Monitoring
 from gristmill.core.export import Export
 from gristmill.core.places import Options
@@ -226,6 +227,7 @@ class ConfigFile(msgspec.Struct, frozen=True, kw_only=True):
     order. require: what every record must meet in the end. gate: what a run must meet. exports: copies made of each
     snapshot. include: files to lay this one over, from its folder on. overlays: by name, what is other there; overlay: which one is
     laid on if none is asked for. airflow: how its DAG is scheduled. monitoring: what watches a run. alerts: who is told when it is unwell. run: how a run works. cost: prices, and what a run may cost.
+    tests: example records, and what the steps are to make of them.
     retention: which snapshots gc keeps. storage: how to reach the object store the dataset lies on, such as region, endpoint and keys; exports
     to a store that have no storage of their own are reached so too. work_dir: folder of this machine such a dataset is worked on through; by
     default one below the user's cache.
@@ -247,6 +249,7 @@ class ConfigFile(msgspec.Struct, frozen=True, kw_only=True):
     monitoring: Monitoring = Monitoring()
     alerts: list[Alert] = []
     cost: Cost = Cost()
+    tests: list[Example] = []
     retention: Retention = Retention()
     storage: Options = {}
     work_dir: str | None = None
@@ -293,6 +296,7 @@ class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True):
     monitoring: Monitoring = Monitoring()
     alerts: list[Alert] = []
     cost: Cost = Cost()
+    tests: list[Example] = []
     retention: Retention = Retention()
     storage: Options = {}
     work_dir: str | None = None

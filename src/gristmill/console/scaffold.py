@@ -327,7 +327,7 @@ def _fits(column: str, values: list[Any]) -> bool:
 
 
 def config_text(glob: str, sniffed: Sniffed, dataset: str = "./corpus", out: str = "./out") -> str:
-    """Give a config for this data: about twelve lines, only parts that exist."""
+    """Give a config for this data: about fourteen lines, only parts that exist."""
     mapped = "".join(f", {column}: {_scalar(field)}" for column, field in sniffed.fields.items())
     shortest = 50 if sniffed.length >= 100 else 10
     return (
@@ -344,6 +344,8 @@ def config_text(glob: str, sniffed: Sniffed, dataset: str = "./corpus", out: str
         "exports:\n"
         "  - name: chunks\n"
         f"    jsonl: {{path: {_scalar(out)}}}\n"
+        "tests:\n"
+        "  - {name: short texts go, given: Tiny., expect: {dropped: filter.length}}\n"
     )
 
 

@@ -19,24 +19,13 @@ from gristmill.console import terminal
 from gristmill.core.batch import RECORD_SCHEMA, Batch
 from gristmill.core.errors import ConfigError, GristmillError, UnitFailed
 from gristmill.core.files import Local
+from gristmill.core.single import Seen, one
 from gristmill.core.source import BoundSource, Page, PlanContext, ReadContext, Reject, Source
-from gristmill.core.step import BoundStep, Filter, GlobalStep, Transform
+from gristmill.core.step import BoundStep, GlobalStep
 from gristmill.pipeline import Pipeline
 
 _PAGE_BYTES = 64 << 10
 _CONTEXT = 24  # characters shown before the first difference
-_SHOWN = ("url", "time", "lang", "script", "license", "meta")  # columns a step may change beside the text
-
-
-class Seen(NamedTuple):
-    """What one step did to one record. outcome: kept, changed, dropped, quarantined or skipped."""
-
-    step: str
-    outcome: str
-    reason: str = ""
-    before: str = ""
-    after: str = ""
-    columns: tuple[str, ...] = ()
 
 
 class Trial(NamedTuple):
@@ -51,7 +40,9 @@ class Trial(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """Give it as plain JSON values."""
-        plain = self._asdict() | {"steps": [seen._asdict() for seen in self.steps]}
+        plain = self._asdict() | {
+            "steps": [{k: v for k, v in seen._asdict().items() if k != "word"} for seen in self.steps]
+        }
         return {key: value for key, value in plain.items() if value or key == "steps"}
 
 
@@ -139,47 +130,12 @@ def _through(batch: Batch, opened: list[tuple[BoundStep, Any]]) -> Trial:
         if isinstance(step, GlobalStep):
             seen.append(Seen(bound.name, "skipped", "looks at all records together"))
             continue
-        after, told = _one(bound, step, batch)
+        after, told = one(bound, step, batch)
         seen.append(told)
         if told.outcome in {"dropped", "quarantined"}:
             break
         batch = after
     return Trial(first["id"], first["origin"] or "", first["text"], seen)
-
-
-def _one(bound: BoundStep, step: Any, batch: Batch) -> tuple[Batch, Seen]:
-    """Run one step on one record."""
-    reason: str | None = None
-    try:
-        if isinstance(step, Transform):
-            after = step.apply(batch)
-        elif isinstance(step, Filter):
-            after, reason = batch, step.judge(batch)[0].as_py()
-        else:
-            after, reasons = step.run(batch)
-            reason = reasons[0].as_py()
-    except (GristmillError, MemoryError):
-        raise
-    except Exception as error:
-        return batch, Seen(bound.name, "quarantined", f"step.error {type(error).__name__}")
-    word = after.errors[0].as_py() if after.errors is not None else None
-    if word is not None:
-        return batch, Seen(bound.name, "quarantined", word)
-    if reason is not None:
-        return batch, Seen(bound.name, "dropped", reason + _grounds(bound, batch, reason))
-    changed = tuple(name for name in _SHOWN if batch.rows.column(name) != after.rows.column(name))
-    texts = batch.text[0].as_py(), after.text[0].as_py()
-    if texts[0] == texts[1]:
-        return Batch(after.rows), Seen(bound.name, "changed" if changed else "kept", columns=changed)
-    return Batch(after.rows), Seen(bound.name, "changed", "", texts[0], texts[1], changed)
-
-
-def _grounds(bound: BoundStep, batch: Batch, reason: str) -> str:
-    """Give the measured value and the limit behind a drop, where the filter names them."""
-    signal, parameter = bound.step.RULES.get(reason, ("", "")) if isinstance(bound.step, Filter) else ("", "")
-    if signal not in batch.signals:
-        return ""
-    return f" ({signal} {float(batch.signals[signal][0]):g}, {parameter} {getattr(bound.step, parameter):g})"
 
 
 # --- as lines ----------------------------------------------------------------------------------------------------
