@@ -145,6 +145,8 @@ def parse(text: str, file: str, folder: Path) -> Document:
         line, column = (mark.line, mark.column) if mark else (0, 0)
         what = f"{error.problem} {error.context}" if error.problem and error.context else error.problem or error.context
         raise ConfigError(f"{file}:{line + 1}:{column + 1}: not valid YAML: {what}{_hint(text, line, what)}") from None
+    except AssertionError as error:  # of a %YAML line, on a version there is not
+        raise ConfigError(f"{file}:1:1: not valid YAML: {error}") from None
     except ReaderError as error:
         before = text[: error.position]
         line, column = before.count("\n") + 1, error.position - before.rfind("\n")

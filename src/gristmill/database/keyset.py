@@ -134,7 +134,7 @@ class Reader:
                 typed(kind, values(batch.column(name).slice(len(batch) - 1))[0])
                 for kind, name in zip(self._kinds, names, strict=True)
             ]
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise SourceError(f"the last key of a page cannot be read on from: {error}") from None
         made = msgspec.structs.replace(made, versioned=True, resume={"after": [encode(value) for value in last]})
         return made, last

@@ -226,7 +226,7 @@ def read_plan(layout: Layout, seq: int) -> Plan:
     """
     try:
         plan = msgspec.json.decode(layout.plan(seq).read_bytes(), type=Plan)
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise StoreError(
             f"{layout.plan(seq)} cannot be read ({type(error).__name__}); remove {layout.run(seq)} and run again"
         ) from error

@@ -75,9 +75,14 @@ class S3Keys:
             encoded = "<EncodingType>url<" in page
             for entry in _ENTRY.findall(page):
                 key = html.unescape(_element(entry, "Key"))
-                moment = datetime.fromisoformat(_element(entry, "LastModified"))
                 etag = html.unescape(_element(entry, "ETag"))
-                looked = Looked(int(_element(entry, "Size")), int(moment.timestamp() * 1e6) * 1000, etag)
+                try:
+                    moment = datetime.fromisoformat(_element(entry, "LastModified"))
+                    looked = Looked(int(_element(entry, "Size")), int(moment.timestamp() * 1e6) * 1000, etag)
+                except (ValueError, OverflowError):
+                    raise SourceError(
+                        f"s3://{self._bucket}/{prefix}: the listing names an object without a size or a time; is this an S3 store?"
+                    ) from None
                 yield unquote_plus(key) if encoded else key, looked
             token = html.unescape(_element(page, "NextContinuationToken"))
             if _element(page, "IsTruncated") != "true":

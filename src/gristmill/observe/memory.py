@@ -100,7 +100,7 @@ def load(path: Path) -> Memory:
     """Read what is remembered; nothing, where it cannot be read."""
     try:
         found = msgspec.json.decode(path.read_bytes(), type=Memory)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return Memory()
     return found if found.version == 1 else Memory()
 

@@ -232,7 +232,7 @@ def read(path: Path) -> Live | None:
     """Read a sign of life; None where there is none."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Live)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 

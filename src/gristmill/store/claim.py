@@ -118,9 +118,15 @@ def read_claim(layout: Layout, seq: int) -> Claim:
     """Read a claim.
 
     Raises:
-        StoreError: it is of a format this version does not know.
+        StoreError: it is damaged, or of a format this version does not know.
     """
-    claim = msgspec.json.decode(layout.claim(seq).read_bytes(), type=Claim)
+    try:
+        claim = msgspec.json.decode(layout.claim(seq).read_bytes(), type=Claim)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise StoreError(
+            f"{layout.claim(seq)} is damaged ({type(error).__name__}); if no snapshot {seq} is listed by `gristmill log`, "
+            f"remove {layout.run(seq)} and run again"
+        ) from None
     formats.check(layout.claim(seq), claim.format, oldest=1)
     return claim
 

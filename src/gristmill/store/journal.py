@@ -40,7 +40,7 @@ def find(layout: Layout, seq: int, task: str, kind: type[T]) -> T | None:
         content = layout.task(seq, task).read_bytes()
     except FileNotFoundError:
         return None
-    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         if b"\0" not in content:
             return msgspec.json.decode(content, type=kind)
     forget(layout, seq, task)  # it was written just before a power loss

@@ -113,7 +113,7 @@ def read_manifest(path: Path) -> Manifest:
         return msgspec.convert(formats.lifted(path, raw), type=Manifest)
     except FileNotFoundError:
         raise StoreError(f"{path} is missing: the dataset is damaged; restore it or start a new dataset") from None
-    except (ValueError, msgspec.ValidationError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:  # an AttributeError: it is no object
         raise StoreError(f"{path} is damaged ({type(error).__name__}); restore it or start a new dataset") from error
 
 

@@ -1,0 +1,31 @@
+"""Parquet: the fields of a file, odd types and damaged pages."""
+
+import io
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tests.fuzz.reading import read
+
+from gristmill.sources.files import Files
+
+SOURCE = Files(path="*", format="parquet", id="id")
+
+
+def _made(table: pa.Table, **how: object) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, **how)
+    return buffer.getvalue()
+
+
+SEEDS = [
+    _made(pa.table({"id": [1, 2], "text": ["a", "b"]}), compression="none"),
+    _made(pa.table({"id": ["x"], "text": ["a"], "m": [{"k": [1, 2]}]}), write_page_checksum=True, compression="zstd"),
+    _made(
+        pa.table({"text": pa.array(["a", "a"]).dictionary_encode(), "at": pa.array([1, 2], pa.timestamp("ns", "UTC"))})
+    ),
+]
+
+
+def one(data: bytes) -> None:
+    """Read it."""
+    read(SOURCE, "f.parquet", data, stored=False)
