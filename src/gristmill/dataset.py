@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from gristmill.audit import explain
 from gristmill.audit.explain import Kind
-from gristmill.config.settings import Gate, PipelineConfig
+from gristmill.config.settings import BoundExport, Gate, PipelineConfig
 from gristmill.core.errors import ConfigError, StoreError
 from gristmill.core.places import Options
 from gristmill.engine import cost
@@ -24,6 +24,7 @@ from gristmill.engine.report import Report
 from gristmill.observe.events import Events, Silent
 from gristmill.store import claim, collected, lease, snapshot
 from gristmill.store.layout import Layout, locate
+from gristmill.store.outlet import Outlet
 from gristmill.store.rows import read_shard
 from gristmill.store.snapshot import Manifest
 
@@ -342,3 +343,10 @@ def holder(layout: Layout) -> str | None:
     """Give who holds a dataset on an object store, as the store has it: nobody can tell at a glance if he still lives."""
     found = lease.read(layout.remote) if layout.remote is not None else None
     return str(found[0]) if found is not None and found[0].held else None
+
+
+def outlet(bound: BoundExport, config: PipelineConfig) -> Outlet:
+    """Give where an export in files lies."""
+    from gristmill.engine.exports import outlet_of
+
+    return outlet_of(bound, config)

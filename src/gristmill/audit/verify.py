@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gristmill.config.settings import BoundExport, PipelineConfig
-from gristmill.core import export as ledgers
 from gristmill.core.batch import TABLE_SCHEMA
 from gristmill.core.errors import StoreError
+from gristmill.core.export import ManifestChunk
 from gristmill.core.load import Load
-from gristmill.engine.exports import folder_of, in_files
+from gristmill.engine.exports import in_files, outlet_of
 from gristmill.engine.loads import Head
 from gristmill.kernels.columns import hash_columns
 from gristmill.store import disk, index, snapshot
@@ -130,31 +130,35 @@ def _table(name: str, export: Load, config: PipelineConfig, layout: Layout, mani
 
 
 def _export(bound: BoundExport, config: PipelineConfig, manifest: Manifest) -> Iterator[str]:
-    folder = folder_of(bound, config)
+    outlet = outlet_of(bound, config)
     try:
-        listed = ledgers.read_manifest(folder / "manifest.json")
+        listed = outlet.manifest()
     except StoreError as error:
         yield str(error)
         return
     repair = f"repair it with `gristmill export {bound.name}`"
     if listed is None:
-        yield f"export {bound.name}: {folder} has no manifest.json; {repair}"
+        yield f"export {bound.name}: {outlet} has no manifest.json; {repair}"
         return
     if listed.snapshot != manifest.seq:
         yield f"export {bound.name} is of snapshot {listed.snapshot}, the newest is {manifest.seq}; {repair}"
     if listed.docs != manifest.rows:
         yield f"export {bound.name} holds {listed.docs} records, the snapshot {manifest.rows}; {repair}"
     for chunk in listed.chunks:
-        path = folder / chunk.name
-        if not path.exists():
-            yield f"export {bound.name}: {chunk.name} is missing; {repair}"
-        elif disk.sha256_of(path) != chunk.sha256:
-            yield f"export {bound.name}: {chunk.name} is damaged (sha256 differs); {repair}"
-        else:
-            try:
-                docs = in_files(bound).count(path)
-            except StoreError as error:
-                yield f"export {bound.name}: {error}"
-                continue
-            if docs != chunk.docs:
-                yield f"export {bound.name}: {chunk.name} holds {docs} records, not {chunk.docs}; {repair}"
+        with outlet.read(chunk.name) as path:
+            yield from _chunk(bound, path, chunk, repair)
+
+
+def _chunk(bound: BoundExport, path: Path, chunk: ManifestChunk, repair: str) -> Iterator[str]:
+    if not path.exists():
+        yield f"export {bound.name}: {chunk.name} is missing; {repair}"
+    elif disk.sha256_of(path) != chunk.sha256:
+        yield f"export {bound.name}: {chunk.name} is damaged (sha256 differs); {repair}"
+    else:
+        try:
+            docs = in_files(bound).count(path)
+        except StoreError as error:
+            yield f"export {bound.name}: {error}"
+            return
+        if docs != chunk.docs:
+            yield f"export {bound.name}: {chunk.name} holds {docs} records, not {chunk.docs}; {repair}"

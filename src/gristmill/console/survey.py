@@ -122,20 +122,21 @@ def _units(pipeline: Pipeline, relative: str) -> Json:
 
 
 def _export(pipeline: Pipeline, bound: Any, newest: int) -> Json:
-    from gristmill.core.export import read_manifest
+    from gristmill.dataset import outlet
 
     if isinstance(bound.export, Load):  # its ledger lies in the database, which `status` does not ask; `verify` does
         state = "see gristmill verify" if newest else "none yet"
         return {"state": state, "docs": None, "chunks": None, "path": bound.export.place}
-    folder = (pipeline.config.folder / Path(bound.export.path).expanduser()).resolve()
+    lies = outlet(bound, pipeline.config)
+    folder = str(lies)
     try:
-        made = read_manifest(folder / "manifest.json")
+        made = lies.manifest()
     except GristmillError as error:
-        return {"state": "damaged", "docs": None, "chunks": None, "path": str(folder), "detail": str(error)}
+        return {"state": "damaged", "docs": None, "chunks": None, "path": folder, "detail": str(error)}
     if made is None:
-        return {"state": "missing" if newest else "none yet", "docs": None, "chunks": None, "path": str(folder)}
+        return {"state": "missing" if newest else "none yet", "docs": None, "chunks": None, "path": folder}
     state = "current" if made.snapshot == newest else f"of snapshot {made.snapshot}"
-    return {"state": state, "docs": made.docs, "chunks": len(made.chunks), "path": str(folder)}
+    return {"state": state, "docs": made.docs, "chunks": len(made.chunks), "path": folder}
 
 
 def holder(pipeline: Pipeline) -> str | None:

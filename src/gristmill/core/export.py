@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from gristmill.core.batch import TABLE_SCHEMA, Int64s
 from gristmill.core.errors import ConfigError, StoreError
+from gristmill.core.places import Options
 from gristmill.core.shards import Cutter
 
 DOCS_PER_CHUNK = 10_000
@@ -109,7 +110,7 @@ class Export(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class FileExport(Export, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of all chunked exports.
 
-    path: the folder. docs_per_chunk: records a file (default 10,000, but no limit where bytes_per_chunk is given).
+    path: the folder, here or on an object store (s3://bucket/folder). storage: how to reach the store, if not as the dataset's. docs_per_chunk: records a file (default 10,000, but no limit where bytes_per_chunk is given).
     bytes_per_chunk: serialised bytes a file before compression; a chunk closes before the record that would push it
     over. Both null: one file. prefix, digits: of the file names. mode: append keeps finished chunks and adds new ones;
     full deals all records out anew.
@@ -121,6 +122,7 @@ class FileExport(Export, frozen=True, kw_only=True, forbid_unknown_fields=True):
     prefix: str = "chunk_"
     digits: Annotated[int, msgspec.Meta(ge=1, le=12)] = 5
     mode: Literal["append", "full"] = "append"
+    storage: Options = {}
 
     def __post_init__(self) -> None:
         """Refuse a folder or prefix that cannot be a path; a reader of configs adds the place to the message."""
@@ -152,7 +154,7 @@ class FileExport(Export, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
         If it changes, every chunk is out of date: deal all rows anew from `Ledger([], old.next_index)`.
         """
-        cutting = {"path", "docs_per_chunk", "bytes_per_chunk", "mode"}
+        cutting = {"path", "storage", "docs_per_chunk", "bytes_per_chunk", "mode"}
         params = {key: value for key, value in msgspec.to_builtins(self).items() if key not in cutting}
         return {"format": self.FORMAT, "version": self.VERSION, "params": params}
 

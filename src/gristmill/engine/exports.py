@@ -7,7 +7,6 @@ manifest names are removed afterwards.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,8 @@ from gristmill.engine import loads
 from gristmill.engine.report import Report, error_entry
 from gristmill.engine.work import Job, TaskResult, Work
 from gristmill.store import claim, disk
-from gristmill.store.layout import Layout
+from gristmill.store.layout import Layout, locate
+from gristmill.store.outlet import Outlet
 from gristmill.store.rows import read_shard
 from gristmill.store.snapshot import ExportState, Manifest, Shard
 
@@ -89,9 +89,13 @@ def in_files(bound: BoundExport) -> FileExport:
     return bound.export
 
 
-def folder_of(bound: BoundExport, config: PipelineConfig) -> Path:
-    """Give the folder an export is written to."""
-    return (config.folder / Path(in_files(bound).path).expanduser()).resolve()
+def outlet_of(bound: BoundExport, config: PipelineConfig) -> Outlet:
+    """Give where an export is written to."""
+    export = in_files(bound)
+    if "://" not in export.path:
+        return Outlet((config.folder / Path(export.path).expanduser()).resolve())
+    lies = locate(export.path, export.storage or config.storage)
+    return Outlet(lies.root, lies.remote)
 
 
 def next_state(
@@ -168,26 +172,25 @@ def _make(bound: BoundExport, config: PipelineConfig, layout: Layout, head: Mani
     state = head.exports.get(bound.name)
     if state is None or state.config != bound.export.fingerprint():
         state = next_state(bound, layout, head, head.shards, NONE, head.seq)
-    folder = folder_of(bound, config)
-    disk.make_folder(folder)
-    known = _known(bound, folder)
+    outlet = outlet_of(bound, config)
+    disk.make_folder(outlet.folder)
+    current = outlet.manifest()
+    known = _known(bound, outlet, current)
     whole = {chunk.name: known[_content(chunk)] for chunk in state.ledger.chunks if _content(chunk) in known}
     chunks = len(state.ledger.chunks)
     todo = [i for i, chunk in enumerate(state.ledger.chunks) if chunk.name not in whole]
-    current = _manifest(folder)
     if not todo and current is not None and current.snapshot == head.seq and len(current.chunks) == len(whole):
-        _sweep(folder, {chunk.name for chunk in state.ledger.chunks}, in_files(bound), current)
+        _sweep(outlet, {chunk.name for chunk in state.ledger.chunks}, in_files(bound), current)
         return Made(0, {"chunks_written": 0, "chunks": chunks})
     shards = sorted(head.shards, key=lambda shard: shard.first_ord)
     jobs = [_job(bound, i, state.ledger.chunks[i], shards) for i in todo]
     for result in run(jobs):
         whole[result.extra["name"]] = msgspec.convert(result.extra["written"], Written)
     failpoint("export.before_manifest")
-    disk.write_file(
-        folder / "manifest.json", ledgers.manifest_bytes(in_files(bound), bound.name, head.seq, state.ledger, whole)
-    )
+    content = ledgers.manifest_bytes(in_files(bound), bound.name, head.seq, state.ledger, whole)
+    outlet.swap(content, layout.files.check_held)
     failpoint("export.manifest_written")
-    _sweep(folder, set(whole), in_files(bound), current)
+    _sweep(outlet, set(whole), in_files(bound), current)
     return Made(len(todo), {"chunks_written": len(todo), "chunks": chunks})
 
 
@@ -196,48 +199,33 @@ def _job(bound: BoundExport, i: int, chunk: Chunk, shards: list[Shard]) -> Job:
     return Job(f"chunk-{bound.name}-{i}", "chunk", export=bound.name, chunk=chunk, shards=overlapping)
 
 
-def _manifest(folder: Path) -> ExportManifest | None:
-    return ledgers.read_manifest(folder / "manifest.json")
-
-
-def _known(bound: BoundExport, folder: Path) -> dict[Content, Written]:
-    """Give the finished chunks that are still what the export's manifest says.
-
-    A chunk touched after the manifest was swapped in is digested again; others are taken by their size.
-    """
-    manifest = _manifest(folder)
+def _known(bound: BoundExport, outlet: Outlet, manifest: ExportManifest | None) -> dict[Content, Written]:
+    """Give the finished chunks that are still what the export's manifest says."""
     if manifest is None:
         return {}
     if manifest.export != bound.name:
-        raise ConfigError(f"{folder} holds the export {manifest.export!r}; give {bound.name!r} a path of its own")
+        raise ConfigError(f"{outlet} holds the export {manifest.export!r}; give {bound.name!r} a path of its own")
     if manifest.config != bound.export.digest():
         return {}
-    swapped_ns = (folder / "manifest.json").stat().st_mtime_ns
-    known = {}
-    for chunk in manifest.chunks:
-        path = folder / chunk.name
-        with contextlib.suppress(FileNotFoundError):
-            found = path.stat()
-            touched = found.st_mtime_ns >= swapped_ns
-            if found.st_size == chunk.bytes and (not touched or disk.sha256_of(path) == chunk.sha256):
-                known[_content(chunk)] = Written(chunk.bytes, chunk.raw_bytes, chunk.sha256)
-    return known
+    sound = outlet.whole(manifest.chunks)
+    return {_content(chunk): Written(chunk.bytes, chunk.raw_bytes, chunk.sha256) for chunk in sound}
 
 
 def _content(chunk: Chunk | ManifestChunk) -> Content:
     return chunk.name, chunk.docs, chunk.first_ord, chunk.last_ord
 
 
-def _sweep(folder: Path, keep: set[str], export: FileExport, before: ExportManifest | None) -> None:
+def _sweep(outlet: Outlet, keep: set[str], export: FileExport, before: ExportManifest | None) -> None:
     """Remove chunks that no manifest names any more, and scratch files of dead writers; never a file of the user's."""
     named = {chunk.name for chunk in before.chunks} if before is not None else set()
-    for path in folder.iterdir():
-        name = path.name
+    gone = []
+    for name in outlet.names():
         scratch = name.startswith(".") and name.endswith(".tmp")
         made = name[1:].rsplit(".", 2)[0] if scratch else name
         ours = made in named or export.owns(made) or (scratch and made == "manifest.json")
         if ours and (scratch or made not in keep):
-            path.unlink(missing_ok=True)
+            gone.append(name)
+    outlet.remove(gone)
 
 
 def chunk_task(work: Work, job: Job) -> TaskResult:
@@ -245,13 +233,13 @@ def chunk_task(work: Work, job: Job) -> TaskResult:
     bound = next(bound for bound in work.config.exports if bound.name == job.export)
     chunk = job.chunk
     assert chunk is not None
-    folder = folder_of(bound, work.config)
-    scratch = folder / f".{chunk.name}.{disk.mark()}.tmp"
+    outlet = outlet_of(bound, work.config)
+    scratch = outlet.scratch(chunk.name)
     between = (chunk.first_ord, chunk.last_ord)
-    with naming(folder / chunk.name), access.create(scratch) as file:
+    with naming(outlet.folder / chunk.name), access.create(scratch) as file:
         rows = (rows for shard in job.shards for rows in read_shard(work.layout, shard, None, between))
         raw_bytes = in_files(bound).write(file, rows)
     written = Written(scratch.stat().st_size, raw_bytes, disk.sha256_of(scratch))
-    disk.adopt_file(scratch, folder / chunk.name)
+    outlet.adopt(scratch, chunk.name)
     failpoint("export.chunk_written")
     return TaskResult(job.id, extra={"name": chunk.name, "written": msgspec.to_builtins(written)})

@@ -27,7 +27,7 @@ from gristmill.config.settings import PipelineConfig, Retention
 from gristmill.core.errors import ConfigError, StoreError
 from gristmill.core.export import FileExport, read_manifest
 from gristmill.core.failpoints import failpoint
-from gristmill.engine.exports import folder_of
+from gristmill.engine.exports import outlet_of
 from gristmill.store import claim, collected, snapshot
 from gristmill.store.layout import Layout
 from gristmill.store.snapshot import Manifest
@@ -101,6 +101,10 @@ def collect(
         ConfigError: a pinned snapshot is not there, or its bytes are gone.
         LockedError: a run holds the dataset.
     """
+    if layout.remote is not None:
+        raise ConfigError(
+            f"{layout.name}: gc knows folders only as yet; nothing of a dataset on an object store is collected"
+        )
     lock = contextlib.nullcontext() if dry_run else claim.DatasetLock(layout, wait_s)
     with lock:
         heap = _Heap(layout, policy, config)
@@ -266,7 +270,10 @@ class _Heap:
         for bound in self.config.exports if self.config is not None else ():
             if not isinstance(bound.export, FileExport) or self.config is None:
                 continue
-            folder = folder_of(bound, self.config)
+            outlet = outlet_of(bound, self.config)
+            if outlet.remote is not None:  # a run sweeps it
+                continue
+            folder = outlet.folder
             listed = read_manifest(folder / "manifest.json")
             if listed is None or listed.export != bound.name:
                 continue
