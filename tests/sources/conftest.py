@@ -32,6 +32,8 @@ def read_split(source: Files, split: Split, folder: Path, batch_bytes: int) -> t
             context = ReadContext(folder=folder, batch_bytes=batch_bytes, skip=frozenset(failed))
             return list(source.read(split, context)), failed
         except UnitFailed as error:
+            if error.unit not in split.units or error.unit in failed:
+                raise AssertionError("a unit that is not there, or was passed over") from error
             failed[error.unit] = (error.code, error.advance)
 
 
@@ -57,11 +59,11 @@ def read_everything(folder: Path, batch_bytes: int = 8 << 20, **parameters: Any)
 def _read(tmp_path):
     """Write the given files into a folder and read all of it; `put` alone writes."""
 
-    def read(files: dict[str, bytes], **parameters: Any) -> Everything:
+    def read(files: dict[str, bytes], batch_bytes: int = 8 << 20, **parameters: Any) -> Everything:
         for name, data in files.items():
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_bytes(data)
-        return read_everything(tmp_path, **parameters)
+        return read_everything(tmp_path, batch_bytes, **parameters)
 
     return read
 

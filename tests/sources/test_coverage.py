@@ -56,6 +56,7 @@ def test_all_kinds_and_all_faults_have_their_rows():
         "any file or object",
         "any text",
         "compressed files",
+        "archives",
         "JSON lines",
         "JSON",
         "CSV",

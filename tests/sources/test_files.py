@@ -257,7 +257,7 @@ from pathlib import Path
 from gristmill.core.source import PlanContext, ReadContext
 from gristmill.sources.files import Files
 folder = Path(sys.argv[1])
-source = Files(path="*.zst", format="jsonl")
+source = Files(path="*.zst", format="jsonl", max_ratio=1 << 20)
 plan = source.plan(None, PlanContext(folder))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 rows, codes, read = 0, [], 0

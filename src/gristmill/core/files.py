@@ -32,15 +32,24 @@ else:
 
 BLOCK_BYTES = 1 << 20  # 256 KiB and 4 MiB are both slower for the line loop (measured)
 CHUNK_BYTES = 1 << 17  # of compressed input: what is left after a member is copied, so many tiny members want it small
+RATIO_FREE_BYTES = 10 << 20  # what anything may expand to: a small bomb does no harm
 _SAMPLE_BYTES = 16 << 10
 _WINDOW_LOG_MAX = 27  # zstd: 128 MiB; a frame that asks for more is refused, not allocated
 
 
 class Expansion(msgspec.Struct, frozen=True):
-    """When a compressed file counts as a bomb: more than `max_bytes` came out AND more than `max_ratio` times the input."""
+    """What may come out of something packed: `max_bytes`, and above `RATIO_FREE_BYTES` `max_ratio` times what went in."""
 
-    max_bytes: int = 4 << 30
+    max_bytes: int = 1 << 40
     max_ratio: int = 200
+
+    def broken(self, made: int, stored: int) -> str:
+        """Give the sentence for a bomb, or nothing."""
+        if made > self.max_bytes:
+            return f"over {self.max_bytes} bytes come out of it (max_file_bytes)"
+        if made > RATIO_FREE_BYTES and made > self.max_ratio * stored:
+            return f"{stored} bytes gave {made}: over {self.max_ratio} to one (max_ratio)"
+        return ""
 
 
 class Local(msgspec.Struct, frozen=True):
@@ -82,22 +91,25 @@ def sample(raw: BinaryIO, size: int) -> str:
     return digest.hexdigest()
 
 
-class _Member:
-    """One gzip member, with the methods of the standard library's zstd, bz2 and lzma decompressors."""
+class Inflater:
+    """One gzip member (or bare deflate, with `wbits` -15), with the methods of the standard library's other decompressors."""
 
-    def __init__(self) -> None:
-        self._inner = isal_zlib.decompressobj(wbits=31)
+    def __init__(self, wbits: int = 31) -> None:
+        self._inner = isal_zlib.decompressobj(wbits=wbits)
         self.needs_input = True
 
     @property
     def eof(self) -> bool:
+        """Whether the member has ended."""
         return bool(self._inner.eof)
 
     @property
     def unused_data(self) -> bytes:
+        """What was fed beyond its end."""
         return bytes(self._inner.unused_data)
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
+        """Give at most `max_length` bytes. Raises what is in `BROKEN`."""
         out = bytes(self._inner.decompress(self._inner.unconsumed_tail + data, max_length))
         # A full output may hide more behind it even when all input is taken, so ask again before feeding.
         self.needs_input = not self._inner.unconsumed_tail and len(out) < max_length
@@ -118,7 +130,7 @@ def zstd_decompressor(dictionary: bytes = b"") -> Any:
 
 
 CODECS = {
-    "gzip": Codec(re.compile(rb"\x1f\x8b"), _Member),
+    "gzip": Codec(re.compile(rb"\x1f\x8b"), Inflater),
     "zstd": Codec(
         re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"),
         zstd_decompressor,
@@ -144,7 +156,7 @@ def plain(raw: BinaryIO, start: int, end: int) -> Iterator[bytes]:
         yield block
 
 
-def expand(raw: BinaryIO, codec: str, unit: str, limits: Expansion) -> Iterator[bytes]:
+def expand(raw: BinaryIO | Stream, codec: str, unit: str, limits: Expansion) -> Iterator[bytes]:
     """Give the decompressed bytes of all members of an open file, in blocks of at most `BLOCK_BYTES`.
 
     Raises:
@@ -173,22 +185,52 @@ def expand(raw: BinaryIO, codec: str, unit: str, limits: Expansion) -> Iterator[
         except BROKEN as error:
             raise UnitFailed(unit, "file.corrupt", f"{codec}: {error} (after {made} bytes came out)") from None
         made += len(out)
-        if made > limits.max_bytes and made > limits.max_ratio * raw.tell():
-            detail = f"{raw.tell()} bytes of {codec} gave {made} bytes: over max_expanded_bytes and max_ratio"
-            raise UnitFailed(unit, "size.cap", detail)
+        if why := limits.broken(made, raw.tell()):
+            raise UnitFailed(unit, "size.cap", f"{codec}: {why}")
         if out:
             yield out
         if member.eof:
             rest, member, members = member.unused_data, None, members + 1
 
 
-def _lead(raw: BinaryIO, data: bytes, *, padded: bool) -> bytes:
+def _lead(raw: BinaryIO | Stream, data: bytes, *, padded: bool) -> bytes:
     """Give `data`, with more of the file if a member's magic may lie in it, without the padding of tapes and devices."""
     while True:
         data = data.lstrip(b"\0") if padded else data
         if len(data) >= _MAGIC_BYTES or not (more := raw.read(CHUNK_BYTES)):
             return data
         data += more
+
+
+class Stream:
+    """Blocks of bytes, read in other portions than they come in."""
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks, self._held, self._from, self._at = blocks, b"", 0, 0
+
+    def tell(self) -> int:
+        """Give how much was read."""
+        return self._at
+
+    def read(self, size: int) -> bytes:
+        """Give up to `size` bytes; none only at the end."""
+        while self._from == len(self._held):
+            block = next(self._blocks, None)
+            if block is None:
+                return b""
+            self._held, self._from = block, 0
+        data = self._held[self._from : self._from + size]
+        self._from += len(data)
+        self._at += len(data)
+        return data
+
+    def exactly(self, size: int) -> bytes:
+        """Give `size` bytes; fewer only at the end."""
+        parts = []
+        while size and (data := self.read(size)):
+            parts.append(data)
+            size -= len(data)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 class Lines(NamedTuple):

@@ -1,34 +1,48 @@
-"""The `files` source: files and globs, here or in a store, in JSON lines, JSON, Parquet, CSV, text, HTML or PDF, compressed or not.
+"""The `files` source: files and globs, here or in a store, in JSON lines, JSON, Parquet, CSV, text, HTML or PDF, compressed, in archives, or not.
 
-Not here: what is new (`core.filesets`), where files lie (`core.places`, `net`), decompression (`core.files`), the formats
-(`formats/`), the mapping of fields (`core.mapping`), identity and state (`engine`). A unit is a file; a record's origin
-is `<unit>#<locator>`.
+Not here: what is new (`core.filesets`), where files lie (`core.places`, `net`), decompression (`core.files`), encodings
+(`core.encodings`), archives and formats (`formats/`), the mapping of fields (`core.mapping`), identity and state (`engine`). A unit
+is a file; a record's origin is `<unit>#<locator>`, in an archive `<unit>!/<member>#<locator>`.
 Invariants: the splits follow from the data alone; what is read is what was planned, or `file.changed` is raised; content
 and not the name decides compression and format.
 """
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, BinaryIO, ClassVar, Literal
+from typing import Annotated, BinaryIO, ClassVar, Literal, NamedTuple
 
 import msgspec
 
+from gristmill.core import encodings, tararchive, ziparchive
 from gristmill.core.errors import ConfigError, MissingExtra, UnitFailed
-from gristmill.core.files import Expansion, codec_of, expand, line_range, plain
+from gristmill.core.files import Expansion, Stream, codec_of, expand, line_range, plain
 from gristmill.core.filesets import FileSet, Piece, pieces_of
-from gristmill.core.mapping import Mapping, Rows
+from gristmill.core.mapping import MAX_DEPTH, Mapping, Rows, Where
 from gristmill.core.places import Options, Place
 from gristmill.core.source import Page, PlanContext, ReadContext, Source, SourcePlan, Split, State
+from gristmill.core.tararchive import Member
 from gristmill.extract import ExtractOptions, Extractor, Kind, needs
 from gristmill.net.objects import place_for
-from gristmill.sources.formats import csv, documents, json, jsonl, parquet, text
-from gristmill.sources.formats.detect import HEAD_BYTES, UTF16, detect, named_codec, named_format, named_suffix
+from gristmill.sources.formats import archive, csv, documents, json, jsonl, parquet, text
+from gristmill.sources.formats.detect import (
+    HEAD_BYTES,
+    UTF16,
+    container_of,
+    detect,
+    named_codec,
+    named_container,
+    named_format,
+    named_suffix,
+)
 
 _MIB = 1 << 20
+_MOST_IN_MEMORY = 64 * _MIB  # of Parquet that lies where only forwards can be read
+_BINARY = {"parquet", "html", "pdf"}  # or with a way of its own to tell the encoding
 _EXTRACTED: dict[str, Kind] = {"html": "html", "pdf": "pdf"}
 
 
@@ -39,8 +53,10 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     az://, hf://, sftp:// and others; https:// only as exact addresses. format: told by the content
     if `auto`. text, id, url, time, lang, license: the field for each column: a name, a dotted path, or a template like
     "{title}: {body}"; all other fields go to `meta` (text, HTML and PDF files have no fields and need no mapping). lines: of text files, each line is a record. delimiter: of CSV files, by default a comma, or a tab if
-    they are called .tsv; their first row is the header. max_record_bytes: a
-    longer one is quarantined. max_expanded_bytes, max_ratio: a compressed file over both is a bomb and fails.
+    they are called .tsv; their first row is the header. encoding: of text, JSON and CSV; auto: told by a byte order mark,
+    else UTF-8. members: of zip and tar archives, globs for the files in them that are read, by default all but
+    hidden ones. max_record_bytes: a longer one is quarantined. max_depth: of objects and lists in each other.
+    max_file_bytes, max_ratio: of what comes out of a compressed file, an archive, or a member of one (the ratio above 10 MiB).
     split_bytes: size of a piece of work, by default 1/64 of the input within 16 to 256 MiB. allow_empty: it is fine if
     no file is there (any more). storage: how to reach the store, such as region, endpoint and keys (docs/sources/stores.md).
     extract: how main text is taken out of HTML and PDF files, and what one may cost (docs/sources/html.md, pdf.md).
@@ -59,7 +75,10 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     lines: bool = False
     delimiter: str | None = None
     max_record_bytes: Annotated[int, msgspec.Meta(ge=1, le=1 << 30)] = 64 * _MIB
-    max_expanded_bytes: Annotated[int, msgspec.Meta(ge=1)] = 4 << 30
+    encoding: str = "utf-8"
+    members: str | list[str] | None = None
+    max_depth: Annotated[int, msgspec.Meta(ge=1, le=MAX_DEPTH)] = MAX_DEPTH
+    max_file_bytes: Annotated[int, msgspec.Meta(ge=1)] = 1 << 40
     max_ratio: Annotated[int, msgspec.Meta(ge=1)] = 200
     split_bytes: Annotated[int, msgspec.Meta(ge=1)] | None = None
     allow_empty: bool = False
@@ -68,15 +87,19 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         """Refuse what no run could work with."""
-        problems = self._mapping.problems()
+        problems = self.mapping.problems()
         if not self._globs or not all(self._globs):
             problems.append("path: empty; give a file or a glob such as data/**/*.jsonl")
-        if self.format in {"text", *_EXTRACTED} and self._mapping != Mapping():
+        if self.format in {"text", *_EXTRACTED} and self.mapping != Mapping():
             problems.append(
                 f"format: {self.format} files have no fields, so text, id, url, time, lang and license cannot be given"
             )
         if self.delimiter is not None and not re.fullmatch(r'[^"\r\n]', self.delimiter):
             problems.append("delimiter: give one character that is no quote and no line end, such as ; or |")
+        if self.encoding != "auto" and (odd := encodings.problem(self.encoding)):
+            problems.append(f"encoding: {odd}")
+        if self.members is not None and not all(self.asked):
+            problems.append("members: empty; give a glob such as **/*.jsonl")
         if problems:
             raise ValueError("; ".join(problems))
 
@@ -85,7 +108,18 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return [self.path] if isinstance(self.path, str) else self.path
 
     @property
-    def _mapping(self) -> Mapping:
+    def asked(self) -> list[str]:
+        """The globs for members of archives; none for all."""
+        return [self.members] if isinstance(self.members, str) else self.members or []
+
+    @property
+    def limits(self) -> Expansion:
+        """What may come out of something packed."""
+        return Expansion(self.max_file_bytes, self.max_ratio)
+
+    @property
+    def mapping(self) -> Mapping:
+        """Which field becomes which column."""
         return Mapping(self.text, self.id, self.url, self.time, self.lang, self.license)
 
     def _files(self, folder: Path) -> FileSet:
@@ -128,7 +162,7 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             with place.open(piece.path, piece.etag, piece.size) as raw:
                 head = raw.read(HEAD_BYTES)
                 kind = self.format if self.format != "auto" else detect(head, piece.unit)[0]
-                if codec_of(head):
+                if codec_of(head) or container_of(head, piece.unit) or encodings.encoding_of(self.encoding, head):
                     return [piece]
                 borders = parquet.row_groups(raw, target, piece.size) if kind == "parquet" else []
         except OSError:
@@ -163,49 +197,147 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         start, end = (0, piece.size) if piece.end < 0 or piece.format == "parquet" else (piece.start, piece.end)
         if codec:
             raw.seek(0)
-            blocks = expand(raw, codec, piece.unit, Expansion(self.max_expanded_bytes, self.max_ratio))
-            head, blocks = _peek(blocks)
+            head, blocks = _peek(expand(raw, codec, piece.unit, self.limits))
         else:
             if (start, end) != (0, piece.size):
                 start, end = line_range(raw, start, end, piece.size)
             blocks = plain(raw, start, end)
-        found, lied = detect(head, piece.unit)
-        kind = piece.format or (self.format if self.format != "auto" else found)
+        reading = _Reading(self, piece.unit, batch_bytes, extractor)
+        container = container_of(head, piece.unit)
+        if container:
+            yield from reading.archive(piece, raw, container, codec, blocks)
+            return
+        groups = (piece.start, piece.end) if piece.end >= 0 else None
+        file = _File(
+            piece.unit,
+            piece.unit,
+            piece.size,
+            head,
+            blocks,
+            codec,
+            raw if not codec else None,
+            start,
+            piece.format,
+            groups,
+        )
+        yield from reading.file(file, is_first=piece.start == 0)
+
+
+class _File(NamedTuple):
+    """What is read as a file: one, a range of one, or a member of an archive.
+
+    place: what origins begin with; size: as it is stored; raw: to read anywhere in, None where that is not possible; start: of the
+    range; format, groups: as planned.
+    """
+
+    place: str
+    name: str
+    size: int
+    head: bytes
+    blocks: Iterator[bytes]
+    codec: str
+    raw: BinaryIO | None = None
+    start: int = 0
+    format: str = ""
+    groups: tuple[int, int] | None = None
+
+
+class _Reading(NamedTuple):
+    """How the files of one unit are read."""
+
+    source: Files
+    unit: str
+    batch_bytes: int
+    extractor: Extractor
+
+    def archive(
+        self, piece: Piece, raw: BinaryIO, container: str, codec: str, blocks: Iterator[bytes]
+    ) -> Iterator[Page]:
+        """Read an archive."""
+        source, limits = self.source, self.source.limits
+        if named_container(piece.unit) != container or named_codec(piece.unit) != codec:
+            rows = Rows(piece.unit, Mapping(), self.batch_bytes)
+            rows.warn("file.extension")
+            yield rows.take(0)
+        if container == "zip":
+            if codec:
+                raise UnitFailed(piece.unit, "archive.nested", f"a zip inside {codec}; decompress it first")
+            found = ziparchive.members(raw, piece.size, piece.unit, limits, archive.MAX_MEMBERS)
+        else:
+            found = tararchive.members(Stream(blocks), piece.unit)
+        yield from archive.read(found, piece.unit, piece.size, limits, source.asked, self._member)
+
+    def _member(self, member: Member, place: str) -> Iterator[Page]:
+        head, blocks = _peek(member.blocks)
+        codec = codec_of(head)
+        if codec:
+            head, blocks = _peek(expand(Stream(blocks), codec, place, self.source.limits))
+        if container_of(head, member.name):
+            raise UnitFailed(place, "archive.nested", "an archive inside an archive; take it out first")
+        yield from self.file(_File(place, member.name, member.size, head, blocks, codec), is_first=True)
+
+    def file(self, file: _File, *, is_first: bool) -> Iterator[Page]:
+        """Read a file. is_first: not a later range of one."""
+        source, head, blocks = self.source, file.head, file.blocks
+        found, lied = detect(head, file.name)
+        encoding = "" if found in {"parquet", "pdf"} else encodings.encoding_of(source.encoding, head)
+        if encoding:
+            head = b"".join(encodings.Stored(encoding, len(head)).blocks(iter([head])))
+            found, lied = detect(head, file.name)
+        kind = file.format or (source.format if source.format != "auto" else found)
+        stored = encodings.Stored(encoding, source.max_record_bytes) if encoding and kind not in _BINARY else None
+        if stored is not None:
+            blocks = stored.blocks(blocks)
         # Text files have no fields: only their text is mapped.
-        mapping = Mapping() if kind == "text" else documents.MAPPING if kind in _EXTRACTED else self._mapping
-        rows = Rows(piece.unit, mapping, batch_bytes)
-        if piece.size == 0:
+        mapping = Mapping() if kind == "text" else documents.MAPPING if kind in _EXTRACTED else source.mapping
+        where = Where(file.place, stored.at if stored is not None else None, source.max_depth)
+        rows = Rows(self.unit, mapping, self.batch_bytes, where)
+        if file.size == 0:
             rows.warn("file.empty")
             yield rows.take(0)
             return
-        if piece.start == 0 and ((lied and self.format == "auto") or named_codec(piece.unit) != codec):
+        wrong_codec = named_codec(file.name) != file.codec
+        if is_first and ((lied and source.format == "auto") or wrong_codec or named_container(file.name)):
             rows.warn("file.extension")
-        if codec and not head:
+        if file.codec and not head:
             rows.warn("file.empty")
-        if head.startswith(UTF16) and kind != "html" and (kind != "text" or self.lines):
-            raise UnitFailed(
-                piece.unit, "text.encoding", "begins with the mark of UTF-16 or UTF-32; convert it to UTF-8"
-            )
+        if head.startswith(UTF16) and kind != "html" and (kind != "text" or source.lines):
+            detail = "begins with the mark of UTF-16 or UTF-32; give encoding: auto, or convert it to UTF-8"
+            raise UnitFailed(file.place, "text.encoding", detail)
+        yield from self._records(file._replace(blocks=blocks), rows, kind, encoding)
+
+    def _records(self, file: _File, rows: Rows, kind: str, encoding: str) -> Iterator[Page]:
+        source, blocks, limit = self.source, file.blocks, self.source.max_record_bytes
         if kind == "jsonl":
-            yield from jsonl.read(blocks, rows, start, self.max_record_bytes)
+            yield from jsonl.read(blocks, rows, file.start, limit)
         elif kind == "json":
-            yield from json.read(blocks, rows, self.max_record_bytes)
+            yield from json.read(blocks, rows, limit)
         elif kind == "csv":
-            delimiter = self.delimiter or ("\t" if named_suffix(piece.unit) == ".tsv" else ",")
-            yield from csv.read(blocks, rows, delimiter, self.max_record_bytes)
+            delimiter = source.delimiter or ("\t" if named_suffix(file.name) == ".tsv" else ",")
+            yield from csv.read(blocks, rows, delimiter, limit)
         elif kind == "parquet":
-            if codec:
-                raise UnitFailed(piece.unit, "file.unsupported", f"Parquet inside {codec}; decompress it first")
-            groups = (piece.start, piece.end) if piece.end >= 0 else None
-            yield from parquet.read(raw, rows, groups, piece.size, (batch_bytes, self.max_record_bytes))
+            raw, size = (file.raw, file.size) if file.raw is not None else _in_memory(blocks, file)
+            yield from parquet.read(raw, rows, file.groups, size, (self.batch_bytes, limit))
         elif (extracted := _EXTRACTED.get(kind)) is not None:
             _must_have(extracted)
-            limit = min(self.max_record_bytes, self.extract.max_bytes)
-            yield from documents.read(blocks, rows, extracted, extractor, limit)
-        elif self.lines:
-            yield from text.read_lines(blocks, rows, start, self.max_record_bytes)
+            most = min(limit, source.extract.max_bytes)
+            yield from documents.read(blocks, rows, extracted, self.extractor, most, encoding or None)
+        elif source.lines:
+            yield from text.read_lines(blocks, rows, file.start, limit)
         else:
-            yield from text.read(blocks, rows, self.max_record_bytes)
+            yield from text.read(blocks, rows, limit)
+
+
+def _in_memory(blocks: Iterator[bytes], file: _File) -> tuple[BinaryIO, int]:
+    """Give a file that can only be read forwards as one that can be read anywhere in."""
+    out = io.BytesIO()
+    for block in blocks:
+        if out.tell() + len(block) > _MOST_IN_MEMORY:
+            where = f"inside {file.codec or 'an archive'}"
+            detail = f"Parquet of over {_MOST_IN_MEMORY >> 20} MiB {where}; take it out first"
+            raise UnitFailed(file.place, "file.unsupported", detail)
+        out.write(block)
+    return out, out.tell()
 
 
 def _must_have(kind: Kind) -> None:

@@ -1,6 +1,6 @@
 """Which format a file is in, by its first bytes; and whether its name says otherwise.
 
-Not here: compression (`core.files.codec_of`), what a format means (the other modules of this room). Invariant: the content
+Not here: compression (`core.files.codec_of`), encodings (`core.encodings`), what a format means (the other modules of this room). Invariant: the content
 decides, except that a name ending in .txt, .md, .text, .rst, .csv or .tsv is believed of anything but Parquet and PDF: prose may
 begin with a bracket or a tag, and a table with anything.
 """
@@ -12,10 +12,14 @@ from pathlib import PurePosixPath
 
 import orjson
 
+from gristmill.core.tararchive import RECORD, is_header
+
 HEAD_BYTES = 64 << 10  # what a format is told by
 UTF16 = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
 _BOM = b"\xef\xbb\xbf"
 _CODEC_NAMES = {".gz": "gzip", ".gzip": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bzip2", ".xz": "xz"}
+_TAR_NAMES = {".tgz": "gzip", ".tzst": "zstd", ".tbz2": "bzip2", ".tbz": "bzip2", ".txz": "xz"}
+_CONTAINERS = {".tar": "tar", ".zip": "zip"}
 _FORMAT_NAMES = {
     **dict.fromkeys((".jsonl", ".ndjson"), "jsonl"),
     ".json": "json",
@@ -33,17 +37,35 @@ _HTML = re.compile(
 
 def named_codec(unit: str) -> str:
     """Give the compression that a file's name claims; empty for none."""
-    return _CODEC_NAMES.get(_suffix(unit), "")
+    return (_CODEC_NAMES | _TAR_NAMES).get(_suffix(unit), "")
 
 
 def named_suffix(unit: str) -> str:
-    """Give the end of a file's name that tells its format: ".jsonl" of "a.jsonl.gz"."""
+    """Give the end of a file's name that tells its format: ".jsonl" of "a.jsonl.gz", ".tar" of "a.tgz"."""
+    if _suffix(unit) in _TAR_NAMES:
+        return ".tar"
     return _suffix(PurePosixPath(unit).stem if named_codec(unit) else unit)
 
 
 def named_format(unit: str) -> str | None:
     """Give the format that a file's name claims."""
     return _FORMAT_NAMES.get(named_suffix(unit))
+
+
+def named_container(unit: str) -> str:
+    """Give the kind of archive that a file's name claims; empty for none."""
+    return _CONTAINERS.get(named_suffix(unit), "")
+
+
+def container_of(head: bytes, unit: str) -> str:
+    """Give the kind of archive that begins with `head`: zip, tar, or an empty string. A damaged tar is told by its name."""
+    if head.startswith((b"PK\3\4", b"PK\5\6", b"PK\7\x08")):
+        return "zip"
+    block = head[:RECORD]
+    has_magic = block[257:262] == b"ustar"
+    if is_header(block) and (has_magic or named_container(unit) == "tar"):
+        return "tar"
+    return "tar" if named_container(unit) == "tar" and (has_magic or b"\0" in block) else ""
 
 
 def detect(head: bytes, unit: str) -> tuple[str, bool]:

@@ -16,8 +16,10 @@ from gristmill.extract import Extracted, Extractor, Kind
 MAPPING = Mapping(text="text", url="url", time="time", lang="lang", license="license")
 
 
-def read(blocks: Iterable[bytes], rows: Rows, kind: Kind, extractor: Extractor, max_bytes: int) -> Iterator[Page]:
-    """Read a whole file as one document; `rows` must have been made with `MAPPING`."""
+def read(
+    blocks: Iterable[bytes], rows: Rows, kind: Kind, extractor: Extractor, max_bytes: int, charset: str | None = None
+) -> Iterator[Page]:
+    """Read a whole file as one document; `rows` must have been made with `MAPPING`. charset: as the config says."""
     held: list[bytes] = []
     size = 0
     for block in blocks:
@@ -29,7 +31,7 @@ def read(blocks: Iterable[bytes], rows: Rows, kind: Kind, extractor: Extractor, 
     if size > max_bytes:
         rows.reject("size.cap", 0, f"a document of {size} bytes, over {max_bytes}", size)
     else:
-        _add(rows, extractor.extract(kind, b"".join(held)), size)
+        _add(rows, extractor.extract(kind, b"".join(held), charset=charset), size)
     yield rows.take(size)
 
 

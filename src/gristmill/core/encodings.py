@@ -1,0 +1,148 @@
+"""Bytes in a declared encoding as UTF-8 for the readers, with the way back from each place to the bytes that are stored.
+
+Not here: UTF-8 itself, which the readers check (`sources/formats`); charsets that are guessed (`extract.charset`). What cannot be
+decoded becomes a byte that no UTF-8 has, so that the reader refuses the record it stands in, and no other. The way back is
+found by decoding a piece again up to the place, which is right for every encoding; pieces are kept for as long as a
+record may still begin in them. Invariants: nothing is replaced or left out in silence; memory is bounded by the longest record
+allowed; a place in a piece that is no longer kept is that of the last line begun in it.
+"""
+
+from __future__ import annotations
+
+import codecs
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+_PIECE_BYTES = 4 << 10
+_MARK = "\udcff"  # written as the byte FF, which is no UTF-8
+_SPOIL = "gristmill-spoil"
+
+
+def _spoil(error: UnicodeError) -> tuple[str, int]:
+    """Put the mark in the place of bytes that cannot be decoded."""
+    assert isinstance(error, UnicodeDecodeError)
+    return _MARK, error.end
+
+
+codecs.register_error(_SPOIL, _spoil)
+_BOMS = (
+    (b"\xff\xfe\0\0", "utf-32-le"),
+    (b"\0\0\xfe\xff", "utf-32-be"),
+    (b"\xff\xfe", "utf-16-le"),
+    (b"\xfe\xff", "utf-16-be"),
+)
+_NO_CHARSETS = {"utf-7", "idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem"}
+_WIDE = {"utf-16": "utf-16-le", "utf-32": "utf-32-le"}  # without a mark, as browsers take it
+
+
+def bom_of(head: bytes) -> str:
+    """Give the encoding that a byte order mark of UTF-16 or UTF-32 tells, or nothing."""
+    return next((name for bom, name in _BOMS if head.startswith(bom)), "")
+
+
+def problem(name: str) -> str:
+    """Give the sentence for a name that is no encoding of text files, or nothing."""
+    try:
+        found = codecs.lookup(name)
+    except (LookupError, ValueError):
+        return f"{name!r} is not known; write auto or a name such as utf-16, latin-1, windows-1252 or shift_jis"
+    if found.name.replace("_", "-") in _NO_CHARSETS or not found._is_text_encoding:  # noqa: SLF001 - there is no public way
+        return f"{name!r} is no encoding of text files"
+    return ""
+
+
+def encoding_of(declared: str, head: bytes) -> str:
+    """Give the encoding of a file that begins with `head`, or nothing for UTF-8. declared: a name, or `auto`: by its mark."""
+    told = bom_of(head)
+    if declared == "auto":
+        return told
+    name = codecs.lookup(declared).name
+    if name in _WIDE:
+        return told if told.startswith(name) else _WIDE[name]
+    return "" if name in {"utf-8", "utf-8-sig"} else name
+
+
+class _Piece(NamedTuple):
+    """Some stored bytes that begin at `start`, and come out as `length` bytes of UTF-8 from `out` on. state: of the decoder."""
+
+    out: int
+    length: int
+    start: int
+    data: bytes
+    state: Any
+
+
+class Stored:
+    """Stored bytes as UTF-8. max_bytes: of the longest record."""
+
+    def __init__(self, encoding: str, max_bytes: int) -> None:
+        self._decoder = codecs.getincrementaldecoder(encoding)(_SPOIL)
+        self._again = codecs.getincrementaldecoder(encoding)(_SPOIL)
+        self._max = max_bytes
+        self._pieces: list[_Piece] = []
+        self._marks: list[tuple[int, int]] = [(0, 0)]  # of places that are no longer kept
+        self._out = self._in = 0
+        self._ended = False
+        self._kept = 0  # pieces that are no longer kept, and still in the list
+
+    def blocks(self, stored: Iterator[bytes]) -> Iterator[bytes]:
+        """Give the stored bytes as UTF-8, block by block."""
+        for block in stored:
+            parts = [self._take(block[at : at + _PIECE_BYTES]) for at in range(0, len(block), _PIECE_BYTES)]
+            yield b"".join(parts)
+            self._let_go()
+        rest = self._take(b"", final=True)
+        self._ended = True
+        if rest:
+            yield rest
+
+    def at(self, place: int) -> int:
+        """Give the place in the stored bytes for one in the UTF-8."""
+        if place >= self._out and self._ended:
+            return self._in
+        if not place:
+            return 0
+        # The piece that gives the last byte before the place: what follows may begin with the rest of a character.
+        found = bisect_left(self._pieces, place, key=lambda piece: piece.out + piece.length)
+        if found < self._kept or place <= self._pieces[found].out:
+            return self._marks[bisect_right(self._marks, place, key=lambda mark: mark[0]) - 1][1]
+        return self._within(self._pieces[found], place - self._pieces[found].out)
+
+    def _take(self, data: bytes, *, final: bool = False) -> bytes:
+        state = self._decoder.getstate()
+        text = self._decoder.decode(data, final).encode("utf-8", "surrogateescape")
+        self._pieces.append(_Piece(self._out, len(text), self._in, data, state))
+        self._out += len(text)
+        self._in += len(data)
+        return text
+
+    def _within(self, piece: _Piece, length: int) -> int:
+        """Give how far one must read to get so many bytes of UTF-8 out of a piece."""
+        low, high = 0, len(piece.data)
+        while low < high:
+            middle = (low + high) // 2
+            if len(self._decoded(piece, middle)) < length:
+                low = middle + 1
+            else:
+                high = middle
+        return piece.start + low
+
+    def _decoded(self, piece: _Piece, end: int) -> bytes:
+        self._again.setstate(piece.state)
+        return self._again.decode(piece.data[:end]).encode("utf-8", "surrogateescape")
+
+    def _let_go(self) -> None:
+        """Keep no piece that no record allowed can still begin in; of the others where their last line begins."""
+        while self._kept < len(self._pieces):
+            piece = self._pieces[self._kept]
+            if self._out - piece.out - piece.length <= self._max + 2 * len(piece.data):
+                break
+            line = self._decoded(piece, len(piece.data)).rfind(b"\n") + 1
+            if line:
+                self._marks.append((piece.out + line, self._within(piece, line)))
+            self._kept += 1
+        if self._kept > 1024:
+            del self._pieces[: self._kept]
+            self._kept = 0
+            del self._marks[1:-4096]

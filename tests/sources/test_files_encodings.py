@@ -1,0 +1,148 @@
+"""Declared encodings: the text comes out, places and sizes are those of the stored bytes, what cannot be decoded has a code."""
+
+import csv
+import io
+import json
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.sources.conftest import read_everything
+
+from gristmill.core.encodings import Stored
+from gristmill.sources.files import Files
+
+TEXTS = ["plain", "Füße", "Ĳ", "日本語", "😀 and 𝄞", "a\u2028b"]
+NARROW = {
+    "latin-1": TEXTS[:2],
+    "cp1252": TEXTS[:2],
+    "shift_jis": ["plain", "日本語"],
+    "euc_jp": ["plain", "日本語"],
+    "gb18030": TEXTS,
+}
+WIDE = ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"]
+ENCODINGS = [*WIDE, *NARROW]
+
+
+def lines_of(texts, encoding, bom=""):
+    lines = [json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts]
+    return [line.encode(encoding) for line in [bom + lines[0], *lines[1:]]]
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_lines_come_out_and_their_places_are_those_of_the_stored_bytes(read, encoding):
+    texts = NARROW.get(encoding, TEXTS) * 300
+    lines = lines_of(texts, encoding)
+    out = read({"a.jsonl": b"".join(lines)}, batch_bytes=5000, encoding=encoding, split_bytes=1000)
+    assert [row["text"] for row in out.rows] == texts
+    places = [0]
+    for line in lines:
+        places.append(places[-1] + len(line))
+    assert [row["origin"] for row in out.rows] == [f"a.jsonl#{at}" for at in places[:-1]]
+    assert (out.bytes_in["a.jsonl"], out.rejects, out.failed) == (places[-1], [], {})
+
+
+@pytest.mark.parametrize("encoding", WIDE)
+def test_auto_goes_by_the_mark_and_takes_the_rest_for_utf_8(read, encoding):
+    marked = b"".join(lines_of(TEXTS, encoding, bom="\ufeff"))
+    plain = b"".join(lines_of(TEXTS, "utf-8"))
+    out = read({"a.jsonl": marked, "b.jsonl": plain, "c.txt": "\ufeffFüße".encode(encoding)}, encoding="auto")
+    assert [row["text"] for row in out.rows] == [*TEXTS, *TEXTS, "Füße"]
+    assert out.bytes_in == {"a.jsonl": len(marked), "b.jsonl": len(plain), "c.txt": len("\ufeffFüße".encode(encoding))}
+    assert out.rows[0]["origin"] == "a.jsonl#0"
+
+
+def test_without_being_asked_for_utf_16_is_refused_with_what_to_do(read):
+    out = read({"a.jsonl": "x".encode("utf-16"), "b.json": "[1]".encode("utf-16"), "c.txt": "x".encode("utf-16")})
+    assert out.failed == dict.fromkeys(("a.jsonl", "b.json"), ("text.encoding", True))
+    assert out.rejects == [("text.encoding", "c.txt#0")]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "cp1252"])
+def test_json_csv_and_text_of_any_encoding_are_read(read, encoding):
+    values = [{"text": "Füße", "n": 1}, {"text": "zwei"}]
+    table = io.StringIO()
+    csv.writer(table).writerows([["text", "n"], ["Füße; in\nzwei Zeilen", "1"], ["zwei", "2"]])
+    stored = {
+        "a.json": json.dumps(values, ensure_ascii=False).encode(encoding),
+        "b.csv": table.getvalue().encode(encoding),
+        "c.txt": "Füße\nund Hände".encode(encoding),
+    }
+    out = read(stored, encoding=encoding)
+    assert [row["text"] for row in out.rows] == ["Füße", "zwei", "Füße; in\nzwei Zeilen", "zwei", "Füße\nund Hände"]
+    assert out.bytes_in == {name: len(data) for name, data in stored.items()}
+    width = len("a".encode(encoding)) - (2 if encoding == "utf-16" else 0)
+    bom = 2 if encoding == "utf-16" else 0
+    assert out.rows[0]["origin"] == f"a.json#{bom + width}"
+    assert [row["origin"] for row in read(stored, encoding=encoding, lines=True, path="*.txt").rows] == [
+        "c.txt#0",
+        f"c.txt#{bom + width * 5}",
+    ]
+
+
+def test_what_cannot_be_decoded_costs_its_record_and_no_other(read):
+    good = '{"text": "good"}\n'.encode("utf-16-le")
+    half = '{"text": "'.encode("utf-16-le") + b"\x00\xd8" + '"}\n'.encode("utf-16-le")
+    out = read({"a.jsonl": good + half + good + b"{"}, encoding="utf-16-le")
+    assert [row["origin"] for row in out.rows] == ["a.jsonl#0", f"a.jsonl#{len(good + half)}"]
+    assert out.rejects == [
+        ("text.encoding", f"a.jsonl#{len(good)}"),
+        ("text.encoding", f"a.jsonl#{len(good + half + good)}"),
+    ]
+    assert out.bytes_in["a.jsonl"] == len(good + half + good) + 1
+    table = b"text,n\na\x81,1\nb,2\n"
+    assert read({"b.csv": table}, path="*.csv", encoding="cp1252").rejects == [("text.encoding", "b.csv#7")]
+
+
+def test_pages_in_a_declared_encoding_are_read_by_it(read):
+    page = "<!doctype html><html><body><article><p>" + "Größe und Maß der Füße, in Wörtern. " * 30 + "</p></article>"
+    out = read({"a.html": page.encode("cp1252")}, encoding="cp1252")
+    assert out.rows[0]["text"].startswith("Größe und Maß")
+
+
+@pytest.mark.parametrize("name", ["utf-7", "punycode", "base64", "rot13", "no-such", "unicode_escape", ""])
+def test_what_is_no_encoding_of_text_is_refused(name):
+    with pytest.raises(ValueError, match="encoding"):
+        Files(path="a", encoding=name)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.text(st.characters(codec="utf-16-le") | st.sampled_from('\n\n{}"a'), max_size=3000),
+    st.sampled_from(["utf-16-le", "utf-32-be", "gb18030", "utf-16"]),
+    st.integers(1, 5000),
+)
+def test_every_place_is_found_again(text, encoding, size):
+    data = text.encode(encoding)
+    stored = Stored(encoding, 1 << 20)
+    blocks = [data[at : at + size] for at in range(0, len(data), size)]
+    out = b"".join(stored.blocks(iter(blocks)))
+    assert out == text.encode()
+    at, begin = 0, len(data) - len(text.encode("utf-16-le")) if encoding == "utf-16" else 0
+    for char in text[:50]:
+        assert stored.at(at) == (begin if at else 0)
+        at += len(char.encode())
+        begin += len(char.encode("utf-16-le" if encoding == "utf-16" else encoding))
+    assert stored.at(len(out)) == len(data)
+
+
+def test_a_line_without_end_is_passed_over_in_little_memory_and_its_place_is_known():
+    good = '{"text": "good"}\n'.encode("utf-16-le")
+    stored = Stored("utf-16-le", 10_000)
+    noise = random.Random(1).randbytes(1 << 19).hex().encode("utf-16-le")
+    made = 0
+    for block in stored.blocks(iter([good, *[noise] * 20, "\n".encode("utf-16-le") + good])):
+        made += len(block)
+    kept = sum(len(piece.data) for piece in stored._pieces)
+    assert kept < 12 << 20
+    assert stored.at(len(good) // 2) == len(good)
+    assert stored.at(made) == 2 * made
+
+
+def test_files_of_one_folder_may_lie_in_archives_and_encodings_at_once(tmp_path):
+    import gzip
+
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(b"".join(lines_of(TEXTS, "utf-16-le", bom="\ufeff"))))
+    out = read_everything(tmp_path, encoding="auto")
+    assert [row["text"] for row in out.rows] == TEXTS
