@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "cli.md"
 VERBS = ["init", "check", "try", "test", "plan", "run", "status", "alert", "log", "show", "explain", "inspect", "adopt", "export", "verify",
-         "diff", "rollback", "gc", "upgrade", "drift", "report", "ui", "parts", "schema", "warmup"]  # fmt: skip
+         "diff", "rollback", "gc", "upgrade", "drift", "report", "ui", "docs", "parts", "schema", "warmup"]  # fmt: skip
 SEAMS = [["stage", "plan"], ["stage", "work"], ["stage", "gate"], ["stage", "commit"]]
 GROUPS = {"airflow": ["describe", "render"], "quarantine": ["ls", "retry"]}
 IN_GROUPS = [[group, verb] for group, verbs in GROUPS.items() for verb in verbs]

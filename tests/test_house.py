@@ -35,6 +35,7 @@ MAY = {
     "cli": {"", "console", "core.errors", "config.schema", "kernels.warm"},
     "console": {
         "console",
+        "config.catalogue",
         "pipeline",
         "dataset",
         "engine.report",

@@ -21,6 +21,7 @@ from gristmill.console import (
     about,
     adoption,
     airflow,
+    catalogue,
     drift,
     examples,
     exporting,
@@ -310,6 +311,7 @@ app.command()(history.upgrade)
 app.command()(drift.drift)
 app.command()(page.report)
 app.command()(web.ui)
+app.command()(catalogue.docs)
 
 
 app.command()(about.parts)

@@ -42,7 +42,7 @@ def step_fingerprint(config: PipelineConfig, bound: BoundStep) -> dict[str, Any]
     found = bound.fingerprint(config.folder)
     return {
         **found,
-        "params": _params(config, key, bound.step),
+        "params": as_written(config, key, bound.step),
         "code": found["code"] or find.code_hash(type(bound.step)),
     }
 
@@ -116,14 +116,15 @@ def _source(config: PipelineConfig, bound: BoundSource) -> dict[str, Any]:
         "name": bound.name,
         "part": bound.part,
         "version": bound.source.VERSION,
-        "params": _params(config, f"sources.{bound.name}", bound.source),
+        "params": as_written(config, f"sources.{bound.name}", bound.source),
         "code": find.code_hash(type(bound.source)),
         "license": bound.license,
         "steps": [step_fingerprint(config, step) for step in bound.steps],
     }
 
 
-def _params(config: PipelineConfig, key: str, part: msgspec.Struct) -> Any:
+def as_written(config: PipelineConfig, key: str, part: msgspec.Struct) -> Any:
+    """Give the parameters of a part as plain values, references as they are written; key: `sources.<name>`, …."""
     # Deterministic: a set has no order of its own.
     params = msgspec.to_builtins(part, order="deterministic")
     for path, text in config.written.references.get(key, {}).items():
