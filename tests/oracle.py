@@ -71,6 +71,10 @@ class Oracle:
         self.owners: dict[str, dict[tuple[Any, ...], list[int]]] = {}
         self.names: dict[int, str] = {}
         self.rows: dict[int, Row] = {}
+        self.arrived: dict[int, tuple[Unit, Record]] = {}
+        self.read_as: dict[
+            Unit, dict[str, Record]
+        ] = {}  # what each file that was read last says of an id, at its first place
         self.next_ord = 0
         self.runs = 0
 
@@ -83,6 +87,9 @@ class Oracle:
         ords = range(self.next_ord, self.next_ord + len(arrivals))
         self.next_ord += len(arrivals)
         self.names |= {at: record.id for at, (_, record) in zip(ords, arrivals, strict=True)}
+        self.arrived |= dict(zip(ords, arrivals, strict=True))
+        for unit in [*again, *gone]:
+            self.read_as.pop(unit, None)
 
         outcome: dict[int, str] = {}
         first: dict[Unit, dict[str, Content]] = {unit: {} for unit in again}
@@ -93,6 +100,7 @@ class Oracle:
                 outcome[at] = "unchanged" if same else "quarantined/id.conflict"
             else:
                 first[unit][record.id] = record.content
+                self.read_as.setdefault(unit, {})[record.id] = record
                 by_id.setdefault(record.id, []).append(at)
 
         withdrawn: set[int] = set()
@@ -144,6 +152,24 @@ class Oracle:
                 outcome[at] = dropped
             done.counts[outcome[at]] += 1
         return done
+
+    def refresh(self, steps: list[Step]) -> Ran:
+        """Decide about all records anew by other steps: those that live now, in the order in which they came, and they alone.
+
+        What was withdrawn since counts for nothing: what it alone kept out is published.
+        """
+        self.steps, self.owners, self.rows = steps, {}, {}
+        done = Ran(Counter(), [], set())
+        for at, _ in sorted(self.current.values()):
+            unit, record = self.arrived[at]
+            done.counts[self._through(at, record, [*self.sources[unit[0]].steps, *steps], done)] += 1
+        return done
+
+    def places(self, id_: str) -> set[str]:
+        """Give where a file that is there holds the living content of an id."""
+        content = self.current[id_][1]
+        held = [read[id_] for read in self.read_as.values() if id_ in read]
+        return {record.origin for record in held if record.content == content}
 
     def _records(self, unit: Unit, data: bytes) -> list[Record]:
         source, path = self.sources[unit[0]], unit[1]

@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from gristmill.config import bind
 from gristmill.config.settings import PipelineConfig
 from gristmill.core.build import code_fingerprint
 from gristmill.core.errors import ConfigError
@@ -46,6 +47,24 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     retry: quarantine.Asked | None = None
     mode: Mode = "forward"
     until: Literal["gate", "commit", "exports"] = "exports"
+
+
+def check(config: PipelineConfig, source: str | None, window: Window, mode: Mode = "forward") -> None:
+    """Refuse what cannot be asked for, before anything is read.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    names = [bound.name for bound in config.sources]
+    if source is not None and source not in names:
+        raise ConfigError(bind.no_such_source(source, names))
+    if source is None and window != WHOLE:
+        raise ConfigError("a window belongs to one source: name it with --source")
+    asked = next((bound for bound in config.sources if bound.name == source), None)
+    if asked is not None and window != WHOLE and not asked.source.WINDOWED:
+        raise ConfigError(f"--window: source {source} ({asked.part}) has no cursor, so it cannot be asked for a part")
+    if asked is not None and mode != "forward":
+        raise ConfigError(f"--{mode} decides about the records of all sources; leave --source out")
 
 
 def draft(config: PipelineConfig, layout: Layout, head: Manifest, options: Options) -> Draft:

@@ -243,6 +243,8 @@ def _recount(dataset: Path, manifest: Json, head: Head, back: set[int], *, is_he
     run = dataset / "runs" / str(seq)
     published = {ord_ for ord_, _ in head.values() if ord_ >> ORD_BITS == seq}
     live = {ord_ for ord_, _ in head.values()}
+    # Records that are read again are judged in the order in which they first came, which their new ords do not tell.
+    in_order = all(entry.get("mode", "forward") == "forward" for entry in manifest["lineage"])
     found: dict[str, Counter[str]] = {source: Counter() for source in manifest["sources"]}
     ended: set[int] = set()
     set_aside: list[set[int]] = [set(), set()]  # ords quarantined: by verdict, by quarantine row
@@ -261,7 +263,7 @@ def _recount(dataset: Path, manifest: Json, head: Head, back: set[int], *, is_he
             ended.add(ord_)
         if action == "quarantine":
             set_aside[0].add(ord_)
-        if action == "duplicate" and (row["dup_of"] is None or row["dup_of"] >= ord_):
+        if action == "duplicate" and (row["dup_of"] in (None, ord_) or (in_order and row["dup_of"] > ord_)):
             yield f"{where} is a duplicate of {row['dup_of']}, which is not before {ord_}"
         if action == "restore":
             back.add(ord_)
