@@ -24,7 +24,7 @@ import msgspec
 
 from gristmill.config.monitoring import seconds
 from gristmill.config.settings import PipelineConfig, Retention
-from gristmill.core.errors import ConfigError, StoreError
+from gristmill.core.errors import ConfigError
 from gristmill.core.export import FileExport, read_manifest
 from gristmill.core.failpoints import failpoint
 from gristmill.engine.exports import outlet_of
@@ -207,8 +207,7 @@ class _Heap:
         for seq in set(self.over) - set(self.marked):
             path = self.layout.candidate(seq)
             if path.exists():
-                with contextlib.suppress(StoreError):
-                    self.named |= _names(snapshot.read_manifest(path))
+                self.named |= _names(snapshot.read_manifest(path))
 
     # --- which files
 
