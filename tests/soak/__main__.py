@@ -1,11 +1,13 @@
 """Run the soak: every failpoint at every passing, a hundred and more random kills, and so on; write docs/reliability.*.
 
-    python -m tests.soak [--minutes M] [--only ROOM] [--seed N] [--jobs N] [--dry]
+    python -m tests.soak [--minutes M] [--only ROOM] [--resume] [--commit C] [--seed N] [--jobs N] [--dry]
 
-Without `--minutes` every room runs to its full count. A trial's name holds the seed or the failpoint that replays it.
+Without `--minutes` every room runs to its full count. `--resume` leaves out the rooms that have theirs for this very code. A trial's
+name holds the seed, the failpoint or the operation that replays it.
 """
 
 import argparse
+import json
 import os
 import random
 import re
@@ -17,10 +19,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
 
-from tests.soak import attacks, results, scenes
+from tests.soak import attacks, databases, results, scenes
+from tests.soak.blows import Blows
 from tests.soak.results import Room, say
 
 from gristmill.core import failpoints
@@ -32,50 +37,91 @@ DISK_EVERY = {1: 3, 2: 12}
 
 # What a thread does with a warm process of its own: (server, scratch folder) -> a trial and its place in the table.
 Task = Callable[[crash.Warm, Path], tuple[crash.Trial, str]]
+Start = Callable[[Path], AbstractContextManager[crash.Warm]]
 
 
 class Soak:
     """One soak: its folder, its scenes, its threads."""
 
-    def __init__(self, folder: Path, seed: int, jobs: int, deadline: float) -> None:
+    def __init__(self, folder: Path, seed: int, jobs: int, deadline: float, commit: str) -> None:
         self.folder, self.seed, self.jobs, self.deadline = folder, seed, jobs, deadline
         self.source = folder / "src"
-        self.commit = _freeze(folder)
-        with scenes.warm(folder / "peace", self.source) as server:
-            self.small = scenes.history(folder, "small", scenes.runner(server, 1), **SMALL)
-            self.big = scenes.history(folder, "big", scenes.runner(server, 2), **BIG)
-            started = time.perf_counter()
-            self.counts = {
-                (scene.name, workers): crash.count_failpoints(scene, folder / "peace", scenes.runner(server, workers))
+        self.commit = _freeze(folder, commit)
+        self.blows = Blows(folder, self.source, seed, self.work, lambda: self.deadline - time.monotonic())
+        self.databases = databases.Databases(seed, folder)
+
+    @cached_property
+    def small(self) -> list[crash.Scene]:
+        """Both days of the small pipeline."""
+        with scenes.warm(self.folder / "peace", self.source) as server:
+            return scenes.history(self.folder, "small", scenes.runner(server, 1), **SMALL)
+
+    @cached_property
+    def big(self) -> list[crash.Scene]:
+        """Both days of the big one."""
+        with scenes.warm(self.folder / "peace", self.source) as server:
+            return scenes.history(self.folder, "big", scenes.runner(server, 2), **BIG)
+
+    @cached_property
+    def counts(self) -> dict[tuple[str, int], dict[str, int]]:
+        """How often the small runs pass each failpoint, by scene and workers."""
+        with scenes.warm(self.folder / "peace", self.source) as server:
+            return {
+                (scene.name, workers): crash.count_failpoints(
+                    scene, self.folder / "peace", scenes.runner(server, workers)
+                )
                 for scene in self.small
                 for workers in (1, 2)
             }
-            started = time.perf_counter()
-            crash.count_failpoints(self.big[0], folder / "peace", scenes.runner(server, 2))
-            self.usual_s = time.perf_counter() - started
 
-    def work(self, room: Room, tasks: list[Task]) -> None:
-        """Do tasks in as many threads as there are jobs; stop at the deadline."""
+    @cached_property
+    def usual_s(self) -> float:
+        """How long the big run of day 1 takes."""
+        with scenes.warm(self.folder / "peace", self.source) as server:
+            started = time.perf_counter()
+            crash.count_failpoints(self.big[0], self.folder / "peace", scenes.runner(server, 2))
+            return time.perf_counter() - started
+
+    @property
+    def code(self) -> str:
+        """The digest of the source, as manifests hold it."""
+        told = subprocess.run(
+            [sys.executable, "-c", "from gristmill.core.build import code_fingerprint; print(code_fingerprint())"],
+            env={**os.environ, **scenes.environment(self.source)},
+            capture_output=True,
+            check=True,
+            encoding="utf-8",
+        )
+        return told.stdout.strip()[:12]
+
+    def room(self, name: str) -> Callable[[Room], None]:
+        """Give what runs a room."""
+        place = next(each for each in (self, self.blows, self.databases) if name in vars(type(each)))
+        return getattr(place, name)
+
+    def work(self, room: Room, tasks: list[Task], start: Start | None = None) -> None:
+        """Do tasks in as many threads as there are jobs, each with a warm process of its own; stop at the deadline."""
+        start, before = start or (lambda scratch: scenes.warm(scratch, self.source)), room.trials
         queue: SimpleQueue[Task] = SimpleQueue()
         for task in tasks:
             queue.put(task)
 
         def thread(number: int) -> None:
             scratch = self.folder / f"{room.name}-{number}"
-            with scenes.warm(scratch, self.source) as server:
+            with start(scratch) as server:
                 while not queue.empty() and time.monotonic() < self.deadline:
                     try:
                         room.add(*queue.get()(server, scratch))
                     except Exception as error:
                         room.fail(error)
                     if room.trials % 50 == 0:
-                        say(f"  {room.name}: {room.trials} of {len(tasks)}")
+                        say(f"  {room.name}: {room.trials - before} of {len(tasks)}")
 
         with ThreadPoolExecutor(self.jobs) as pool:
             for future in [pool.submit(thread, number) for number in range(self.jobs)]:
                 future.result()
-        if room.trials < len(tasks):
-            room.note = f"Stopped at its time after {room.trials} of {len(tasks)}."
+        if room.trials - before < len(tasks):
+            room.note += f" Stopped at its time after {room.trials - before} of {len(tasks)}."
 
     # --- the rooms -----------------------------------------------------------------------------------------------
 
@@ -193,7 +239,10 @@ class Soak:
             say(done.stdout[-4000:])
 
 
-ROOMS = ("groups", "double", "workers", "signals", "locks", "sweep", "properties")
+ROOMS = (
+    *("operations", "verbs", "pairs", "zombies", "disks", "memory", "commits"),
+    *("groups", "double", "workers", "signals", "locks", "sweep", "loads", "restarts", "properties"),
+)
 
 
 def main() -> int:
@@ -201,27 +250,34 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, help="stop after about so long")
     parser.add_argument("--only", action="append", choices=ROOMS, help="only this room (may be given more than once)")
+    parser.add_argument(
+        "--resume", action="store_true", help="leave out rooms that have their full count for this code"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=2, help="trials at the same time")
+    parser.add_argument("--commit", default="HEAD", help="of which commit the source is put to the test")
     parser.add_argument("--dry", action="store_true", help="leave docs/reliability.* alone")
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="gristmill-soak-"))
     rooms: list[Room] = []
     deadline = time.monotonic() + args.minutes * 60 if args.minutes else float("inf")
-    soak = Soak(folder, args.seed, args.jobs, deadline)
-    found = re.search(r'"code": "(\w+)"', (folder / "small-1-done/corpus/runs/1/manifest.json").read_text("utf-8"))
+    soak = Soak(folder, args.seed, args.jobs, deadline, args.commit)
+    code = soak.code
     command = "python -m tests.soak" + "".join(f" --only {name}" for name in args.only or ())
     command += f" --minutes {args.minutes:g}" if args.minutes else ""
-    for name in _asked(args.only):
+    for name in _asked(args.only, code if args.resume else ""):
         say(f"{name}: {results.MEANING[name]}")
         room = Room(name)
-        getattr(soak, name)(room)
+        soak.room(name)(room)
         rooms.append(room)
-        code = found[1][:12] if found else ""
         room.made_with = {"command": command, "seed": args.seed, "code": code, "commit": soak.commit}
         figures = results.collect(rooms)
         if not args.dry:
             results.write(figures)
+    soak.blows.close()
+    if not rooms:
+        say("every room has its full count")
+        return 0
     say("\n".join(results.table(figures)))
     if any(room.violations for room in rooms):
         say(f"violations; what they left is kept in {folder}")
@@ -230,21 +286,25 @@ def main() -> int:
     return 0
 
 
-def _freeze(folder: Path) -> str:
-    """Copy the committed source, which nobody edits meanwhile; give its commit. Without git: what lies there."""
+def _freeze(folder: Path, commit: str) -> str:
+    """Copy the source of a commit, which nobody edits meanwhile; give its name. Without git: what lies there."""
     git = ["git", "-C", str(scenes.ROOT)]
-    packed = subprocess.run([*git, "archive", "HEAD", "src"], capture_output=True, check=False)
+    packed = subprocess.run([*git, "archive", commit, "src"], capture_output=True, check=False)
     if packed.returncode:
         shutil.copytree(scenes.ROOT / "src", folder / "src")
         return "not known"
     subprocess.run(["tar", "-x", "-C", str(folder)], input=packed.stdout, check=True)
     return (
-        subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, check=True).stdout.decode().strip()
+        subprocess.run([*git, "rev-parse", "--short", commit], capture_output=True, check=True).stdout.decode().strip()
     )
 
 
-def _asked(only: list[str] | None) -> Iterator[str]:
-    return (name for name in ROOMS if not only or name in only)
+def _asked(only: list[str] | None, code: str) -> Iterator[str]:
+    """Give the rooms to run; code: of which rooms that are done and clean are left out."""
+    kept = json.loads(results.JSON.read_text("utf-8"))["rooms"] if code and results.JSON.exists() else {}
+    done = {name for name, room in kept.items() if room["code"] == code and not room["violations"]}
+    done = {name for name in done if "Stopped at its time" not in kept[name]["note"]}
+    return (name for name in ROOMS if (not only or name in only) and name not in done)
 
 
 if __name__ == "__main__":

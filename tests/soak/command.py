@@ -21,7 +21,7 @@ from gristmill.testing import crash
 
 
 def command(folder: str, *argv: str) -> int:
-    """Do `gristmill ARGV -c FOLDER/gristmill.yml`; `LIMIT_MB` in the environment: so much more memory than it has now; `SAID`: where it speaks to."""
+    """Do `gristmill ARGV -c FOLDER/gristmill.yml` in a folder; `LIMIT_MB` in the environment: so much more memory than it has now; `SAID`: where it speaks to."""
     handle = os.open(os.environ.get("SAID") or said(Path(folder)), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
     for fd in (1, 2):
         os.dup2(handle, fd)
@@ -31,6 +31,7 @@ def command(folder: str, *argv: str) -> int:
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         limit = used + (int(os.environ["LIMIT_MB"]) << 20)
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    os.chdir(folder)
     session.catch_sigterm()
     if "MODULES" in os.environ:
         code = cli.perform([*argv, "-c", f"{folder}/gristmill.yml"])

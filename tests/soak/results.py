@@ -26,6 +26,15 @@ that is not whole; other bytes than the undisturbed run; a law that does not hol
 """
 
 MEANING = {
+    "operations": "a run over files, SQL, REST, web and WARC with JSON lines and a SQL table behind it is hurt at single file operations: killed before one, killed in the middle of a write, from one on on a full disk (ENOSPC), one that fails (EIO)",
+    "verbs": "the same blows at `export`, `gc`, `rollback` and `adopt`",
+    "pairs": "two such blows, of any two modes: at a run, and at its rerun (some reruns are done before the second)",
+    "zombies": "a stage worker, and a run whose lock file was removed, are stopped at a file operation (SIGSTOP), wake when others have ended the run, and change nothing",
+    "disks": "a run on a tmpfs with little room left: it ends with 1, names the place, and goes on when there is room",
+    "memory": "a run under a limit of address space (RLIMIT_AS): however it ends, nothing is half published, and the next one ends with the same texts",
+    "commits": "processes that commit files of their own to one dataset at the same time, while others read and collect garbage, and a nemesis stops and kills them",
+    "loads": "loads of snapshots into tables, killed around COMMIT, their connection cut there, their server killed: the table holds the snapshot its ledger names, whole",
+    "restarts": "PostgreSQL is killed and started again while tables in it are read and written: what was read equals the table",
     "sweep": "SIGKILL at every passing of every failpoint (of `disk.*`, which stand in each durable write, every third; twelfth with workers)",
     "double": "SIGKILL at a failpoint, then the rerun killed at another (some have passed it already: killed once)",
     "groups": "SIGKILL of the whole process group, or of the parent alone, at random moments; about a third of the reruns too",
@@ -34,6 +43,10 @@ MEANING = {
     "locks": "a run stopped with SIGSTOP keeps the lock, a second one exits 5, a waiting one gets its turn",
     "properties": "the property tests with many more examples",
 }
+
+
+# Rooms whose places are failpoints, of which the page has a table, or stand in the note.
+BY_FAILPOINT = {"sweep", "signals", "locks", "commits"}
 
 
 def say(line: str) -> None:
@@ -126,12 +139,12 @@ def page(figures: dict[str, object]) -> str:
     """Give docs/reliability.md."""
     lines = [HEAD, *table(figures), ""]
     lines += [
-        "`looks`: times a reader's view was held against both ends, in the `groups` room also while runs were at work.",
+        "`looks`: times a reader's view was held against both ends, in the rooms of operations and of groups also while runs were at work.",
         "",
     ]
     for name, room in figures["rooms"].items():
         places = (
-            ", ".join(f"{n:,} {place}" for place, n in room["by_place"].items()) if name in {"double", "groups"} else ""
+            ", ".join(f"{n:,} {place}" for place, n in room["by_place"].items()) if name not in BY_FAILPOINT else ""
         )
         said = [f"{room['what']}.", f"{places}." if places else "", room["note"]]
         made = f"`{room['command']}`, seed {room['seed']}, commit {room['commit']}, code `{room['code']}`."
@@ -157,8 +170,11 @@ def page(figures: dict[str, object]) -> str:
         "`killed` counts runs that a SIGKILL ended; a worker that dies is replaced and its run goes on, so it is not in there.",
         "A trial's name holds its seed or its failpoint; `python -m tests.soak --only ROOM --seed N` deals the same blows again.",
         "",
-        "Not covered: power loss (writes are synced before names, but nothing here drops unsynced pages), full disks, object",
-        "stores, several machines. A record that kills the whole process kills a run with one worker every time: only worker",
-        "processes can find such a record and set it aside.",
+        "Single operations are counted and hurt by a shim that is preloaded into the processes (`tests/crash/shim.c`, built with gcc):",
+        "every open that makes or empties a file, write, sync, truncation, rename, link, removal and new folder below the pipeline's folder.",
+        "",
+        "Not covered: power loss (writes are synced before names, but nothing here drops unsynced pages), object stores, several",
+        "machines. A record that kills the whole process kills a run with one worker every time: only worker processes can find such a",
+        "record and set it aside.",
     ]
     return "\n".join(lines) + "\n"

@@ -1,0 +1,214 @@
+"""Rooms of the soak that hurt single file operations, and those that stop, starve and crowd runs.
+
+Not here: the rooms of failpoints and signals (`__main__`). Invariant: all trials of a day are done before the next one begins, since the
+town answers all runs alike.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+
+from tests.crash import shim
+from tests.soak import commits, five, operations, scarcity, verbs, zombies
+from tests.soak.five import Ends, Town
+from tests.soak.results import Room, say
+
+from gristmill.testing import crash
+
+Task = Callable[[crash.Warm, Path], tuple[crash.Trial, str]]
+Start = Callable[[Path], AbstractContextManager[crash.Warm]]
+Work = Callable[[Room, list[Task], Start], None]
+
+POINTS = 300  # of each mode, over both days
+DAY_1 = 100  # of them
+VERB_POINTS = 25
+PAIRS = 500
+ZOMBIES = 60
+DISKS = 40
+LIMITS_MB = (2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 160, 192, 256, 320, 400, 512)
+COMMITTERS, COMMITS = 8, 2000
+
+
+class Blows:
+    """The five kinds of sources with the shim below them. Used as a context; what it needs is made when it is asked for."""
+
+    def __init__(self, folder: Path, source: Path, seed: int, work: Work, left_s: Callable[[], float]) -> None:
+        self.folder, self.source, self.seed, self.work, self.left_s = folder / "five", source, seed, work, left_s
+        self.folder.mkdir()
+        self.town = Town(self.folder)
+        self.library = shim.build(self.folder)
+        self.polls = operations.Polls()
+        self._histories: list[Ends] = []
+
+    def close(self) -> None:
+        """Stop the town."""
+        self.town.server.stop()
+
+    def start(self, scratch: Path) -> AbstractContextManager[crash.Warm]:
+        """Start a warm process with the shim."""
+        modules = self.folder / "modules"
+        if modules.exists():
+            scratch.mkdir(parents=True, exist_ok=True)
+            shutil.copy(modules, scratch / "modules")
+        return five.warm(scratch, self.source, self.town, self.library)
+
+    @property
+    def histories(self) -> list[Ends]:
+        """Both days."""
+        if not self._histories:
+            with self.start(self.folder / "peace") as server:
+                shutil.copy(self.folder / "peace" / "modules", self.folder / "modules")
+                self._histories = five.history(self.folder, self.town, server)
+        return self._histories
+
+    def _days(self) -> Iterator[tuple[int, Ends]]:
+        for day, ends in enumerate(self.histories, start=1):
+            self.town.begin(day)
+            yield day, ends
+
+    def _counted(self, ends: Ends) -> list[shim.Operation]:
+        tree = self.folder / "count"
+        shutil.copytree(ends.scene.start, tree)
+        with self.start(self.folder / "counting") as server:
+            found = shim.counted(tree, five.runner(server, ends.argv))
+        shutil.rmtree(tree)
+        return found
+
+    def _at(self, ends: Ends, blows: list[tuple[str, int]], place: str) -> Task:
+        def task(server: crash.Warm, scratch: Path) -> tuple[crash.Trial, str]:
+            trial, hit = operations.trial(server, ends, scratch, blows, self.polls)
+            if len(blows) > 1:
+                return trial, "both dealt" if len(hit) == len(blows) else "one dealt"
+            return trial, place if hit else "not reached"
+
+        return task
+
+    def _looked(self, room: Room) -> None:
+        """Take over what the readers saw while runs were at work."""
+        room.looks += self.polls.looks
+        room.violations += [f"while a run was at work: {problem}" for problem in self.polls.problems]
+        self.polls = operations.Polls()
+
+    def operations(self, room: Room) -> None:
+        """Single operations of both days' runs, in each mode."""
+        if self.library is None:
+            room.note = shim.NO_COMPILER
+            return
+        for day, ends in self._days():
+            found = self._counted(ends)
+            n = DAY_1 if day == 1 else POINTS - DAY_1
+            tasks = [
+                self._at(ends, [(mode, at)], mode) for mode in shim.MODES for at in operations.points(found, mode, n)
+            ]
+            random.Random(self.seed).shuffle(tasks)
+            say(f"  day {day}: {len(found)} operations")
+            self.work(room, tasks, self.start)
+        self._looked(room)
+
+    def verbs(self, room: Room) -> None:
+        """Single operations of the other verbs that write."""
+        if self.library is None:
+            room.note = shim.NO_COMPILER
+            return
+        _ = self.histories
+        self.town.begin(2)
+        with self.start(self.folder / "verbs") as server:
+            made = verbs.scenes_of(self.folder, server, [*verbs.VERBS])
+        tasks = []
+        for ends in made:
+            found = self._counted(ends)
+            for mode in shim.MODES:
+                tasks += [
+                    self._at(ends, [(mode, at)], ends.argv[0]) for at in operations.points(found, mode, VERB_POINTS)
+                ]
+        random.Random(self.seed).shuffle(tasks)
+        self.work(room, tasks, self.start)
+        self._looked(room)
+
+    def pairs(self, room: Room) -> None:
+        """A run is hurt, and then its rerun; of the second blow's place it is only known that it lies in what is left to do."""
+        if self.library is None:
+            room.note = shim.NO_COMPILER
+            return
+        chance = random.Random(self.seed)
+        for _, ends in self._days():
+            found = self._counted(ends)
+            tasks = []
+            for _ in range(PAIRS * 6 // 10):  # a few reruns are done before the second blow
+                first = chance.choice(operations.points(found, "kill", 400))
+                left = max(30, len(found) - first)
+                modes = [chance.choice(shim.MODES) for _ in range(2)]
+                tasks.append(self._at(ends, [(modes[0], first), (modes[1], chance.randint(1, left))], ""))
+            self.work(room, tasks, self.start)
+        self._looked(room)
+
+    def zombies(self, room: Room) -> None:
+        """Stopped stage workers and runs that lost their lock."""
+        if self.library is None:
+            room.note = shim.NO_COMPILER
+            return
+        for _, ends in self._days():
+            top = len(self._counted(ends))
+            tasks: list[Task] = []
+            for i in range(ZOMBIES // 2):
+                tasks.append(
+                    lambda server, scratch, i=i, ends=ends: (
+                        zombies.stage_worker(server, ends, scratch, self.seed + i),
+                        "stage work",
+                    )
+                )
+                tasks.append(
+                    lambda server, scratch, i=i, ends=ends, top=top: (
+                        zombies.lost_lock(server, ends, scratch, self.seed + i, top),
+                        "lock lost",
+                    )
+                )
+            self.work(room, tasks, self.start)
+
+    def disks(self, room: Room) -> None:
+        """Small disks."""
+        with tempfile.TemporaryDirectory() as folder, scarcity.mounted(Path(folder), 100) as allowed:
+            if not allowed:
+                room.note = "Nothing may be mounted here (a container needs SYS_ADMIN)."
+                return
+        for _, ends in self._days():
+            tasks = [partial(self._disk, ends, 30 * i) for i in range(DISKS // 2)]
+            self.work(room, tasks, self.start)
+
+    @staticmethod
+    def _disk(ends: Ends, kib: int, server: crash.Warm, scratch: Path) -> tuple[crash.Trial, str]:
+        trial = scarcity.full_disk(server, ends, scratch, kib)
+        assert trial is not None
+        return trial, "was full" if trial.codes[0] else "had room enough"
+
+    def memory(self, room: Room) -> None:
+        """Little memory."""
+        _ = self.histories
+        self.town.begin(2)
+        ends = self.histories[1]
+        tasks: list[Task] = [
+            lambda server, scratch, mb=mb: scarcity.little_memory(server, ends, scratch, mb) for mb in LIMITS_MB
+        ]
+        self.work(room, tasks, self.start)
+
+    def commits(self, room: Room) -> None:
+        """Many committers at once."""
+        with commits.warm(self.folder / "committers", self.source) as server:
+            made = commits.commits(
+                server, self.folder / "crowd", COMMITTERS, COMMITS // COMMITTERS, self.seed, self.left_s()
+            )
+        room.trials, room.runs, room.deaths = 1, made.commits, made.kills
+        room.looks, room.seconds, room.violations = made.looks, made.seconds, made.problems
+        room.by_place.update(lost=made.lost, doubled=made.doubled, stops=made.stops, collections=made.collected)
+        room.note = (
+            f"{made.commits:,} commits by {made.processes} processes, {made.lost} records lost, {made.doubled} doubled; {made.stops:,} stops, "
+            f"{made.kills} kills, garbage collected {made.collected} times."
+        )
+        if made.commits < COMMITS:
+            room.note += f" Stopped at its time, of {COMMITS:,}."
