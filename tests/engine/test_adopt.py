@@ -81,6 +81,16 @@ def test_adoption_then_a_run_keeps_what_a_run_over_clean_data_keeps(lab, tmp_pat
     assert [row.text for row in lab.rows()] == [row.text for row in other.rows()]
 
 
+def test_a_full_refresh_lets_what_was_adopted_stand_and_deduplicates_against_it_again(lab):
+    adopt(lab)
+    lab.run()
+    before = [(row.id, row.text) for row in lab.rows()]
+    report = lab.run(mode="full-refresh")
+    assert report.counts.duplicates == {"dedup.exact": 1}
+    assert sorted((row.id, row.text) for row in lab.rows()) == sorted(before)
+    assert lab.broken() == []
+
+
 def test_duplicates_within_what_is_adopted_are_dropped_and_what_require_refuses_too(lab):
     clean(lab.folder, [TEXTS[0], "ab", TEXTS[1], TEXTS[0]])
     report = adopt(lab)
