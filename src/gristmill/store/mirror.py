@@ -77,7 +77,9 @@ class Mirror:
     def _upload(self, file: Path, key: str) -> Seen:
         if key.startswith("table/"):  # its name holds a digest of its content
             return self.remote.put_file(key, file)
-        return self._replace(key, file.read_bytes())
+        content = file.read_bytes()
+        # Under a free name it can land on nobody's work, whoever holds the dataset now: a successor replaces what he finds.
+        return self.remote.put(key, content, ABSENT) or self._replace(key, content)
 
     def _replace(self, key: str, content: bytes) -> Seen:
         """Write an object in the place of what is there; the order of the three requests is what fences off a run that was taken over."""

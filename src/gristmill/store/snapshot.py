@@ -285,12 +285,11 @@ def fence(layout: Layout) -> None:
 
 def sync_commit(layout: Layout) -> None:
     """Make the newest entry of the Delta log durable, which delta-rs does not; before that no run reports success."""
-    if layout.remote is not None:
-        return  # the store has it
-    log = layout.table / "_delta_log"
-    _set_modes(log)
-    disk.sync_file(max(log.glob("*[0-9].json")))
-    disk.sync_folder(log)
+    if layout.remote is None:  # else the store has it
+        log = layout.table / "_delta_log"
+        _set_modes(log)
+        disk.sync_file(max(log.glob("*[0-9].json")))
+        disk.sync_folder(log)
     failpoint("commit.synced")
 
 

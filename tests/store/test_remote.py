@@ -1,0 +1,212 @@
+"""Datasets and exports on an object store: equal to those on a disk, held by one run at a time, whatever the store answers."""
+
+import random
+import time
+
+import pytest
+from tests.net.stores import SECRET, seaweed
+from tests.store.proxy import StoreProxy
+from tests.store.remotes import Bucket, Trials, place
+
+from gristmill import Dataset, Pipeline
+from gristmill.core.errors import ConfigError, LockedError, StaleError, Transient
+from gristmill.store import lease
+from gristmill.store.mirror import Mirror
+from gristmill.store.remote import ABSENT, Remote
+
+NAMES = iter(range(1000))
+
+
+@pytest.fixture(name="remote")
+def _remote(moto):
+    return Remote(f"s3://{moto.bucket}/case-{next(NAMES)}", moto.storage, 2.0)
+
+
+@pytest.fixture(scope="module")
+def trials(moto, local, server, tmp_path_factory):
+    """Give the two days on moto, which went as on a disk."""
+    done = Trials(Bucket(moto), local, server, tmp_path_factory.mktemp("trials"), "trials")
+    assert done.problems == []
+    return done
+
+
+def through(proxy, remote, **more):
+    return Remote(remote.url, {**remote.options, "endpoint": proxy.url, **more}, remote.term_s)
+
+
+# --- the requests ------------------------------------------------------------------------------------------------
+
+
+def test_a_write_holds_to_its_condition(remote):
+    first = remote.put("a", b"1", ABSENT)
+    assert remote.put("a", b"2", ABSENT) is None
+    second = remote.put("a", b"2", first)
+    assert remote.put("a", b"3", first) is None
+    assert remote.put("b", b"3", first) is None
+    assert remote.get("a") == (b"2", remote.head("a"))
+    assert remote.head("a").etag == second.etag
+    assert remote.get("b") is None
+
+
+def test_what_was_written_and_whose_answer_was_lost_is_found_to_be_ours(remote):
+    with StoreProxy(int(remote.options["endpoint"].rpartition(":")[2]), lost=0.3, seed=3) as proxy:
+        shaky = through(proxy, remote)
+        seen = ABSENT
+        for i in range(5):
+            seen = shaky.put("a", b"%d" % i, seen)
+            assert seen is not None
+        assert proxy.hits["lost"] >= 2
+    assert remote.get("a")[0] == b"4"
+
+
+def test_a_store_that_stays_slow_is_a_passing_failure_and_tells_no_secret(remote):
+    with StoreProxy(1, slow=1.0) as proxy, pytest.raises(Transient, match="503 SlowDown") as caught:
+        through(proxy, remote, retries=0).put("a", b"1")
+    assert SECRET not in str(caught.value) + repr(remote)
+
+
+def test_a_store_that_heeds_no_conditions_is_refused(remote):
+    with StoreProxy(int(remote.options["endpoint"].rpartition(":")[2]), blind=True) as proxy:
+        (told,) = through(proxy, remote).problems()
+    assert "does not heed the conditions of a write" in told
+    assert list(remote.problems()) == []
+    assert remote.listing("") == []
+
+
+# --- the lease ---------------------------------------------------------------------------------------------------
+
+
+def test_a_lease_that_is_renewed_is_respected_and_one_that_is_given_up_is_free(remote, tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    held = lease.take(tmp_path / "a", remote, "boot", 0)
+    with pytest.raises(LockedError, match="is held by another run"):
+        lease.take(tmp_path / "b", remote, "boot", 0)
+    held.release()
+    second = lease.take(tmp_path / "b", remote, "boot", 0)
+    assert lease.read(remote)[0].attempt == 2
+    assert not second.foreign
+    second.release()
+
+
+def test_a_lease_without_a_sign_of_life_is_taken_over_by_the_watchers_own_clock_and_its_holder_writes_nothing_more(
+    remote, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(lease.Lease, "_renew", lambda self: None)  # as of a process that is stopped
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    lost = lease.take(tmp_path / "a", remote, "boot", 0)
+    first = Mirror(tmp_path / "a", remote)
+    first.write_file(tmp_path / "a" / "x", b"1")
+    began = time.monotonic()
+    held = lease.take(tmp_path / "b", remote, "boot", 0)
+    assert time.monotonic() - began >= remote.term_s
+    assert held.foreign
+    for write in (first.write_file, first.create_file):
+        with pytest.raises(StaleError, match="taken over by another run"):
+            write(tmp_path / "a" / "x", b"2")
+    lost.release()
+    with pytest.raises(StaleError):
+        first.write_file(tmp_path / "a" / "x", b"2")
+    assert remote.get("x")[0] == b"1"
+    assert lease.read(remote)[0].held
+    held.release()
+
+
+def test_who_holds_a_folder_takes_the_lease_of_the_dead_at_once(remote, tmp_path, monkeypatch):
+    monkeypatch.setattr(lease.Lease, "_renew", lambda self: None)
+    lease.take(tmp_path, remote, "boot", 0)
+    began = time.monotonic()
+    held = lease.take(tmp_path, remote, "boot", 0)
+    assert time.monotonic() - began < remote.term_s / 2
+    assert not held.foreign
+    held.release()
+
+
+def test_a_write_that_was_under_way_at_a_takeover_does_not_land(remote, tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    mirror = Mirror(tmp_path / "a", remote)
+    mirror.write_file(tmp_path / "a" / "x", b"old")
+    checks = iter([lambda: remote.put("x", b"of the successor"), lambda: lease.check(tmp_path / "a", remote)])
+    (tmp_path / "a" / lease.HELD).write_text('{"token": "of the zombie"}')
+    monkeypatch.setattr(Mirror, "check_held", lambda self: next(checks)())  # the first one was in time
+    with pytest.raises(StaleError):
+        mirror._replace("x", b"of the zombie")
+    assert remote.get("x")[0] == b"of the successor"
+
+
+# --- the working folder ------------------------------------------------------------------------------------------
+
+
+def test_a_copy_of_another_object_than_is_there_is_fetched_anew_and_one_that_is_gone_is_gone(remote, tmp_path):
+    ours, others = Mirror(tmp_path / "a", remote), Mirror(tmp_path / "b", remote)
+    path = tmp_path / "a" / "index" / "x"
+    ours.write_file(path, b"12")
+    assert ours.fetch(path).read_bytes() == b"12"
+    others.write_file(tmp_path / "b" / "index" / "x", b"34")
+    assert ours.fetch(path).read_bytes() == b"34"
+    path.write_bytes(b"56")  # by a stranger
+    assert ours.fetch(path).read_bytes() == b"34"
+    others.remove(tmp_path / "b" / "index" / "x")
+    assert not ours.fetch(path).exists()
+
+
+# --- runs --------------------------------------------------------------------------------------------------------
+
+
+def test_two_days_on_a_store_are_those_on_a_disk_byte_for_byte(trials):
+    assert trials.problems == []
+
+
+def test_every_reading_verb_reads_a_dataset_on_a_store(trials, moto, tmp_path, monkeypatch):
+    for name, value in (trials.first.env() | {"XDG_CACHE_HOME": str(tmp_path / "cache")}).items():
+        monkeypatch.setenv(name, value)
+    pipeline = Pipeline.from_file(trials.folder / "peace" / "gristmill.yml")
+    dataset = Dataset(pipeline.config.dataset, storage=moto.storage)
+    assert dataset.seqs() == [1, 2]
+    assert dataset.verify(config=pipeline.config) == []
+    assert dataset.read().num_rows == dataset.manifest().rows
+    assert [line["status"] for line in dataset.log()] == ["published", "published"]
+    row = dataset.inspect("kept", n=1)[0]
+    assert dataset.explain(row["id"])["published"]
+    assert dataset.drift(pipeline.config.gate)["run"] == 2
+    draft, _ = pipeline.plan()
+    assert draft.empty
+    with pytest.raises(ConfigError, match="there is no dataset"):
+        Dataset(f"{pipeline.config.dataset}-none", storage=moto.storage)
+    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in kept if SECRET.encode() in path.read_bytes()]
+
+
+def test_a_run_that_is_killed_is_gone_on_with(trials):  # many: python -m tests.store.kills
+    told, codes, problems = trials.trial(1, random.Random(1))
+    assert problems == [], (told, codes)
+
+
+def test_a_run_that_wakes_after_it_was_taken_over_is_refused(
+    trials,
+):  # at each failpoint: python -m tests.store.zombies
+    codes, problems = trials.zombie("commit.before_delta")
+    assert problems == []
+    assert codes == [0, 1]
+
+
+def test_a_store_that_loses_answers_says_slow_down_and_cuts_changes_no_byte(moto, local, server, tmp_path):
+    with StoreProxy(moto.port, seed=5, slow=0.02, lost=0.03, cut=0.02) as proxy:
+        bucket = Bucket(moto, via=proxy.port)
+        done = Trials(bucket, local, server, tmp_path, "shaky", days=1)
+        assert done.problems == []
+        assert min(proxy.hits[kind] for kind in ("slow", "lost", "cut")) >= 1
+
+
+def test_on_seaweedfs_too(local, server, tmp_path):
+    (tmp_path / "weed").mkdir()
+    with seaweed(tmp_path / "weed") as store:
+        done = Trials(Bucket(store), local, server, tmp_path / "trials", "trials", days=1)
+        assert done.problems == []
+
+
+def test_a_store_that_heeds_no_conditions_stops_a_run_before_it_begins(moto, local, server, tmp_path):
+    with StoreProxy(moto.port, blind=True) as proxy:
+        where = place(Bucket(moto, via=proxy.port), tmp_path / "blind", local[0].start, "blind")
+        assert server.run([str(where.tree), "1", "0"], where.env()) == 2
