@@ -34,7 +34,7 @@ from gristmill.console import (
 )
 from gristmill.console import report as page
 from gristmill.console import ui as web
-from gristmill.console.options import Accept, Seq, Setting, Source, Wait, Why, Window, Workers
+from gristmill.console.options import Accept, Seq, Setting, Source, Wait, Why, Window, Workers, each_decider, mode_of
 from gristmill.console.session import ASKED, answer, complain, open_dataset, open_pipeline, out, out_json, room, tell
 
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # Click's own, wherever this Typer keeps Click
@@ -161,7 +161,8 @@ def plan(
 
     if estimate:
         session.start_fork_server()
-    found = survey.planned(open_pipeline(setting), source, session.window_of(window), machines if estimate else 0)
+    asked = source, session.window_of(window), machines if estimate else 0, mode_of(ASKED)
+    found = survey.planned(open_pipeline(setting), *asked)
     answer(found, lambda: [*outlook.plan_lines(found, room()), *prices.estimate_lines(found["estimate"], room())])
     if found["estimate"] and found["estimate"]["over"]:
         complain(f"the estimate is over cost.max_cost {found['estimate']['max_cost']:g}: a run would stop at its plan")
@@ -186,18 +187,18 @@ def run(
     if workers != 1:  # it loads the kernels while this process reads the config and plans
         session.start_fork_server()
     pipeline = open_pipeline(setting)
-    accepted = accept_gate or []
     raise typer.Exit(
         session.conduct(
             pipeline,
             lambda events: pipeline.run(
                 workers=workers,
-                accept_gate=accepted,
+                accept_gate=accept_gate or [],
                 why=why,
                 wait_s=wait,
                 events=events,
                 source=source,
                 window=session.window_of(window),
+                mode=mode_of(ASKED),
             ),
         )
     )
@@ -342,10 +343,10 @@ def warmup() -> None:
 def command() -> Any:
     """Give the whole command, with the shared options on every verb."""
     whole: Any = typer.main.get_command(app)
-    shared, of_workers = _declared(each_verb), _declared(each_worker)
+    shared, of_workers, of_deciding = _declared(each_verb), _declared(each_worker), _declared(each_decider)
     for verb in _verbs(whole):
         works = any(option.name == "workers" for option in verb.params)
-        verb.params += [*(of_workers if works else []), *shared]
+        verb.params += [*(of_workers if works else []), *(of_deciding if verb.name in {"run", "plan"} else []), *shared]
     return whole
 
 

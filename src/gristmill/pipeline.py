@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.config import bind, changes, load
-from gristmill.config.settings import BoundExport, Gate, PipelineConfig, RunSettings, SourceGate
-from gristmill.core import find
+from gristmill.config.settings import BoundExport, Gate, PipelineConfig, RunSettings
 from gristmill.core.errors import ConfigError
 from gristmill.core.export import Export
 from gristmill.core.machine import worker_count
 from gristmill.core.source import WHOLE, BoundSource, Source, Window
 from gristmill.core.step import BoundStep, Step
-from gristmill.engine import adopt, begin, drift, ends, examples, exports, plan, quarantine, seams
+from gristmill.engine import adopt, begin, drift, ends, examples, exports, plan, quarantine, refresh, seams
 from gristmill.engine import estimate as estimates
 from gristmill.engine.begin import Options
 from gristmill.engine.drive import Driver
@@ -121,6 +120,11 @@ class Pipeline:
         changed = changes.changes(head.pipeline, changes.describe(self.config)) if head.seq else []
         return begin.draft(self.config, self.layout, head, Options(source=source, window=window, mode=mode)), changed
 
+    def choices(self) -> dict[str, dict[str, int]]:
+        """Give what can be done about earlier records when the config has changed, and how many each choice touches."""
+        head = snapshot.head(self.layout)
+        return {"forward": {"records": 0}, "full-refresh": {"records": refresh.records(self.config, self.layout, head)}}
+
     def estimate(
         self, *, source: str | None = None, window: Window = WHOLE, machines: int = 1, mode: Mode = "forward"
     ) -> Estimate:
@@ -178,7 +182,7 @@ class Pipeline:
             GateRefused: nothing is published; the candidate is kept.
             GristmillError: the run failed; nothing is published, and it is safe to run again.
         """
-        self._check_accepted(accept_gate, why)
+        begin.check_accepted(self.config, accept_gate, why)
         begin.check(self.config, source, window, mode)
         options = Options(
             workers=workers,
@@ -215,7 +219,7 @@ class Pipeline:
             ConfigError: there is nothing there, or the name is taken.
             GateRefused: nothing is published; the candidate is kept.
         """
-        self._check_accepted(accept_gate, why)
+        begin.check_accepted(self.config, accept_gate, why)
         adopted = adopt.adoption(self.config, path, source, dict(fields or {}))
         options = Options(
             workers=workers, accept_gate=list(accept_gate), why=why, overrides=self.overrides, wait_s=wait_s, adopted=adopted
@@ -243,7 +247,7 @@ class Pipeline:
         Raises:
             ConfigError: nothing that is meant is open.
         """
-        self._check_accepted(accept_gate, why)
+        begin.check_accepted(self.config, accept_gate, why)
         meant = quarantine.Asked(code, source, unit)
         begin.check(self.config, source, window)
         options = Options(
@@ -311,7 +315,7 @@ class Pipeline:
             ConfigError: run `seq` is not the open one, or failed for good.
             GateRefused: now or before.
         """
-        self._check_accepted(accept_gate, why)
+        begin.check_accepted(self.config, accept_gate, why)
         options = Options(
             workers=workers, accept_gate=list(accept_gate), why=why, overrides=self.overrides, wait_s=wait_s, until="gate"
         )  # fmt: skip
@@ -334,7 +338,7 @@ class Pipeline:
             ConfigError: run `seq` is not the open one, or failed for good.
             GateRefused: now or before.
         """
-        self._check_accepted(accept_gate, why)
+        begin.check_accepted(self.config, accept_gate, why)
         options = Options(
             workers=workers, accept_gate=list(accept_gate), why=why, overrides=self.overrides, wait_s=wait_s, until="exports" if exported else "commit"
         )  # fmt: skip
@@ -349,25 +353,6 @@ class Pipeline:
         found = [*changes.problems(self.config, sources=False), *self._more_problems()]
         if found:
             raise ConfigError(*found)
-
-    def _check_accepted(self, accept_gate: Sequence[str], why: str) -> None:
-        """Refuse what cannot be meant, before any work."""
-        if accept_gate and not why:
-            raise ConfigError("accept_gate needs a reason: say --why TEXT; it is kept in the lineage")
-        found = self._unknown_rules(accept_gate)
-        if found:
-            raise ConfigError(*found)
-
-    def _unknown_rules(self, names: Sequence[str]) -> list[str]:
-        """Say which accepted gate rules there are not: a typo would cost a whole run."""
-        rules = [name for name in Gate.__struct_fields__ if name != "sources"]
-        per_source = list(SourceGate.__struct_fields__)
-        known = [*rules, *(f"{source.name}.{rule}" for source in self.config.sources for rule in per_source)]
-        return [
-            f"accept_gate: there is no rule {name!r}{find.suggestion(name, known) or ';'} rules: {', '.join(rules)}"
-            for name in names
-            if name not in known
-        ]
 
     @property
     def health(self) -> Health:

@@ -5,7 +5,7 @@ Not here: what verbs do with them (`cli`), those that every verb takes (`cli.eac
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -24,3 +24,21 @@ Wait = Annotated[
     float, typer.Option(metavar="[SECONDS]", show_default=False, help="wait for a run that holds the dataset")
 ]
 Seq = Annotated[int | None, typer.Argument(metavar="SEQ", show_default=False, help="default: the newest")]
+
+
+def each_decider(
+    forward: Annotated[bool, typer.Option("--forward", help="decide about what is new only (the default)")] = False,
+    full_refresh: Annotated[bool, typer.Option("--full-refresh", help="read all there is again, and decide about it anew")] = False,
+) -> None:  # fmt: skip
+    """Declare what `plan` and `run` may be told about records that were decided before."""
+
+
+def mode_of(asked: Any) -> Literal["forward", "full-refresh"]:
+    """Give what is to be done about records that were decided before.
+
+    Raises:
+        BadParameter: two things at once.
+    """
+    if asked.forward and asked.full_refresh:
+        raise typer.BadParameter("give one of --forward and --full-refresh")
+    return "full-refresh" if asked.full_refresh else "forward"

@@ -12,6 +12,10 @@ from gristmill.console.terminal import plural, size, table, visible, wrap
 
 Json = dict[str, Any]
 
+_CHOICES = {
+    "forward": "for what is new only; earlier records keep their verdicts (the default)",
+    "full-refresh": "reads all there is again and decides about it anew",
+}
 _SHOWN = 5  # units of a source that cannot be read
 
 
@@ -34,11 +38,17 @@ def plan_lines(plan: Json, room: int | None) -> list[str]:
     for name, found in plan["sources"].items():
         if found["failure"] is not None:
             lines += wrap(visible(f"{name} failed and would be left out: {found['failure']}"), "  ! ", room)
+    for name, found in plan["sources"].items():
+        if found["again"]["tasks"]:
+            again = f"{plural(found['again']['tasks'], 'task')} over {size(found['again']['bytes'])}"
+            lines += wrap(f"{visible(name)}: read again, although nothing in it is new: {again}", "", room)
     others = [name for name, found in plan["sources"].items() if not found["asked"]]
     lines += wrap(f"not asked: {', '.join(map(visible, others))}", "", room) if others else []
     if plan["config_changes"]:
-        lines.append("the config changed since the snapshot (for new records; earlier ones keep their verdicts):")
+        lines.append("the config changed since the snapshot:")
         lines += [line for told in plan["config_changes"] for line in wrap(visible(told), "  ~ ", room)]
+        for choice, told in plan["choices"].items():
+            lines += wrap(f"--{choice}: {_CHOICES[choice]}: {plural(told['records'], 'record')}", "  ", room)
     if plan["unfinished"]:
         lines.append(f"run {plan['unfinished']} did not end; a run goes on with it if the config is the same")
     if plan["nothing_new"]:

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -26,13 +26,19 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 
-def planned(pipeline: Pipeline, source: str | None = None, window: Window = WHOLE, machines: int = 0) -> Json:
+def planned(
+    pipeline: Pipeline,
+    source: str | None = None,
+    window: Window = WHOLE,
+    machines: int = 0,
+    mode: Literal["forward", "full-refresh"] = "forward",
+) -> Json:
     """Give what a run would find and do; with `machines` also what that would take on so many."""
-    draft, changed = pipeline.plan(source=source, window=window)
+    draft, changed = pipeline.plan(source=source, window=window, mode=mode)
     dataset = _dataset(pipeline)
     runs = dataset.log() if dataset else []
     seqs = dataset.seqs() if dataset else []
-    sources = {}
+    sources: dict[str, Json] = {}
     for name, found in draft.found.items():
         units = {unit for split in found.splits for unit in split.units}
         changes = len(found.replaced)
@@ -48,10 +54,15 @@ def planned(pipeline: Pipeline, source: str | None = None, window: Window = WHOL
             "failed": [list(entry) for entry in found.failed],
             "bytes": sum(split.bytes for split in found.splits),
             "tasks": len(found.splits),
+            "again": draft.read_again(name),
         }
     config = pipeline.config
     unfinished = _unfinished(runs)
-    told = pipeline.estimate(source=source, window=window, machines=machines) if machines and not draft.empty else None
+    told = (
+        pipeline.estimate(source=source, window=window, machines=machines, mode=mode)
+        if machines and not draft.empty
+        else None
+    )
     return {
         "dataset": config.dataset,
         "snapshot": seqs[-1] if seqs else None,
@@ -59,11 +70,13 @@ def planned(pipeline: Pipeline, source: str | None = None, window: Window = WHOL
         "estimate": msgspec.to_builtins(told) | {"over": told.over} if told else None,
         "unfinished": unfinished,
         "sources": sources,
-        "tasks": sum(found["tasks"] for found in sources.values()),
-        "bytes": sum(found["bytes"] for found in sources.values()),
+        "mode": mode,
+        "tasks": sum(found["tasks"] + found["again"]["tasks"] for found in sources.values()),
+        "bytes": sum(found["bytes"] + found["again"]["bytes"] for found in sources.values()),
         "steps": [bound.name for bound in config.steps],
         "exports": [bound.name for bound in config.exports],
         "config_changes": changed,
+        "choices": pipeline.choices() if changed else {},
     }
 
 

@@ -6,12 +6,14 @@ written before a number is claimed; a run whose records an index of the config w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
 
 from gristmill.config import bind
-from gristmill.config.settings import PipelineConfig
+from gristmill.config.settings import Gate, PipelineConfig, SourceGate
+from gristmill.core import find
 from gristmill.core.build import code_fingerprint
 from gristmill.core.errors import ConfigError
 from gristmill.core.failpoints import failpoint
@@ -65,6 +67,27 @@ def check(config: PipelineConfig, source: str | None, window: Window, mode: Mode
         raise ConfigError(f"--window: source {source} ({asked.part}) has no cursor, so it cannot be asked for a part")
     if asked is not None and mode != "forward":
         raise ConfigError(f"--{mode} decides about the records of all sources; leave --source out")
+
+
+def check_accepted(config: PipelineConfig, accept_gate: Sequence[str], why: str) -> None:
+    """Refuse gate rules that there are not, or that are accepted for no reason: a typo would cost a whole run.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    if accept_gate and not why:
+        raise ConfigError("accept_gate needs a reason: say --why TEXT; it is kept in the lineage")
+    rules = [name for name in Gate.__struct_fields__ if name != "sources"]
+    per_source = list(SourceGate.__struct_fields__)
+    known = [*rules, *(f"{source.name}.{rule}" for source in config.sources for rule in per_source)]
+    strangers = [name for name in accept_gate if name not in known]
+    if strangers:
+        raise ConfigError(
+            *(
+                f"accept_gate: there is no rule {name!r}{find.suggestion(name, known) or ';'} rules: {', '.join(rules)}"
+                for name in strangers
+            )
+        )
 
 
 def draft(config: PipelineConfig, layout: Layout, head: Manifest, options: Options) -> Draft:

@@ -102,6 +102,11 @@ class Draft(msgspec.Struct, frozen=True):
         """Whether there is nothing to do; that a unit still cannot be opened is no work, or every run would publish."""
         return not any(plan.splits or plan.gone for plan in self.found.values()) and not any(self.replays.values())
 
+    def read_again(self, source: str) -> dict[str, int]:
+        """Give how many tasks of a source read what is not new, and their stored bytes."""
+        replays = self.replays.get(source, [])
+        return {"tasks": len(replays), "bytes": sum(each.split.bytes for each in replays)}
+
     @property
     def reading(self) -> Draft:
         """The same with all that will be read told as new, for an estimate."""

@@ -14,12 +14,13 @@ from contextlib import ExitStack
 from typing import Any
 
 import msgspec
+import pyarrow.parquet as pq
 
 from gristmill.config import changes
 from gristmill.config.settings import PipelineConfig
 from gristmill.core.batch import RECORD_SCHEMA, Batch
 from gristmill.core.errors import SourceError, StoreError
-from gristmill.core.source import BoundSource, PlanContext, SourcePlan, Split, State
+from gristmill.core.source import PlanContext, SourcePlan, Split, State
 from gristmill.engine import landing, merge, plan
 from gristmill.engine.plan import Draft, Replay
 from gristmill.engine.sides import StagedWriter
@@ -131,8 +132,15 @@ def observe_standing(work: Work) -> None:
                         out.write(merge.observe(step, Batch(stand.select(RECORD_SCHEMA.names)), work.seq))
 
 
-def reads_again(bound: BoundSource, drafted: Draft) -> dict[str, int]:
-    """Give how many units or landed tasks of a source are read again although nothing in them is new, and their stored bytes."""
-    replays = drafted.replays.get(bound.name, [])
-    units = sum(len(each.split.units) - len(each.leave) for each in replays)
-    return {"units": units or len(replays), "bytes": sum(each.split.bytes for each in replays)}
+def records(config: PipelineConfig, layout: Layout, head: Manifest) -> int:
+    """Give how many records a full refresh would read again, as far as that is known: what units gave last, and what is landed."""
+    total = 0
+    for bound in config.sources:
+        if bound.source.LANDED:
+            parts = landing.landings(layout, bound.name).values()
+            total += sum(pq.read_metadata(part).num_rows for each in parts for part in each)
+            continue
+        state = plan.read_state(layout, head, bound.name)
+        for ranges in state.units["ords"].to_pylist() if state is not None and state.units is not None else []:
+            total += sum(each["hi"] - each["lo"] for each in ranges or [])
+    return total
