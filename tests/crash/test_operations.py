@@ -1,0 +1,76 @@
+"""A seeded slice of the blows at single file operations, of zombies, full disks and little memory; `make soak` deals them all."""
+
+import random
+
+import pytest
+from tests.crash import shim
+from tests.soak import operations, scarcity, verbs, zombies
+
+from gristmill.testing import crash
+
+SEED = 20261125
+
+
+def chosen(found, modes, name):
+    """Give a point for each mode: no write for some, a write for the torn one."""
+    dice = random.Random(f"{SEED} {name}")
+    return [(mode, dice.choice(operations.points(found, mode, 60))) for mode in modes]
+
+
+def hurt(five, ends, found, tmp_path, name, modes=shim.MODES):
+    trials = []
+    for blow in chosen(found, modes, name):
+        trial, hit = operations.trial(five.server, ends, tmp_path / "trials", [blow], five.polls)
+        assert trial.problems == [], trial.attack
+        assert hit, trial.attack
+        trials.append(trial)
+    assert five.polls.problems == []
+    return trials
+
+
+@pytest.mark.parametrize("day", [1, 2])
+def test_a_run_that_is_hurt_at_one_operation_leaves_whole_ends_and_is_gone_on_with(day, five, tmp_path):
+    ends = five.on(day)
+    trials = hurt(five, ends, five.counted(ends, tmp_path), tmp_path, f"day {day}")
+    assert [trial.codes[0] for trial in trials][:2] == [crash.KILLED, crash.KILLED]
+    assert trials[2].codes == [1, 0]  # a full disk is told, and no reason to do anything anew
+
+
+@pytest.mark.parametrize("verb", [*verbs.VERBS])
+def test_so_is_every_other_verb_that_writes(verb, five, tmp_path):
+    five.on(2)
+    (ends,) = verbs.scenes_of(five.folder, five.server, [verb])
+    hurt(five, ends, five.counted(ends, tmp_path), tmp_path, verb, ["kill", "eio"])
+
+
+def test_a_rerun_that_is_hurt_too_changes_nothing_of_that(five, tmp_path):
+    ends = five.on(2)
+    blows = [("torn", 700), ("kill", 900)]
+    trial, hit = operations.trial(five.server, ends, tmp_path / "trials", blows, five.polls)
+    assert trial.problems == []
+    assert (trial.codes, len(hit)) == ([crash.KILLED, crash.KILLED, 0], 2)
+
+
+def test_a_zombie_that_wakes_after_a_takeover_changes_nothing(five, tmp_path):
+    ends = five.on(2)
+    for seed in (6, 11):  # 6: stopped in a quarantine file that the others committed; it once took theirs away
+        trial = zombies.stage_worker(five.server, ends, tmp_path / "trials", seed)
+        assert trial.problems == [], trial.attack
+        trial = zombies.lost_lock(five.server, ends, tmp_path / "trials", seed, 3000)
+        assert trial.problems == [], trial.attack
+
+
+@pytest.mark.parametrize("room_kib", [40, 700])
+def test_a_disk_that_fills_up_is_named_and_the_run_goes_on_when_there_is_room(room_kib, five, tmp_path):
+    (tmp_path / "trials").mkdir()
+    trial = scarcity.full_disk(five.server, five.on(2), tmp_path / "trials", room_kib)
+    if trial is None:
+        pytest.skip("nothing may be mounted here: a tmpfs needs the right to (in a container: --cap-add SYS_ADMIN)")
+    assert trial.problems == []
+    assert trial.codes == [1, 0]
+
+
+def test_little_memory_publishes_no_half_and_the_next_run_ends_with_the_same_texts(five, tmp_path):
+    (tmp_path / "trials").mkdir()
+    trial, how = scarcity.little_memory(five.server, five.on(2), tmp_path / "trials", 16)
+    assert trial.problems == [], how
