@@ -307,6 +307,10 @@ def failed(error: BaseException, *, as_json: bool) -> int:
         code = error.exit_code
     elif isinstance(error, OSError):
         problems = [_of_system(error)]
+    elif isinstance(error, MemoryError):
+        problems = [
+            "there was not enough memory; give it more, or set fewer workers or a smaller run.batch_bytes, and run again"
+        ]
     else:
         problems = [_unexpected(error)]
     complain(*problems)

@@ -127,7 +127,7 @@ class Watch:
                 isinstance(error, StaleError) and self.layout.remote is not None
             )  # what it leaves is another's now
             if not overtaken and not isinstance(
-                error, GateRefused | Transient | OSError | ConfigError
+                error, GateRefused | Transient | OSError | MemoryError | ConfigError
             ):  # those are gone on with
                 self._leave(report)
             self._kept.reports.append(report.to_json())
