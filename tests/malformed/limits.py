@@ -1,0 +1,126 @@
+"""Bombs and a line without end, read by a process that may have 400 MB of memory.
+
+    python -m tests.malformed.limits [MIB]
+
+What is read expands to MIB mebibytes (1,024): a line of that size, and bombs in gzip, bzip2, xz, zstd, zip and tar.gz, each as it is by default
+(`size.cap`), and once more with the caps on expansion lifted, so that all of it goes by. The limit is on private memory (RLIMIT_DATA), with the
+peak of resident memory told besides. Exits 1 if one is not stopped by its code, or the limit was not enough.
+"""
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import os
+import resource
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+from tests.sources.conftest import read_everything
+
+from gristmill.core.files import zstd
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMIT_MB = 400
+LINE = b'{"text": "good"}\n'
+PART_MIB = 16
+# Without these libraries reserve address space by the core, which counts as private and is never touched.
+FRUGAL = {
+    "MALLOC_ARENA_MAX": "1",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "NUMBA_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+}
+LIFTED = {"max_ratio": 1 << 40}
+
+
+def bombs(mib):
+    """Give name and bytes of files that expand to so much."""
+    part = bytes(PART_MIB << 20)
+    times = mib // PART_MIB
+    packers = {
+        "a.jsonl.gz": gzip.compress,
+        "a.jsonl.bz2": bz2.compress,
+        "a.jsonl.xz": lambda data: lzma.compress(data, preset=0),
+        "a.jsonl.zst": zstd.compress,
+    }
+    for name, pack in packers.items():
+        yield name, pack(LINE) + pack(part) * times + pack(b"\n" + LINE)
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a.jsonl", "w") as member:
+        member.write(LINE)
+        member.writelines(part for _ in range(times))
+        member.write(b"\n" + LINE)
+    yield "a.zip", out.getvalue()
+    info = tarfile.TarInfo("a.jsonl")
+    info.size = (times * PART_MIB << 20) + 2 * len(LINE) + 1
+    tail = b"\n" + LINE + bytes(-info.size % 512 + 1024)
+    yield "a.tar.gz", gzip.compress(info.tobuf() + LINE) + gzip.compress(part) * times + gzip.compress(tail)
+
+
+def peak_mb():
+    """Give the peak of resident memory since this program began; `getrusage` would tell that of its parent, too."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) >> 10
+
+
+def child(folder, parameters):
+    resource.setrlimit(resource.RLIMIT_DATA, (LIMIT_MB << 20, LIMIT_MB << 20))
+    out = read_everything(Path(folder), **json.loads(parameters))
+    told = {"rows": len(out.rows), "rejects": [code for code, _ in out.rejects], "failed": list(out.failed.values())}
+    told["peak_mb"] = peak_mb()
+    sys.stdout.write(json.dumps(told))
+
+
+def attempt(folder, parameters):
+    """Read a folder in a child under the limit; give what came out, or how it ended."""
+    command = [sys.executable, "-m", "tests.malformed.limits", str(folder), json.dumps(parameters)]
+    began = time.monotonic()
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | FRUGAL, capture_output=True, text=True, check=False, timeout=600
+    )
+    told = json.loads(done.stdout) if done.returncode == 0 else {"ends": done.returncode, "words": done.stderr[-500:]}
+    return told | {"seconds": round(time.monotonic() - began, 1)}
+
+
+def trials(mib, *, lifted=True):
+    """Give name, what came out, and whether that is right, of every bomb."""
+    for name, data in bombs(mib):
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, name).write_bytes(data)
+            told = attempt(folder, {})
+            stopped = [code for code, _ in told.get("failed", [])] + told.get("rejects", [])
+            yield name, told, stopped == ["size.cap"] and told.get("peak_mb", LIMIT_MB) < LIMIT_MB
+            if lifted:
+                told = attempt(folder, LIFTED)
+                whole = (told.get("rows"), told.get("rejects"), told.get("failed")) == (2, ["size.cap"], [])
+                yield f"{name}, caps lifted: a line of {mib} MiB", told, whole and told["peak_mb"] < LIMIT_MB
+    with tempfile.TemporaryDirectory() as folder:
+        with Path(folder, "a.jsonl").open("wb") as file:
+            file.write(LINE + b'{"text": "')
+            file.writelines(b"x" * (1 << 20) for _ in range(mib))
+            file.write(b'"}\n' + LINE)
+        told = attempt(folder, {})
+        whole = (told.get("rows"), told.get("rejects"), told.get("failed")) == (2, ["size.cap"], [])
+        yield f"a plain line of {mib} MiB", told, whole and told["peak_mb"] < LIMIT_MB
+
+
+def main():
+    if len(sys.argv) == 3:
+        child(*sys.argv[1:])
+        return 0
+    wrong = 0
+    for name, told, is_right in trials(int(sys.argv[1]) if len(sys.argv) > 1 else 1024):
+        wrong += not is_right
+        sys.stdout.write(f"{'ok   ' if is_right else 'WRONG'} {name}: {told}\n")
+    return int(wrong > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
