@@ -2,7 +2,7 @@
 
     python -m tests.engine.adoption [GB] [WORKERS]
 
-The data is made here: texts of about 2 kB of words at random, in Parquet files of 64 MB with Snappy. Each step is a process of its own.
+The data is made here: texts of 300 words at random, in Parquet files of 20,000 with Snappy. Each step is a process of its own.
 """
 
 import json
@@ -31,20 +31,19 @@ steps:
   - filter.length: {min_chars: 20}
   - dedup.exact
 """
-FILE_BYTES = 64_000_000
 SAME = 1000
 
 
 def make(folder: Path, wanted: int) -> tuple[int, int, list[str]]:
     """Write files of `wanted` bytes together; give the bytes, the records, and some of the texts."""
-    words = np.array(sorted({word for each in corpora.documents(400, sentences=8) for word in each["text"].split()}))
+    said = {word for each in corpora.documents(400, sentences=8) for word in each["text"].split()}
+    words = np.array(sorted(word for word in said if word.isascii()))  # clean.text leaves them as they are
     chance = np.random.default_rng(7)
+    phrases = np.array([" ".join(words[chance.integers(0, len(words), 10)]) for _ in range(100_000)], object)
     folder.mkdir(parents=True)
     size, records, some, part = 0, 0, [], 0
     while size < wanted:
-        texts = []
-        for _ in range(20_000):
-            texts.append(" ".join(words[chance.integers(0, len(words), 300)]))
+        texts = [" ".join(phrases[chance.integers(0, len(phrases), 30)]) for _ in range(20_000)]
         ids = [f"{part}-{n}" for n in range(len(texts))]
         path = folder / f"part-{part:05d}.parquet"
         pq.write_table(pa.table({"id": ids, "text": texts}), path, compression="snappy", row_group_size=5000)
@@ -72,10 +71,10 @@ def main(gb: float, workers: str) -> int:
         text = adopted["bytes_read"]
         say(
             f"adopt: {seconds:.1f} s, {size / 1e6 / seconds:.0f} MB/s of Parquet, {text / 1e6 / seconds:.0f} MB/s as read, "
-            f"{workers} workers, peak memory of a process {adopted['peak_rss_mb']:.0f} MB",
+            f"{adopted['cpu_seconds']:.0f} s of processors, {workers} workers, peak memory of a process {adopted['peak_rss_mb']:.0f} MB",
         )
         same = random.Random(7).choices(some, k=SAME)
-        lines = [{"id": f"same-{n}", "text": f"  {text}\n\n"} for n, text in enumerate(same)]
+        lines = [{"id": f"same-{n}", "text": f"{text}  \n\n"} for n, text in enumerate(same)]
         lines += [{"id": f"new-{n}", "text": f"New text number {n} of this day."} for n in range(SAME)]
         (folder / "daily").mkdir()
         (folder / "daily" / "1.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
