@@ -2,7 +2,7 @@
 
 from gristmill.core.errors import GristmillError
 from gristmill.core.mapping import Mapping, Rows
-from gristmill.core.mend import Spoiled, mend
+from gristmill.core.mend import fault_of, mend
 from gristmill.net import urls
 from gristmill.sources.formats.api_records import Records
 
@@ -22,12 +22,14 @@ def one(data: bytes) -> None:
     except ValueError:
         pass
     try:
-        value = mend(data).value
+        mended = mend(data)
+        value = mended.value
     except ValueError:
         return
     records = value if isinstance(value, list) else value.get("items", [value]) if isinstance(value, dict) else [value]
-    if isinstance(value, Spoiled) or not isinstance(records, list):
+    if not isinstance(records, list):
         return
+    records = [fault_of(record, is_utf8=mended.is_utf8) or record for record in records]
     try:
         making = Records(
             Rows("u", MAPPING, 1 << 20),

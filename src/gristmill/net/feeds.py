@@ -31,9 +31,12 @@ def parse(body: bytes, url: str, content_type: str = "") -> Listed:
     if b"<!ENTITY" in body:
         return Listed(code="feed.syntax", detail="it declares entities of its own, which are not expanded")
     headers = {"content-type": content_type} if content_type else {}
-    parsed = feedparser.parse(
-        io.BytesIO(body), response_headers=headers, resolve_relative_uris=False, sanitize_html=False
-    )
+    try:
+        parsed = feedparser.parse(
+            io.BytesIO(body), response_headers=headers, resolve_relative_uris=False, sanitize_html=False
+        )
+    except Exception as error:  # it stumbles over damaged feeds in ways of its own (found by fuzzing: KeyError)
+        return Listed(code="feed.syntax", detail=f"damaged: the parser gave up ({type(error).__name__})")
     if not parsed.get("version"):
         return Listed(code="feed.syntax", detail="no RSS or Atom feed")
     found: dict[str, str | None] = {}
