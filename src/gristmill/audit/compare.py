@@ -32,7 +32,7 @@ What: TypeAlias = Literal["added", "gone", "changed"]
 Json: TypeAlias = dict[str, Any]
 
 WHATS: tuple[What, ...] = ("added", "gone", "changed")
-PASS_ROWS = 8_000_000  # ids in memory at once, 16 bytes each, for each of the two
+PASS_ROWS = 4_000_000  # ids in memory at once, of both snapshots together: 16 bytes each, and as much again while they are sorted
 CHARS = "chars"
 _COLUMNS = ["id", "source", "text"]
 
