@@ -1,5 +1,6 @@
 """The command line when it is asked to stop, and when another run holds the dataset: its exit codes."""
 
+import errno
 import os
 import shutil
 import signal
@@ -13,6 +14,8 @@ import psutil
 import pytest
 from tests.soak import attacks
 
+from gristmill.console import session
+from gristmill.core.errors import naming
 from gristmill.testing import crash
 
 
@@ -75,3 +78,17 @@ def test_a_held_dataset_is_exit_code_5(small, tree, source):
         assert process.wait(60) == 0
     assert crash.end_problems(small[1], tree) == []
     assert not Path(tree, "corpus", "staging", "2").exists()
+
+
+def test_too_little_memory_is_told_as_that(capsys):
+    assert session.failed(MemoryError(), as_json=False) == 1
+    assert capsys.readouterr().err.startswith("error: there was not enough memory; ")
+
+
+def test_a_full_disk_is_told_with_the_place_and_what_is_free(tmp_path, capsys):
+    with pytest.raises(OSError, match="No space") as caught, naming(tmp_path / "file"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert session.failed(caught.value, as_json=False) == 1
+    told = capsys.readouterr().err
+    assert f"'{tmp_path / 'file'}'" in told
+    assert "bytes are free there" in told

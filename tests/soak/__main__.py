@@ -1,8 +1,8 @@
 """Run the soak: every failpoint at every passing, a hundred and more random kills, and so on; write docs/reliability.*.
 
-    python -m tests.soak [--minutes M] [--only ROOM] [--resume] [--commit C] [--seed N] [--jobs N] [--dry]
+    python -m tests.soak [--minutes M] [--each M] [--only ROOM] [--resume] [--commit C] [--seed N] [--jobs N] [--dry]
 
-Without `--minutes` every room runs to its full count. `--resume` leaves out the rooms that have theirs for this very code. A trial's
+Without `--minutes` and `--each` every room runs to its full count. `--resume` leaves out the rooms that have theirs for this very code. A trial's
 name holds the seed, the failpoint or the operation that replays it.
 """
 
@@ -249,6 +249,7 @@ def main() -> int:
     """Run the rooms asked for; 1 if any promise was broken."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, help="stop after about so long")
+    parser.add_argument("--each", type=float, metavar="M", help="stop each room after about so many minutes")
     parser.add_argument("--only", action="append", choices=ROOMS, help="only this room (may be given more than once)")
     parser.add_argument(
         "--resume", action="store_true", help="leave out rooms that have their full count for this code"
@@ -265,9 +266,11 @@ def main() -> int:
     code = soak.code
     command = "python -m tests.soak" + "".join(f" --only {name}" for name in args.only or ())
     command += f" --minutes {args.minutes:g}" if args.minutes else ""
+    command += f" --each {args.each:g}" if args.each else ""
     for name in _asked(args.only, code if args.resume else ""):
         say(f"{name}: {results.MEANING[name]}")
         room = Room(name)
+        soak.deadline = min(deadline, time.monotonic() + args.each * 60) if args.each else deadline
         soak.room(name)(room)
         rooms.append(room)
         room.made_with = {"command": command, "seed": args.seed, "code": code, "commit": soak.commit}

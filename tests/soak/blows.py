@@ -1,7 +1,7 @@
 """Rooms of the soak that hurt single file operations, and those that stop, starve and crowd runs.
 
-Not here: the rooms of failpoints and signals (`__main__`). Invariant: all trials of a day are done before the next one begins, since the
-town answers all runs alike.
+Not here: the rooms of failpoints and signals (`__main__`). Invariant: each day has a town of its own, where it is that day as long as there
+are trials, since a town answers all runs alike.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -41,14 +41,15 @@ class Blows:
     def __init__(self, folder: Path, source: Path, seed: int, work: Work, left_s: Callable[[], float]) -> None:
         self.folder, self.source, self.seed, self.work, self.left_s = folder / "five", source, seed, work, left_s
         self.folder.mkdir()
-        self.town = Town(self.folder)
+        self.towns: list[Town] = []
         self.library = shim.build(self.folder)
         self.polls = operations.Polls()
         self._histories: list[Ends] = []
 
     def close(self) -> None:
-        """Stop the town."""
-        self.town.server.stop()
+        """Stop the towns."""
+        for town in self.towns:
+            town.server.stop()
 
     def start(self, scratch: Path) -> AbstractContextManager[crash.Warm]:
         """Start a warm process with the shim."""
@@ -56,21 +57,22 @@ class Blows:
         if modules.exists():
             scratch.mkdir(parents=True, exist_ok=True)
             shutil.copy(modules, scratch / "modules")
-        return five.warm(scratch, self.source, self.town, self.library)
+        return five.warm(scratch, self.source, self.towns[0], self.library)
 
     @property
     def histories(self) -> list[Ends]:
-        """Both days."""
+        """The run of day 1 and that of day 2."""
         if not self._histories:
+            for name in ("first", "second"):
+                (self.folder / name).mkdir()
+                self.towns.append(Town(self.folder / name))
             with self.start(self.folder / "peace") as server:
                 shutil.copy(self.folder / "peace" / "modules", self.folder / "modules")
-                self._histories = five.history(self.folder, self.town, server)
+                self._histories = [
+                    five.history(self.folder / "first", self.towns[0], server, days=1)[0],
+                    five.history(self.folder / "second", self.towns[1], server)[1],
+                ]
         return self._histories
-
-    def _days(self) -> Iterator[tuple[int, Ends]]:
-        for day, ends in enumerate(self.histories, start=1):
-            self.town.begin(day)
-            yield day, ends
 
     def _counted(self, ends: Ends) -> list[shim.Operation]:
         tree = self.folder / "count"
@@ -100,16 +102,21 @@ class Blows:
         if self.library is None:
             room.note = shim.NO_COMPILER
             return
-        for day, ends in self._days():
+        tasks: list[Task] = []
+        for ends, n in zip(self.histories, (DAY_1, POINTS - DAY_1), strict=True):
             found = self._counted(ends)
-            n = DAY_1 if day == 1 else POINTS - DAY_1
-            tasks = [
+            tasks += [
                 self._at(ends, [(mode, at)], mode) for mode in shim.MODES for at in operations.points(found, mode, n)
             ]
-            random.Random(self.seed).shuffle(tasks)
-            say(f"  day {day}: {len(found)} operations")
-            self.work(room, tasks, self.start)
+            say(f"  {ends.scene.name}: {len(found)} operations")
+            room.note += f"{ends.scene.name}: {len(found):,} operations. "
+        self._work(room, tasks)
         self._looked(room)
+
+    def _work(self, room: Room, tasks: list[Task]) -> None:
+        """Do the tasks in an order of chance: where time ends, what was done is an even sample."""
+        random.Random(self.seed).shuffle(tasks)
+        self.work(room, tasks, self.start)
 
     def verbs(self, room: Room) -> None:
         """Single operations of the other verbs that write."""
@@ -117,18 +124,16 @@ class Blows:
             room.note = shim.NO_COMPILER
             return
         _ = self.histories
-        self.town.begin(2)
         with self.start(self.folder / "verbs") as server:
-            made = verbs.scenes_of(self.folder, server, [*verbs.VERBS])
-        tasks = []
+            made = verbs.scenes_of(self.folder / "second", server, [*verbs.VERBS])
+        tasks: list[Task] = []
         for ends in made:
             found = self._counted(ends)
             for mode in shim.MODES:
                 tasks += [
                     self._at(ends, [(mode, at)], ends.argv[0]) for at in operations.points(found, mode, VERB_POINTS)
                 ]
-        random.Random(self.seed).shuffle(tasks)
-        self.work(room, tasks, self.start)
+        self._work(room, tasks)
         self._looked(room)
 
     def pairs(self, room: Room) -> None:
@@ -137,15 +142,15 @@ class Blows:
             room.note = shim.NO_COMPILER
             return
         chance = random.Random(self.seed)
-        for _, ends in self._days():
+        tasks: list[Task] = []
+        for ends in self.histories:
             found = self._counted(ends)
-            tasks = []
             for _ in range(PAIRS * 6 // 10):  # a few reruns are done before the second blow
                 first = chance.choice(operations.points(found, "kill", 400))
                 left = max(30, len(found) - first)
                 modes = [chance.choice(shim.MODES) for _ in range(2)]
                 tasks.append(self._at(ends, [(modes[0], first), (modes[1], chance.randint(1, left))], ""))
-            self.work(room, tasks, self.start)
+        self._work(room, tasks)
         self._looked(room)
 
     def zombies(self, room: Room) -> None:
@@ -153,9 +158,9 @@ class Blows:
         if self.library is None:
             room.note = shim.NO_COMPILER
             return
-        for _, ends in self._days():
+        tasks: list[Task] = []
+        for ends in self.histories:
             top = len(self._counted(ends))
-            tasks: list[Task] = []
             for i in range(ZOMBIES // 2):
                 tasks.append(
                     lambda server, scratch, i=i, ends=ends: (
@@ -169,7 +174,7 @@ class Blows:
                         "lock lost",
                     )
                 )
-            self.work(room, tasks, self.start)
+        self._work(room, tasks)
 
     def disks(self, room: Room) -> None:
         """Small disks."""
@@ -177,9 +182,7 @@ class Blows:
             if not allowed:
                 room.note = "Nothing may be mounted here (a container needs SYS_ADMIN)."
                 return
-        for _, ends in self._days():
-            tasks = [partial(self._disk, ends, 30 * i) for i in range(DISKS // 2)]
-            self.work(room, tasks, self.start)
+        self._work(room, [partial(self._disk, ends, 30 * i) for ends in self.histories for i in range(DISKS // 2)])
 
     @staticmethod
     def _disk(ends: Ends, kib: int, server: crash.Warm, scratch: Path) -> tuple[crash.Trial, str]:
@@ -189,8 +192,6 @@ class Blows:
 
     def memory(self, room: Room) -> None:
         """Little memory."""
-        _ = self.histories
-        self.town.begin(2)
         ends = self.histories[1]
         tasks: list[Task] = [
             lambda server, scratch, mb=mb: scarcity.little_memory(server, ends, scratch, mb) for mb in LIMITS_MB

@@ -29,7 +29,7 @@ def watched(server: crash.Warm, ends: Ends, polls: Polls) -> crash.Run:
     def run(tree: Path, env: Mapping[str, str]) -> int:
         command.said(tree).unlink(missing_ok=True)  # what is there afterwards was said by this run
         pid = server.start([str(tree), *ends.argv], env)
-        look, deadline = time.monotonic() + LOOK_S * random.random(), time.monotonic() + 120
+        look, deadline = time.monotonic() + LOOK_S * random.random(), time.monotonic() + 600
         while (code := server.poll(pid)) is None:
             if time.monotonic() > look:
                 polls.looks += 1
