@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 RIVALS := .venv-rivals
 AIRFLOW := .venv-airflow
 
-.PHONY: demo test check bench soak lock clean setup debian
+.PHONY: demo test check bench soak sbom lock clean setup debian
 
 $(STAMP): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "gristmill needs Python 3.11, 3.12 or 3.13 on the PATH; found none (or: make PYTHON=/path/to/python3.12)" >&2; exit 1; }
@@ -76,6 +76,10 @@ bench: $(STAMP) $(RIVALS)/.installed
 
 soak: $(STAMP)
 	@$(BIN)/python -m tests.soak
+
+# What is in it: a CycloneDX bill of materials of the lock, made without a network.
+sbom: $(STAMP)
+	@$(BIN)/python -m tests.security.sbom
 
 # The lock is made with uv and committed; no index host may stand in it.
 lock:
