@@ -75,7 +75,7 @@ bench: $(STAMP) $(RIVALS)/.installed
 	@$(BIN)/python -m bench
 
 soak: $(STAMP)
-	@$(BIN)/python -m tests.soak
+	@$(BIN)/python -m tests.soak --resume
 
 # What is in it: a CycloneDX bill of materials of the lock, made without a network.
 sbom: $(STAMP)
