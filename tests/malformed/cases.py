@@ -86,7 +86,10 @@ def make(seed: int) -> Case:
         parameters["delimiter"] = ","  # a tab, if it is called .tsv
     inside = packed.inside if is_whole else len(data) if packed.inside == len(packed.data) else -1
     what = f"{kind} {parameters.get('encoding', '')} {packed.name} {damage}"
-    return Case(seed, what, packed.name, data, parameters, texts, is_whole, packed.is_checked, inside)
+    is_checked = packed.is_checked and data[:4] == packed.data[:4]  # else it is no longer what it was
+    if kind == "csv" and damage in {"cut", "delete"} and b"\n" not in data.rstrip():
+        texts = []  # the header may be all that is left
+    return Case(seed, what, packed.name, data, parameters, texts, is_whole, is_checked, inside)
 
 
 def _text(rng: random.Random, seed: int, i: int) -> str:

@@ -34,7 +34,7 @@ def broken(case: Case) -> list[str]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         once = read(case, folder, 8 << 20)
-        again = read(case, folder, 300, split_bytes=500)
+        again = read(case, folder, 300, split_bytes=max(len(case.data) // 20, 1))
         left = sorted(path.name for path in folder.rglob("*"))
     found = []
     if left != [case.name]:
@@ -66,6 +66,6 @@ def _of_one(case: Case, out: Everything) -> list[str]:
         found.append(f"{out.bytes_in[unit]} of {case.inside} bytes are accounted for")
     if case.what.startswith("attack") and any(not row["origin"].startswith(unit) for row in out.rows):
         found.append("an origin that does not begin with its file")
-    if case.data and not (out.rows or out.rejects or out.failed or out.warnings) and case.texts:
+    if case.data.strip() and not (out.rows or out.rejects or out.failed or out.warnings) and case.texts:
         found.append("nothing is said of it at all")
     return found

@@ -71,5 +71,6 @@ def test_all_kinds_and_all_faults_have_their_rows():
 
 def test_commands_are_modules_that_run():
     for module in re.findall(r"`python -m ([\w.]+)", TEXT):
-        path = ROOT / (module.replace(".", "/") + ".py")
+        path = ROOT / module.replace(".", "/")
+        path = path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
         assert '__name__ == "__main__"' in path.read_text("utf-8"), module

@@ -7,12 +7,18 @@ time; two columns of one name are refused, as one would hide the other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+_FIXED = pa.types.is_fixed_size_list
+_LISTS: list[tuple[Any, Any]] = [
+    (_FIXED, pa.list_),
+    (pa.types.is_list, pa.list_),
+    (pa.types.is_large_list, pa.large_list),
+]
 UNDECODABLE = (pa.ArrowException, ValueError, OverflowError, KeyError, TypeError)
 
 
@@ -47,6 +53,9 @@ def values(column: pa.Array) -> list[Any]:
             column = column.cast(pa.timestamp("us", "UTC" if kind.tz else None), safe=kind.unit != "ns")
         except pa.ArrowInvalid:
             return column.cast(pa.string()).to_pylist()  # type: ignore[no-any-return]
+    elif (coarse := _changed(kind, _microseconds)) != kind:
+        # Python's own times have microseconds; pyarrow would give pandas' for more, where that is installed.
+        column = column.cast(coarse, safe=False)
     elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
         return _decoded(column.to_pylist())
     try:
@@ -55,8 +64,36 @@ def values(column: pa.Array) -> list[Any]:
         if pa.types.is_nested(kind):
             raise
         return _decoded(column.cast(pa.large_binary()).to_pylist())
-    except (ValueError, OverflowError):  # a date or time beyond Python's years
-        return column.cast(pa.string()).to_pylist()  # type: ignore[no-any-return]
+    except (ValueError, OverflowError) as error:  # a date or time beyond Python's years, if one is in it
+        told = _changed(column.type, _text)
+        if told == column.type:
+            raise pa.ArrowNotImplementedError(str(error)) from None
+        return column.cast(told).to_pylist()  # type: ignore[no-any-return]
+
+
+def _microseconds(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_timestamp(kind) and kind.unit == "ns":
+        return pa.timestamp("us", kind.tz)
+    if pa.types.is_duration(kind) and kind.unit == "ns":
+        return pa.duration("us")
+    return pa.time64("us") if pa.types.is_time64(kind) and kind.unit == "ns" else kind
+
+
+def _text(kind: pa.DataType) -> pa.DataType:
+    return pa.string() if pa.types.is_temporal(kind) else kind
+
+
+def _changed(kind: pa.DataType, leaf: Callable[[pa.DataType], pa.DataType]) -> pa.DataType:
+    """Give a type with another one in the place of each that is no list, object or map."""
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_changed(field.type, leaf)) for field in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(_changed(kind.key_type, leaf), kind.item_field.with_type(_changed(kind.item_type, leaf)))
+    for is_list, make in _LISTS:
+        if is_list(kind):
+            inner = kind.value_field.with_type(_changed(kind.value_type, leaf))
+            return make(inner, kind.list_size) if is_list is _FIXED else make(inner)
+    return leaf(kind)
 
 
 def not_finite(column: pa.Array) -> int:

@@ -24,7 +24,7 @@ from gristmill.core.files import Expansion, Stream, codec_of, expand, line_range
 from gristmill.core.filesets import FileSet, Piece, pieces_of
 from gristmill.core.mapping import MAX_DEPTH, Mapping, Rows, Where
 from gristmill.core.places import Options, Place
-from gristmill.core.source import Page, PlanContext, ReadContext, Source, SourcePlan, Split, State
+from gristmill.core.source import Page, PlanContext, ReadContext, Source, SourcePlan, Split, State, UnitRead
 from gristmill.core.tararchive import Member
 from gristmill.extract import ExtractOptions, Extractor, Kind, needs
 from gristmill.net.objects import place_for
@@ -42,6 +42,7 @@ from gristmill.sources.formats.detect import (
 
 _MIB = 1 << 20
 _MOST_IN_MEMORY = 64 * _MIB  # of Parquet that lies where only forwards can be read
+_MOST_COLUMNS = 4096  # of those whose kind is remembered
 _BINARY = {"parquet", "html", "pdf"}  # or with a way of its own to tell the encoding
 _EXTRACTED: dict[str, Kind] = {"html": "html", "pdf": "pdf"}
 
@@ -154,7 +155,21 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         for kind in _EXTRACTED.values():
             if kind in {self.format, *named}:
                 _must_have(kind)
-        return plan
+        columns = state.doc.get("columns") if state is not None else None
+        if not columns:
+            return plan
+        splits = [msgspec.structs.replace(split, spec=split.spec | {"columns": columns}) for split in plan.splits]
+        return msgspec.structs.replace(plan, splits=splits)
+
+    def fold(self, state: State | None, plan: SourcePlan, reads: list[UnitRead], seq: int) -> State:
+        """Give the next state; it knows what the columns of Parquet files held when they were first seen. Pure."""
+        after = super().fold(state, plan, reads, seq)
+        columns: dict[str, str] = dict(after.doc.get("columns", {}))
+        for read in sorted(reads, key=lambda read: (read.unit, read.lo)):
+            for name, kind in read.note.get("columns", {}).items():
+                if len(columns) < _MOST_COLUMNS:
+                    columns.setdefault(name, kind)
+        return State(after.doc | {"columns": columns}, after.units) if columns else after
 
     def _cut(self, piece: Piece, target: int, place: Place) -> list[Piece]:
         """Cut a large file into ranges if its bytes allow reading from the middle."""
@@ -185,13 +200,15 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             Transient: its store cannot be reached now.
         """
         files = self._files(context.folder)
+        columns = dict(split.spec.get("columns", {}))
         with Extractor(self.extract) as extractor:  # starts nothing before it is asked
             for piece in pieces_of(split):
                 if piece.unit not in context.skip:
                     with files.opened(piece) as raw:
-                        yield from self._pages(piece, raw, context.batch_bytes, extractor)
+                        reading = _Reading(self, piece.unit, context.batch_bytes, extractor, columns)
+                        yield from self._pages(piece, raw, reading)
 
-    def _pages(self, piece: Piece, raw: BinaryIO, batch_bytes: int, extractor: Extractor) -> Iterator[Page]:
+    def _pages(self, piece: Piece, raw: BinaryIO, reading: _Reading) -> Iterator[Page]:
         head = raw.read(HEAD_BYTES)
         codec = codec_of(head)
         start, end = (0, piece.size) if piece.end < 0 or piece.format == "parquet" else (piece.start, piece.end)
@@ -202,7 +219,6 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             if (start, end) != (0, piece.size):
                 start, end = line_range(raw, start, end, piece.size)
             blocks = plain(raw, start, end)
-        reading = _Reading(self, piece.unit, batch_bytes, extractor)
         container = container_of(head, piece.unit)
         if container:
             yield from reading.archive(piece, raw, container, codec, blocks)
@@ -249,6 +265,7 @@ class _Reading(NamedTuple):
     unit: str
     batch_bytes: int
     extractor: Extractor
+    columns: dict[str, str]  # of Parquet files before
 
     def archive(
         self, piece: Piece, raw: BinaryIO, container: str, codec: str, blocks: Iterator[bytes]
@@ -317,7 +334,7 @@ class _Reading(NamedTuple):
             yield from csv.read(blocks, rows, delimiter, limit)
         elif kind == "parquet":
             raw, size = (file.raw, file.size) if file.raw is not None else _in_memory(blocks, file)
-            yield from parquet.read(raw, rows, file.groups, size, (self.batch_bytes, limit))
+            yield from parquet.read(raw, rows, file.groups, size, (self.batch_bytes, limit), self.columns)
         elif (extracted := _EXTRACTED.get(kind)) is not None:
             _must_have(extracted)
             most = min(limit, source.extract.max_bytes)

@@ -4,14 +4,16 @@ Not here: which row groups (`sources/files.py`), the mapping of fields (`core.ma
 file. `bytes_in` is the share of the stored size that the rows are of the file's rows, so that it adds up to the size.
 Invariants: page checksums are verified wherever a file has them (else a flipped bit is read as text); a file that
 cannot be decoded, or has two columns of one name, fails as a whole; a row group that gives fewer rows than it promised
-fails it too. Warnings: `field.not_finite` (a number that JSON has no word for is null in `meta`), `file.large_group`.
+fails it too. Warnings: `field.not_finite` (a number that JSON has no word for is null in `meta`), `file.large_group`,
+`field.retyped` (a column holds something else than in files before: it is read as it is).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -21,6 +23,17 @@ from gristmill.core.objects import UNDECODABLE, must_differ, not_finite, objects
 from gristmill.core.source import Page
 
 _MAX_BATCH_ROWS = 1024  # dictionary pages make rows larger in memory than the file tells
+_KINDS: list[tuple[str, Callable[[Any], bool]]] = [
+    ("text", lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)),
+    ("boolean", pa.types.is_boolean),
+    ("integer", pa.types.is_integer),
+    ("number", lambda kind: pa.types.is_floating(kind) or pa.types.is_decimal(kind)),
+    ("time", pa.types.is_temporal),
+    ("map", pa.types.is_map),
+    ("object", pa.types.is_struct),
+    ("list", pa.types.is_nested),
+    ("bytes", lambda kind: "binary" in str(kind)),
+]
 _LARGE_GROUP_BYTES = 1 << 30  # of one row group, decoded: it is read by one worker, from its begin
 
 
@@ -42,9 +55,17 @@ def row_groups(raw: BinaryIO, piece_bytes: int, size: int) -> list[tuple[int, in
 
 
 def read(
-    raw: BinaryIO, rows: Rows, groups: tuple[int, int] | None, size: int, limits: tuple[int, int]
+    raw: BinaryIO,
+    rows: Rows,
+    groups: tuple[int, int] | None,
+    size: int,
+    limits: tuple[int, int],
+    known: dict[str, str] | None = None,
 ) -> Iterator[Page]:
     """Read row groups [first, last), or all, of an open file of `size` bytes. limits: batch_bytes, max_record_bytes.
+
+    known: what columns of these names were in files before (a number, a text, a list); new ones are added. Each page has those of this
+    file as its note.
 
     Raises:
         UnitFailed: file.corrupt, file.unsupported, size.cap or field.missing; file.unreadable when memory or the disk failed.
@@ -66,6 +87,7 @@ def read(
             "field.missing",
             f"no column {'/'.join(rows.text.names)}; found {', '.join(sorted(names))[:500]}",
         )
+    note = _compared(file.schema_arrow, rows, {} if known is None else known, is_first=groups is None or groups[0] == 0)
     first, last = groups or (0, len(counts))
     total = sum(counts)
     at = sum(counts[:first])
@@ -90,14 +112,32 @@ def read(
                 at += 1
                 if rows.full:
                     end = size * min(at, total) // total
-                    yield rows.take(end - done)
+                    yield msgspec.structs.replace(rows.take(end - done), note=note)
                     done = end
         if at - begin != counts[group]:
             detail = f"row group {group} promised {counts[group]} rows and gave {at - begin}"
             raise UnitFailed(rows.place, "file.corrupt", detail)
     end = size * at // total if total else size
     if end != done or not rows.taken:
-        yield rows.take(end - done)
+        yield msgspec.structs.replace(rows.take(end - done), note=note)
+
+
+def _compared(schema: pa.Schema, rows: Rows, known: dict[str, str], *, is_first: bool) -> dict[str, Any]:
+    """Count the columns that are of another kind than in files before; give the kinds of all, as a note."""
+    kinds = {field.name: kind for field in schema if (kind := _kind(field.type))}
+    changed = sum(known.setdefault(name, kind) != kind for name, kind in kinds.items())
+    if changed and is_first:
+        rows.warn_all({"field.retyped": changed})
+    return {"columns": kinds}
+
+
+def _kind(found: pa.DataType) -> str:
+    """Say what a column holds as far as it makes a difference in JSON; nothing where all of it is null."""
+    if isinstance(found, pa.BaseExtensionType):
+        return _kind(found.storage_type)
+    if pa.types.is_dictionary(found):
+        return _kind(found.value_type)
+    return next((kind for kind, is_it in _KINDS if is_it(found)), "" if pa.types.is_null(found) else str(found.id))
 
 
 def _batches(file: Any, group: int, batch_bytes: int, unit: str) -> Iterator[pa.RecordBatch]:

@@ -1,0 +1,138 @@
+"""Parquet with odd schemas: every type comes out the same wherever it is read, and a column that becomes another is told."""
+
+import datetime as dt
+import decimal
+import io
+import subprocess
+import sys
+import uuid
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tests.properties.lab import Lab, flat
+
+MOMENT_NS = 1_709_208_000_000_000_001
+DECIMAL = decimal.Decimal("1.50")
+NOON = "2024-02-29T12:00:00"
+FAR = "<value out of range: 1000000000000000000>"
+
+
+def ns(zone=None):
+    return pa.timestamp("ns", zone)
+
+
+COLUMNS = {
+    "large list": (pa.array([[1, 2]], pa.large_list(pa.int64())), [1, 2]),
+    "fixed list": (pa.array([[1, 2]], pa.list_(pa.int64(), 2)), [1, 2]),
+    "dictionary": (pa.array(["x"]).dictionary_encode(), "x"),
+    "dictionary of numbers": (pa.array([5]).dictionary_encode(), 5),
+    "view": (pa.array(["v"], pa.string_view()), "v"),
+    "view of bytes": (pa.array([b"\xff"], pa.binary_view()), "/w=="),
+    "fixed bytes": (pa.array([b"ab"], pa.binary(2)), "YWI="),
+    "map": (pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64())), [["k", 1]]),
+    "map of maps": (
+        pa.array([[("k", [("z", 1.5)])]], pa.map_(pa.string(), pa.map_(pa.string(), pa.float64()))),
+        [["k", [["z", 1.5]]]],
+    ),
+    "map with numbers for keys": (pa.array([[(1, "a")]], pa.map_(pa.int32(), pa.string())), [[1, "a"]]),
+    "decimal": (pa.array([DECIMAL]), "1.50"),
+    "long decimal": (pa.array([decimal.Decimal("9" * 50 + ".5")], pa.decimal256(60, 1)), "9" * 50 + ".5"),
+    "decimals in a list": (pa.array([[DECIMAL]]), ["1.50"]),
+    "seconds": (pa.array([1_709_208_000], pa.timestamp("s")), NOON),
+    "milliseconds": (pa.array([1_709_208_000_000], pa.timestamp("ms")), NOON),
+    "nanoseconds": (pa.array([MOMENT_NS], ns()), NOON),
+    "nanoseconds in a zone": (pa.array([MOMENT_NS], ns("+05:30")), NOON + "+00:00"),
+    "nanoseconds in a list": (pa.array([[MOMENT_NS]], pa.list_(ns())), [NOON]),
+    "nanoseconds in a fixed list": (pa.array([[MOMENT_NS]], pa.list_(ns(), 1)), [NOON]),
+    "nanoseconds in an object": (pa.array([{"a": MOMENT_NS}], pa.struct([("a", ns())])), {"a": NOON}),
+    "nanoseconds in a map": (pa.array([[("k", MOMENT_NS)]], pa.map_(pa.string(), ns())), [["k", NOON]]),
+    "a time beyond Python's years in a list": (pa.array([[10**18]], pa.list_(pa.timestamp("us"))), [FAR]),
+    "a time beyond Python's years in an object": (
+        pa.array([{"a": 10**18}], pa.struct([("a", pa.timestamp("us"))])),
+        {"a": FAR},
+    ),
+    "time of day": (pa.array([1_000_000_001], pa.time64("ns")), "00:00:01"),
+    "duration": (pa.array([1001], pa.duration("ns")), "0:00:00.000001"),
+    "duration without end": (pa.array([2**62], pa.duration("s")), str(2**62)),
+    "date": (pa.array([dt.date(2024, 2, 29)], pa.date64()), "2024-02-29"),
+    "uuid": (pa.array([uuid.UUID(int=5).bytes], pa.uuid()), str(uuid.UUID(int=5))),
+    "JSON": (pa.array(['{"a":1}'], pa.json_()), '{"a":1}'),
+    "boolean of 8 bits": (pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1], pa.int8())), True),
+    "tensor": (
+        pa.ExtensionArray.from_storage(
+            pa.fixed_shape_tensor(pa.int32(), [2]), pa.array([[1, 2]], pa.list_(pa.int32(), 2))
+        ),
+        [1, 2],
+    ),
+    "half": (pa.array([1.5], pa.float16()), 1.5),
+    "nothing": (pa.array([None]), None),
+    "objects in lists in objects": (pa.array([{"a": {"b": [{"c": 1}]}}]), {"a": {"b": [{"c": 1}]}}),
+    "64 bits": (pa.array([2**64 - 1], pa.uint64()), 2**64 - 1),
+}
+
+
+def stored(columns, **options):
+    out = io.BytesIO()
+    pq.write_table(pa.table(columns), out, **options)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(("column", "value"), COLUMNS.values(), ids=COLUMNS)
+def test_a_column_of_any_type_is_read(read, column, value):
+    out = read({"a.parquet": stored({"text": ["t"], "m": column})})
+    assert [orjson.loads(row["meta"]) for row in out.rows] == [{"m": value}]
+    assert (out.rejects, out.failed) == ([], {})
+
+
+WITHOUT_PANDAS = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "pandas":
+            raise ImportError(name)
+sys.meta_path.insert(0, Refuse())
+from pathlib import Path
+from tests.sources.conftest import read_everything
+print([row["meta"] for row in read_everything(Path(sys.argv[1])).rows])
+"""
+
+
+def test_times_are_the_same_whether_pandas_is_installed_or_not(tmp_path, read, pytestconfig):
+    columns = {name: column for name, (column, _) in COLUMNS.items() if "nanoseconds" in name or "duration" in name}
+    out = read({"in/a.parquet": stored({"text": ["t"]} | columns)})
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_PANDAS, str(tmp_path / "in")],
+        capture_output=True, text=True, timeout=120, cwd=pytestconfig.rootpath, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.strip() == str([row["meta"] for row in out.rows])
+
+
+def test_columns_that_hold_something_else_in_another_file_are_counted_and_read_as_they_are(read):
+    out = read(
+        {
+            "a.parquet": stored({"text": ["a"], "n": [1], "m": ["x"], "nothing": pa.array([None])}),
+            "b.parquet": stored(
+                {"text": ["b"], "n": pa.array([1], pa.int8()), "m": pa.array(["x"], pa.large_string())}
+            ),
+            "c.parquet": stored({"m": [[1]], "n": ["1"], "text": ["c"], "new": [1.5], "nothing": [1]}),
+        }
+    )
+    assert out.warnings == {"field.retyped": 2}
+    assert orjson.loads(out.rows[2]["meta"]) == {"m": [1], "n": "1", "new": 1.5, "nothing": 1}
+
+
+def test_a_column_that_becomes_another_in_a_later_run_is_told(tmp_path):
+    lab = Lab(tmp_path, {"sources": [{"name": "s", "files": {"path": "in/*"}}]})
+    lab.put("in/a.parquet", stored({"text": ["a"], "n": [1]}))
+    assert lab.run().warnings == {}
+    lab.put("in/b.parquet", stored({"text": ["b"], "n": ["one"], "more": [1]}))
+    report = lab.run()
+    assert report.warnings == {"field.retyped": 1}
+    assert flat(report.counts) == {"read": 1, "published": 1}
+    lab.put("in/c.parquet", stored({"text": ["c"], "n": [2], "more": [2]}))
+    assert lab.run().warnings == {}
+    assert lab.broken() == []
+    assert lab.run().status == "nothing_new"
