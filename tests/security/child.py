@@ -1,0 +1,60 @@
+"""The warm process of the security tests, which forks a command line for each question.
+
+python -m tests.security.child LOG
+"""
+
+import os
+import sys
+
+import aiohttp
+import apprise
+import deltalake
+import dlt
+import obstore
+import openlineage.client
+import pymysql
+import sqlalchemy
+
+import gristmill.config.load
+import gristmill.engine.run
+import gristmill.exports.jsonl
+import gristmill.exports.sql
+import gristmill.pipeline
+import gristmill.sources.dlt
+import gristmill.sources.files
+import gristmill.sources.rest
+import gristmill.sources.sql
+import gristmill.sources.warc
+import gristmill.sources.web
+import gristmill.steps.clean.text
+from gristmill import cli
+from gristmill.console import session
+from gristmill.engine import drive, plan
+from gristmill.testing import crash
+
+LOADED = [
+    aiohttp,
+    apprise,
+    deltalake,
+    dlt,
+    obstore,
+    openlineage.client,
+    pymysql,
+    sqlalchemy,
+    gristmill,
+]  # once, for all children
+
+
+def command(folder: str, said: str, *argv: str) -> int:
+    """Do `gristmill ARGV` in a folder; what it says goes to a file."""
+    handle = os.open(said, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    for stream in (1, 2):
+        os.dup2(handle, stream)
+    os.chdir(folder)
+    drive.BACKOFF_S = plan.BACKOFF_S = tuple(0.01 for _ in drive.BACKOFF_S)  # what does not answer here never will
+    session.catch_sigterm()
+    return cli.perform([*argv])
+
+
+if __name__ == "__main__":
+    crash.serve(command, sys.argv[1])

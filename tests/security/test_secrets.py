@@ -1,0 +1,233 @@
+"""SEC8: a secret stands in the config as a reference, and comes out nowhere, whatever happens to the run.
+
+A canary stands in every field that can hold a secret, of every source, export, alert and monitor. A server says them back in its
+errors. Then all that was written is searched, in every spelling in which a secret could have got there. The addresses of `web` are no such
+fields: an address is what a page is known by, and is published with it.
+"""
+
+import base64
+import html
+import http.server
+import json
+import threading
+import urllib.parse
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from gristmill.core import failpoints
+
+
+class Echo(http.server.BaseHTTPRequestHandler):
+    """Refuses everything, and says back all that it was told."""
+
+    def do_GET(self):
+        length = int(self.headers.get("Content-Length") or 0)
+        told = f"{self.path} {self.headers} {self.rfile.read(length).decode(errors='replace')}"
+        body = json.dumps({"error": f"who are you? {told}", "message": told}).encode()
+        self.send_response(403)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_PUT = do_HEAD = do_GET  # noqa: N815
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def port():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    yield server.server_address[1]
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def config(port):
+    """Give a config with a reference in every field that can hold a secret, and how many there are."""
+    n = 0
+
+    def canary():
+        nonlocal n
+        n += 1
+        return f"${{env:CANARY_{n}}}"
+
+    here = f"http://127.0.0.1:{port}"
+    rest = {"endpoint": f"{here}/api", "allow_hosts": ["127.0.0.1"], "attempts": 1, "wait_s": 0}
+    store = {"endpoint": here, "region": "r", "allow_http": "true", "retries": 0}
+    keys = {"access_key_id": "id"} | store
+    parts = {
+        "bearer": {"rest": rest | {"auth": {"bearer": canary()}}},
+        "header": {
+            "rest": rest | {"auth": {"key": {"secret": canary(), "header": "X-Key"}}, "headers": {"X-Other": canary()}}
+        },
+        "query": {"rest": rest | {"auth": {"key": {"secret": canary(), "query": "k"}}, "params": {"p": canary()}}},
+        "basic": {"rest": rest | {"auth": {"basic": {"user": "u", "password": canary()}}}},
+        "body": {"rest": rest | {"method": "POST", "body": {"token": canary()}}},
+        "oauth": {
+            "rest": rest
+            | {
+                "auth": {
+                    "oauth2": {
+                        "token_url": f"{here}/t",
+                        "client_id": "c",
+                        "client_secret": canary(),
+                        "params": {"x": canary()},
+                    }
+                }
+            }
+        },
+        "url": {"rest": rest | {"endpoint": f"{here}/api?sig={canary()}"}},
+        "bucket": {
+            "files": {
+                "path": "s3://b/*.jsonl",
+                "storage": keys | {"secret_access_key": canary(), "session_token": canary()},
+            }
+        },
+        "crawl": {"warc": {"path": "s3://b/*.warc", "storage": keys | {"secret_access_key": canary()}}},
+        "base": {"sql": {"dsn": f"postgresql://u:{canary()}@127.0.0.1:1/d", "table": "t", "key": "id"}},
+        "maria": {"sql": {"dsn": f"mysql+pymysql://u:{canary()}@127.0.0.1:1/d", "table": "t", "key": "id"}},
+        "taps": {"dlt": {"resource": "./tap.py:tap", "key": "id", "arguments": {"password": canary()}}},
+    }
+    plain = {"files": {"path": "in/*.jsonl", "id": "id"}}
+    return {
+        "version": 1,
+        "dataset": "./set",
+        "sources": [{"name": "plain", **plain}, *({"name": name, "on_error": "skip", **part} for name, part in parts.items())],
+        "steps": ["clean.text"],
+        "gate": {"min_quality_score": 0},
+        "exports": [
+            {"name": "x", "jsonl": {"path": "./out"}},
+            {"name": "t", "sql": {"dsn": f"postgresql://u:{canary()}@127.0.0.1:1/d", "table": "t"}},
+        ],
+        "alerts": [
+            {"webhook": {"url": f"{here}/hook/{canary()}", "headers": {"Authorization": canary()}}},
+            {"apprise": {"url": f"json://u:{canary()}@127.0.0.1:{port}/x"}},
+            {"email": {"to": "a@example.org", "from": "b@example.org", "host": "127.0.0.1", "port": 1, "user": "u", "password": canary()}},
+        ],
+        "monitoring": {
+            "textfile": "./metrics.prom",
+            "pushgateway": f"{here}/{canary()}",
+            "openlineage": {"url": here, "api_key": canary()},
+        },
+    }, n  # fmt: skip
+
+
+def spellings(secret):
+    """Give the ways in which a secret could be written."""
+    quoted = {urllib.parse.quote(secret), urllib.parse.quote(secret, safe=""), urllib.parse.quote_plus(secret)}
+    coded = {
+        base64.b64encode(text.encode()).decode().rstrip("=")[:-2] for text in (secret, f"u:{secret}", f"c:{secret}")
+    }
+    return {secret, secret[:20], html.escape(secret), json.dumps(secret)[1:-1], repr(secret)[1:-1]} | quoted | coded
+
+
+TAP = """
+import dlt
+
+@dlt.resource
+def tap(password=""):
+    raise RuntimeError(f"cannot log in with {password}")
+    yield {}
+"""
+LATER = [
+    ["check"], ["plan", "--json"], ["status", "--json"], ["log", "--json"], ["show", "1", "--json"], ["explain", "plain/1", "--json"],
+    ["verify"], ["inspect", "--quarantined"], ["report", "1"], ["--debug", "export", "t"], ["stage", "plan"],
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory, port, gristmill):
+    folder = tmp_path_factory.mktemp("secrets")
+    told, n = config(port)
+    (folder / "gristmill.yml").write_text(json.dumps(told))
+    (folder / "in").mkdir()
+    (folder / "in" / "a.jsonl").write_text('{"id": 1, "text": "some text"}\n{"id": 2, "text": \n')
+    (folder / "tap.py").write_text(TAP)
+    # Where one goes into a header or an address it must be able to: no blank, no slash.
+    canaries = {f"CANARY_{i + 1}": f"canary{i + 1:02}-Zq7Xw9Lm2Tk5-+~" for i in range(n)}
+    return Lab(folder, canaries, gristmill)
+
+
+class Lab(NamedTuple):
+    """A folder with a config full of secrets, and the command."""
+
+    folder: Path
+    canaries: dict[str, str]
+    command: Callable[..., tuple[int, bytes]]
+
+    def run(self, *argv, **more):
+        return self.command(self.folder, *argv, env=self.canaries | more)
+
+
+def hits(lab, said):
+    """Give where a canary stands: in what was said, or in a file."""
+    folder, canaries, _ = lab
+    ours = {"gristmill.yml", "tap.py"}
+    texts = {f"said by {name}": text for name, text in said.items()}
+    texts |= {
+        str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name not in ours
+    }
+    looked = [(name, form) for name, secret in canaries.items() for form in spellings(secret)]
+    return [(place, name) for place, text in texts.items() for name, form in looked if form.encode() in text]
+
+
+def test_no_secret_comes_out_of_a_run_that_ends_fails_or_dies(lab):
+    """What a scheduler is handed and hands on (XCom) is what `gristmill stage` says."""
+    folder = lab.folder
+    said = {}
+    code, said["the run that dies"] = lab.run("run", "--json", GRISTMILL_FAILPOINT="commit.before_delta=kill")
+    assert code == -9
+    code, said["the run that goes on"] = lab.run("run", "--json")
+    assert code in {0, 1}, said["the run that goes on"].decode()
+    assert (folder / "set" / "runs" / "1" / "report.json").exists()
+    report = json.loads((folder / "set" / "runs" / "1" / "report.json").read_bytes())
+    failed = {error["source"] for error in report["errors"]}
+    assert {"bearer", "bucket", "base", "taps"} <= failed, "sources that were not even asked say nothing of secrets"
+    for argv in LATER:
+        code, said[" ".join(argv)] = lab.run(*argv)
+    told = json.loads((folder / "gristmill.yml").read_text())
+    told["sources"] = [{key: value for key, value in one.items() if key != "on_error"} for one in told["sources"]]
+    (folder / "gristmill.yml").write_text(json.dumps(told))
+    code, said["the run that fails"] = lab.run("run")
+    assert code in {1, 2}
+    assert sorted(set(hits(lab, said))) == []
+
+
+def test_the_search_would_find_one(lab):
+    name, secret = next(iter(lab.canaries.items()))
+    for form in spellings(secret):
+        assert ("said by x", name) in hits(lab, {"x": f"a {form} b".encode()})
+
+
+SPELLED = [
+    ("sql", {"dsn": "postgresql://me:hunter2secret@h/d", "table": "t", "key": "id"}),
+    ("rest", {"endpoint": "https://me:hunter2secret@h/api"}),
+    ("rest", {"endpoint": "https://h/api", "auth": {"bearer": "hunter2secret"}}),
+    ("rest", {"endpoint": "https://h/api", "auth": {"basic": {"user": "u", "password": "hunter2secret"}}}),
+    ("rest", {"endpoint": "https://h/api", "auth": {"key": {"secret": "hunter2secret", "header": "X"}}}),
+    ("files", {"path": "s3://b/*", "storage": {"secret_access_key": "hunter2secret"}}),
+]
+
+
+@pytest.mark.parametrize(("part", "params"), SPELLED, ids=lambda value: str(value)[:40])
+def test_a_secret_that_is_spelled_out_is_refused_and_not_repeated(gristmill, tmp_path, part, params):
+    told = {"version": 1, "dataset": "./set", "sources": [{"name": "a", part: params}]}
+    (tmp_path / "gristmill.yml").write_text(json.dumps(told))
+    code, said = gristmill(tmp_path, "check")
+    assert code == 2, said.decode()
+    assert b"hunter2" not in said
+    assert b"${env:" in said
+    assert b"gristmill.yml:1:" in said
+    assert not (tmp_path / "set").exists()
+
+
+def test_every_failpoint_the_test_uses_is_one():
+    assert "commit.before_delta" in failpoints.NAMES
