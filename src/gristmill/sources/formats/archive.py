@@ -86,7 +86,7 @@ def _is_asked(name: str, wanted: list[tuple[str, re.Pattern[str]]]) -> bool:
     if wanted:
         return any(name.startswith(head) and glob.fullmatch(name, len(head)) for head, glob in wanted)
     parts = PurePosixPath(name).parts
-    return not any(part.startswith(".") for part in parts) and parts[0] != "__MACOSX"
+    return not any(part.startswith(".") for part in parts) and parts[:1] != ("__MACOSX",)
 
 
 class _Counted:
