@@ -149,6 +149,26 @@ def test_what_leaves_or_changes_is_no_longer_open(lab):
     assert (told["step.error"], told["json.syntax"], told["size.cap"]) == ((1, 0), (1, 0), (1, 1))
 
 
+def test_what_a_rollback_took_back_is_not_open_and_what_it_brought_back_is(lab):
+    lab.put("in/a.jsonl", jsonl([{"id": "a1", "text": "poison, another one"}, {"id": "a2", "text": "fine"}]))
+    lab.run()
+    assert counts(lab)["step.error"] == (2, 1)
+    assert counts(lab)["json.syntax"] == (1, 0)
+    lab.open().rollback(1)
+    assert counts(lab)["json.syntax"] == (1, 1)
+    assert [(entry.run, entry.open) for entry in lab.open().quarantine(code="step.error")] == [(2, False), (1, True)]
+
+
+def test_a_full_refresh_tells_everything_anew_and_once(lab):
+    before = {code: told[1] for code, told in counts(lab).items()}
+    lab.run(mode="full-refresh")
+    assert {code: told[1] for code, told in counts(lab).items()} == before
+    mend(lab)
+    lab.pipeline().retry(code="step.error", workers=1)
+    assert counts(lab)["step.error"][1] == 0
+    assert lab.broken() == []
+
+
 def test_a_code_that_is_not_there_is_told(lab):
     with pytest.raises(ConfigError, match=r"'step.eror'; did you mean 'step.error'\?"):
         lab.pipeline().retry(code="step.eror", workers=1)

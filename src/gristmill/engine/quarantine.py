@@ -91,28 +91,36 @@ class Quarantine:
         """Give what is meant, of the newest run first."""
         newer: set[tuple[str, str]] = set()  # units that a newer run found bad as a whole
         retried: dict[str, set[str]] = {}  # units that newer runs tried again, of sources that keep no table of units
-        manifest = self.head
+        manifest, standing = self.head, self.head.seq  # runs above `standing` were rolled back: nothing of them is open
+        refreshed = False  # a full refresh has told all anew that can be read again: nothing older is open
         while manifest.seq:
             bad: set[tuple[str, str]] = set()
+            anew = any(told.get("mode") == "full-refresh" for told in manifest.lineage)
             for path in self.layout.files.fetched(self.layout.run(manifest.seq) / "quarantine", "*.parquet"):
                 with pq.ParquetFile(path) as file:
                     for rows in file.iter_batches():
-                        yield from self._of(rows, manifest.seq, asked, newer, bad, retried)
-            newer |= bad
-            for entry in manifest.lineage:
-                for source, units in entry.get("retried", {}).items():
-                    retried.setdefault(source, set()).update(units)
+                        for entry in self._of(rows, (manifest.seq, anew), asked, newer, bad, retried):
+                            over = refreshed or entry.run > standing
+                            yield msgspec.structs.replace(entry, open=False) if over else entry
+            if manifest.seq <= standing:
+                newer |= bad
+                refreshed |= anew
+                for told in manifest.lineage:
+                    standing = told.get("rolled_back_to", standing)
+                    for source, units in told.get("retried", {}).items():
+                        retried.setdefault(source, set()).update(units)
             manifest = read_manifest(self.layout.manifest(manifest.parent)) if manifest.parent else EMPTY
 
     def _of(
         self,
         rows: pa.RecordBatch,
-        run: int,
+        how: tuple[int, bool],
         asked: Asked,
         newer: set[tuple[str, str]],
         bad: set[tuple[str, str]],
         retried: dict[str, set[str]],
     ) -> Iterator[Entry]:
+        run, anew = how  # anew: it read again what is as it was, so its units were last read before it
         ords = pc.fill_null(rows.column("ord"), -1).to_numpy(zero_copy_only=False)
         dead = self._dead.dead(ords)
         for row, gone in zip(rows.to_pylist(), dead.tolist(), strict=True):
@@ -125,7 +133,7 @@ class Quarantine:
                 is_open = not gone
             elif unit in units.rows:
                 seq, status = units.rows[unit]
-                is_open = (status == "bad" and place not in newer) if is_whole else seq == run
+                is_open = (status == "bad" and place not in newer) if is_whole else seq == run or (anew and seq < run)
             elif units.rows or row["step"] == "plan":
                 is_open = run == self.head.seq  # it never could be read, and every run tries again
             else:
