@@ -180,7 +180,7 @@ def run(
     window: Window = None,
     setting: Setting = None,
 ) -> None:  # fmt: skip
-    """Make the next snapshot and its exports, if there is anything new."""
+    """Make the next snapshot and its exports, if anything is new."""
     if dry_run:
         plan(source, window, setting=setting)
         return

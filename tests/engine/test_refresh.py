@@ -169,7 +169,7 @@ def test_the_gate_judges_it(lab):
 def test_the_plan_says_what_each_choice_touches_and_the_estimate_counts_what_is_read_again(lab):
     lab.configure(config(SOURCES, [LOWER], exports=EXPORTS))
     pipeline = lab.pipeline()
-    assert pipeline.choices() == {"forward": {"records": 0}, "full-refresh": {"records": 6}}
+    assert [told["records"] for told in pipeline.choices().values()] == [0, None, 6]
     drafted, changed = pipeline.plan(mode="full-refresh")
     assert (drafted.empty, len(changed)) == (False, 2)
     size = sum(path.stat().st_size for path in lab.folder.glob("[ab]/*.jsonl"))
