@@ -3,6 +3,7 @@
 import datetime as dt
 import decimal
 import io
+import json
 import subprocess
 import sys
 import uuid
@@ -136,3 +137,51 @@ def test_a_column_that_becomes_another_in_a_later_run_is_told(tmp_path):
     assert lab.run().warnings == {}
     assert lab.broken() == []
     assert lab.run().status == "nothing_new"
+
+
+PEAK = """
+import json, sys
+from pathlib import Path
+from gristmill.core.errors import UnitFailed
+from gristmill.core.source import PlanContext, ReadContext
+from gristmill.sources.files import Files
+folder = Path(sys.argv[1])
+failed = {}
+for name in ("a.parquet", "b.parquet"):
+    source = Files(path=name)
+    try:
+        for split in source.plan(None, PlanContext(folder)).splits:
+            for page in source.read(split, ReadContext(folder=folder)):
+                pass
+    except UnitFailed as error:
+        failed[name] = error.code
+peak = Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]
+print(json.dumps([failed, int(peak) >> 10]))
+"""
+
+
+def test_a_dictionary_that_makes_much_of_little_is_stopped_and_takes_no_memory(tmp_path):
+    """10 MiB as often as there are rows: 200 MB from a kilobyte; and as a column that nobody asked for."""
+    large = pa.DictionaryArray.from_arrays(pa.array([0] * 20, pa.int32()), pa.array(["x" * (10 << 20)]))
+    options = {"compression": "zstd", "dictionary_pagesize_limit": 1 << 30}
+    (tmp_path / "a.parquet").write_bytes(stored({"text": large}, **options))
+    (tmp_path / "b.parquet").write_bytes(stored({"text": ["t"] * 20, "m": large}, **options))
+    assert (tmp_path / "a.parquet").stat().st_size < 2000
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, str(tmp_path)], capture_output=True, text=True, check=True, timeout=120
+    )
+    failed, peak_mb = json.loads(done.stdout)
+    assert failed == {"a.parquet": "size.cap", "b.parquet": "size.cap"}
+    assert peak_mb < 300
+
+
+def test_few_values_for_many_rows_are_read_as_they_are(read):
+    names = [None if n % 7 == 0 else f"name {n % 5}" for n in range(3000)]
+    columns = {
+        "text": [f"text {n}" for n in range(3000)],
+        "name": names,
+        "raw": [f"{n % 3}".encode() for n in range(3000)],
+    }
+    out = read({"a.parquet": stored(columns, row_group_size=700)}, lang="name")
+    assert [row["lang"] for row in out.rows] == names
+    assert [orjson.loads(row["meta"])["raw"] for row in out.rows[:4]] == ["0", "1", "2", "0"]

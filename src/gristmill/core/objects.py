@@ -45,8 +45,10 @@ def objects(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
 
 def values(column: pa.Array) -> list[Any]:
     """Give a column as Python values: text as str, or as bytes where it is not UTF-8; times in UTC."""
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
+    if pa.types.is_dictionary(column.type):  # each value once, however many rows have it
+        used = column.indices.unique().drop_null()
+        inner = dict(zip(used.to_pylist(), values(column.dictionary.take(used)), strict=True))
+        return [inner.get(at) for at in column.indices.to_pylist()]
     kind = column.type
     if pa.types.is_timestamp(kind):  # nanoseconds and odd zone names have no Python value
         try:  # nanoseconds lose their last digits; in any other unit a loss would be an overflow, and another time
@@ -100,7 +102,7 @@ def not_finite(column: pa.Array) -> int:
     """Count the infinities and NaNs in a column, and in what lies in it."""
     kind = column.type
     if pa.types.is_dictionary(kind):
-        return not_finite(column.dictionary_decode())
+        return not_finite(column.dictionary_decode()) if pa.types.is_floating(kind.value_type) else 0
     if pa.types.is_floating(kind):
         return int(pc.sum(pc.invert(pc.is_finite(column.cast(pa.float64()))), min_count=0).as_py())
     if pa.types.is_map(kind):

@@ -334,7 +334,9 @@ class _Reading(NamedTuple):
             yield from csv.read(blocks, rows, delimiter, limit)
         elif kind == "parquet":
             raw, size = (file.raw, file.size) if file.raw is not None else _in_memory(blocks, file)
-            yield from parquet.read(raw, rows, file.groups, size, (self.batch_bytes, limit), self.columns)
+            yield from parquet.read(
+                raw, rows, file.groups, size, (self.batch_bytes, limit), source.limits, self.columns
+            )
         elif (extracted := _EXTRACTED.get(kind)) is not None:
             _must_have(extracted)
             most = min(limit, source.extract.max_bytes)

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gristmill.core.errors import UnitFailed
+from gristmill.core.files import Expansion
 from gristmill.core.mapping import Rows
 from gristmill.core.objects import UNDECODABLE, must_differ, not_finite, objects
 from gristmill.core.source import Page
@@ -34,6 +35,7 @@ _KINDS: list[tuple[str, Callable[[Any], bool]]] = [
     ("list", pa.types.is_nested),
     ("bytes", lambda kind: "binary" in str(kind)),
 ]
+_FEW_BYTES = 64  # a value of a column, on average as it is stored
 _LARGE_GROUP_BYTES = 1 << 30  # of one row group, decoded: it is read by one worker, from its begin
 
 
@@ -60,11 +62,12 @@ def read(
     groups: tuple[int, int] | None,
     size: int,
     limits: tuple[int, int],
+    expansion: Expansion,
     known: dict[str, str] | None = None,
 ) -> Iterator[Page]:
     """Read row groups [first, last), or all, of an open file of `size` bytes. limits: batch_bytes, max_record_bytes.
 
-    known: what columns of these names were in files before (a number, a text, a list); new ones are added. Each page has those of this
+    expansion: of what comes out of the file, which dictionaries can make much larger than it is. known: what columns of these names were in files before (a number, a text, a list); new ones are added. Each page has those of this
     file as its note.
 
     Raises:
@@ -75,6 +78,10 @@ def read(
         footer = file.metadata
         names = set(file.schema_arrow.names)
         counts = [footer.row_group(i).num_rows for i in range(footer.num_row_groups)]
+        if repeated := _repeated(footer):
+            file = pq.ParquetFile(
+                raw, page_checksum_verification=True, pre_buffer=False, metadata=footer, read_dictionary=repeated
+            )
     except (*UNDECODABLE, OSError, MemoryError) as error:
         raise _failed(rows.place, error) from None
     try:
@@ -111,6 +118,8 @@ def read(
                     rows.add(record, at, row_bytes)
                 at += 1
                 if rows.full:
+                    if why := expansion.broken(rows.made, size):
+                        raise UnitFailed(rows.place, "size.cap", f"Parquet: {why}")
                     end = size * min(at, total) // total
                     yield msgspec.structs.replace(rows.take(end - done), note=note)
                     done = end
@@ -120,6 +129,23 @@ def read(
     end = size * at // total if total else size
     if end != done or not rows.taken:
         yield msgspec.structs.replace(rows.take(end - done), note=note)
+
+
+def _repeated(footer: Any) -> list[str]:
+    """Give the columns whose few stored bytes stand for many values: they are read as dictionaries, and never written out in memory."""
+    found = set()
+    for group in range(footer.num_row_groups):
+        for at in range(footer.num_columns):
+            chunk = footer.row_group(group).column(at)
+            few = chunk.total_uncompressed_size < _FEW_BYTES * chunk.num_values
+            if (
+                chunk.has_dictionary_page
+                and few
+                and chunk.physical_type == "BYTE_ARRAY"
+                and "." not in chunk.path_in_schema
+            ):
+                found.add(chunk.path_in_schema)
+    return sorted(found)
 
 
 def _compared(schema: pa.Schema, rows: Rows, known: dict[str, str], *, is_first: bool) -> dict[str, Any]:
