@@ -41,7 +41,7 @@ def tree(place):
     return {path.relative_to(place).as_posix() for path in place.rglob("*") if not path.is_dir()}
 
 
-@settings(derandomize=True, deadline=None, max_examples=12)
+@settings(derandomize=True, deadline=None, max_examples=8)
 @given(FILE_NAMES, st.lists(st.tuples(VALUES, VALUES, VALUES), min_size=1, max_size=4))
 def test_any_string_as_id_language_address_or_file_name_leads_to_no_path(name, records):
     config = {
@@ -64,7 +64,7 @@ def test_any_string_as_id_language_address_or_file_name_leads_to_no_path(name, r
         assert lab.broken() == []
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", "", ".", "..", "a b", "a\\b", "x" * 300, "a\x00", "ä/"])
+@pytest.mark.parametrize("name", ["../x", "a/b", "-", ".", "..", "a b", "a\\b", "x" * 300, "a\x00", "ä/"])
 @pytest.mark.parametrize("kind", ["sources", "exports"])
 def test_a_name_in_the_config_that_would_be_a_path_is_refused(tmp_path, kind, name):
     """The config is trusted; a slip in it is not to write somewhere else all the same."""

@@ -35,7 +35,7 @@ from gristmill.core.yamlfile import Keys
 
 IN_PLAIN = "holds a secret in plain text; keep it in an environment variable and write ${env:NAME} in its place"
 NOT_OWN = "{} looks at all records, so it cannot be a source's own step; put it among the steps of the pipeline"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # it becomes a file name
 _RESERVED = {"require"}
 
 
@@ -75,7 +75,7 @@ def bad_name(name: str) -> str | None:
     """Say what is wrong with a name, if anything: it becomes part of paths."""
     if _NAME.fullmatch(name):
         return None
-    return f"the name {name!r} must be letters, digits, '.', '_' and '-', and begin with one of the first two"
+    return f"the name {name!r} must be letters, digits, '.', '_' and '-', at most 100 of them, and begin with one of the first two"
 
 
 def _bad_name(each: Named, name: str) -> list[str]:
