@@ -338,7 +338,7 @@ class Mill(RuleBasedStateMachine):
 STRICT = {"min_quality_score": 0, "drift": None, "min_docs": 10**9}
 
 
-def walk(steps: int, number: int, warm: crash.Warm, *, per_walk: int = 50) -> None:
+def walk(steps: int, number: int, warm: crash.Warm, *, per_walk: int = 50, mill: type[Mill] = Mill) -> None:
     """Walk about so many steps from a seed; a failure is made small and told with the seed."""
     Mill.warm = warm
     how = settings(
@@ -351,7 +351,7 @@ def walk(steps: int, number: int, warm: crash.Warm, *, per_walk: int = 50) -> No
         suppress_health_check=list(HealthCheck),
     )
     try:
-        run_state_machine_as_test(seed(number)(Mill), settings=how)
+        run_state_machine_as_test(seed(number)(mill), settings=how)
     except BaseException as error:
         error.add_note(f"seed {number}: python -m tests.properties.machine {steps} {number}")
         raise
