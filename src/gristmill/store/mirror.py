@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import hashlib
+import mmap
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +24,7 @@ from gristmill.core import access
 from gristmill.core.errors import StaleError, StoreError, Transient
 from gristmill.core.failpoints import failpoint
 from gristmill.store import disk, lease
-from gristmill.store.remote import ABSENT, Remote, Seen
+from gristmill.store.remote import ABSENT, Remote, Seen, mapped
 
 # The files right in a run's folder that decide or tell something; `refresh` makes the copies equal to the store's.
 HEADS = (
@@ -77,11 +78,11 @@ class Mirror:
     def _upload(self, file: Path, key: str) -> Seen:
         if key.startswith("table/"):  # its name holds a digest of its content
             return self.remote.put_file(key, file)
-        content = file.read_bytes()
+        content = mapped(file)
         # Under a free name it can land on nobody's work, whoever holds the dataset now: a successor replaces what he finds.
         return self.remote.put(key, content, ABSENT) or self._replace(key, content)
 
-    def _replace(self, key: str, content: bytes) -> Seen:
+    def _replace(self, key: str, content: bytes | mmap.mmap) -> Seen:
         """Write an object in the place of what is there; the order of the three requests is what fences off a run that was taken over."""
         for _ in range(TRIES):
             there = self.remote.head(key)

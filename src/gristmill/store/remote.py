@@ -8,6 +8,7 @@ answer to an earlier try of ours was lost, and it is ours; no message holds a cr
 from __future__ import annotations
 
 import functools
+import mmap
 import os
 import secrets
 import time
@@ -24,7 +25,8 @@ from gristmill.core.places import Options
 T = TypeVar("T")
 
 PAUSES_S = (0.5, 2.0, 5.0)  # between our own tries; obstore has tried each request before
-SINGLE_BYTES = 64 << 20  # what is larger and may go up without a condition goes up in parts
+# What is larger goes up in parts, of which a run that is killed leaves some behind; a shard never is, and few chunks of exports are.
+SINGLE_BYTES = 512 << 20
 
 
 class Seen(NamedTuple):
@@ -130,12 +132,16 @@ class Remote(msgspec.Struct, frozen=True):
 
         def ask() -> list[Seen]:
             if not deep:
-                return [self._seen(meta) for meta in self._level(folder)["objects"]]
+                return [self._seen(meta) for meta in self._level(folder)["objects"] if self._inside(meta, folder)]
             pages = obstore.list(self.client, (self.prefix + folder).rstrip("/") or None, chunk_size=1000)
-            return [self._seen(meta) for page in pages for meta in page]
+            return [self._seen(meta) for page in pages for meta in page if self._inside(meta, folder)]
 
-        found = self._tried(folder or "/", ask) or []
-        return sorted(seen for seen in found if seen.key.startswith(folder))
+        return sorted(self._tried(folder or "/", ask) or [])
+
+    def _inside(self, meta: Any, folder: str) -> bool:
+        """Tell an object in a folder from the mark some stores list for the folder itself."""
+        inside: bool = meta["path"].startswith(self.prefix + folder)
+        return inside
 
     def folders(self, folder: str) -> list[str]:
         """Give the names of the folders right in a folder."""
@@ -149,7 +155,7 @@ class Remote(msgspec.Struct, frozen=True):
 
     # --- writing
 
-    def put(self, key: str, content: bytes, only: Seen | None = None) -> Seen | None:
+    def put(self, key: str, content: bytes | mmap.mmap, only: Seen | None = None) -> Seen | None:
         """Write an object in one step; give what it is now.
 
         only: on condition that this is there (`ABSENT`: nothing); None is given if it is not so. By content, what is there may be ours already.
@@ -170,7 +176,7 @@ class Remote(msgspec.Struct, frozen=True):
                 if only is None or not _is_condition(error):
                     raise
                 found = self.get(key)
-                return found[1] if found is not None and found[0] == content else None
+                return found[1] if found is not None and found[0] == bytes(content) else None
             return self._made(key, len(content), done)
 
         return self._tried(key, ask)
@@ -182,10 +188,11 @@ class Remote(msgspec.Struct, frozen=True):
         size = path.stat().st_size
 
         def ask() -> Seen:
-            large = size > SINGLE_BYTES
-            done = obstore.put(
-                self.client, self.prefix + key, path, use_multipart=large, chunk_size=16 << 20, max_concurrency=4
-            )
+            where = self.prefix + key
+            if size > SINGLE_BYTES:
+                done = obstore.put(self.client, where, path, use_multipart=True, chunk_size=16 << 20, max_concurrency=4)
+            else:
+                done = obstore.put(self.client, where, mapped(path), use_multipart=False)
             return self._made(key, size, done)
 
         made = self._tried(key, ask)
@@ -273,6 +280,12 @@ class Remote(msgspec.Struct, frozen=True):
                 yield f"{self.url}: an object that was just written is not read or listed as it is; a dataset cannot be kept there"
         finally:
             self.delete([key])
+
+
+def mapped(path: Path) -> bytes | mmap.mmap:
+    """Give a file's content without reading it yet."""
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else b""
 
 
 def _is_condition(error: Exception) -> bool:
