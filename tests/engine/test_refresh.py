@@ -210,7 +210,9 @@ def test_what_is_not_kept_any_more_stands(tmp_path):
     report = with_steps(world, "clean.lowercase", "dedup.exact").run(mode="full-refresh")
     assert world.texts() == {"a": "ONE", "b": "one", "c": "three"}
     assert report.warnings["refresh.unavailable"] == 1
-    assert sorted(landing.landings(Layout(world.dataset), "s")) == [(2, "r-000000")]
+    layout = Layout(world.dataset)
+    standing = snapshot.standing(layout, snapshot.head(layout))
+    assert sorted(landing.landings(layout, "s", standing)) == [(2, "r-000000")]
 
 
 # --- killed ------------------------------------------------------------------------------------------------------

@@ -2,7 +2,9 @@
 
 import copy
 import hashlib
+import shutil
 import sqlite3
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +20,7 @@ from gristmill.observe.events import Silent
 from gristmill.observe.memory import Memory
 from gristmill.store.claim import DatasetLock
 
+ROOT = Path(__file__).resolve().parents[2]
 A, B = "a/1.jsonl", "a/2.jsonl"
 SOURCES = [Source("a", "id")]
 STEPS = PIPELINES["clean, filter, dedup"]
@@ -265,3 +268,18 @@ def test_without_anything_published_there_is_nothing_to_go_back_to(tmp_path):
     (tmp_path / "set").mkdir()
     with pytest.raises(ConfigError, match="no snapshot 1"):
         rollback.rollback(Dataset(tmp_path / "set").layout, rollback.Rollback(1), None, Silent())
+
+
+def test_a_full_refresh_does_not_bring_back_landed_pages_of_runs_that_were_rolled_back(tmp_path):
+    shutil.copy(ROOT / "tests/soak/live.py", tmp_path / "live.py")
+    lab = Lab(tmp_path, {"sources": [{"name": "live", "./live.py": {"path": "feed.jsonl"}}], "steps": ["dedup.exact"]})
+    good, bad = [rec(f"good-{i}", f"a good word {i}") for i in range(3)], [rec("bad", "a word that was never said")]
+    lab.put("feed.jsonl", jsonl(good))
+    lab.run()
+    lab.put("feed.jsonl", jsonl([*good, *bad]))
+    lab.run()
+    back(lab, 1)
+    lab.put("feed.jsonl", jsonl(good))  # mended
+    lab.run(mode="full-refresh")
+    assert [row.id for row in lab.rows()] == [f"live/good-{i}" for i in range(3)]
+    assert lab.broken() == []

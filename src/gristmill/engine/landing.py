@@ -10,7 +10,7 @@ never changes; pages come back exactly as they were given.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -115,12 +115,12 @@ def landed(layout: Layout, job: Job) -> Iterator[Page]:
         yield from read_part(path)[0]
 
 
-def landings(layout: Layout, source: str) -> dict[tuple[int, str], list[Path]]:
-    """Give the parts that snapshots landed of a source and that are still kept, by run and task, in order."""
+def landings(layout: Layout, source: str, standing: Container[int]) -> dict[tuple[int, str], list[Path]]:
+    """Give the parts that the snapshots in `standing` landed of a source and that are still kept, by run and task, in order."""
     found: dict[tuple[int, str], list[Path]] = {}
     runs = sorted(layout.files.folders(layout.landing(source)), key=lambda folder: int(folder.name))
     for path in (path for run in runs for path in layout.files.fetched(run, "*.parquet")):
-        if layout.manifest(int(path.parent.name)).exists():
+        if int(path.parent.name) in standing:
             found.setdefault((int(path.parent.name), path.stem.rpartition("-")[0]), []).append(path)
     return found
 

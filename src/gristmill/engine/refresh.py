@@ -25,6 +25,7 @@ from gristmill.engine import landing, merge, plan
 from gristmill.engine.plan import Draft, Replay
 from gristmill.engine.sides import StagedWriter
 from gristmill.engine.work import Work
+from gristmill.store import snapshot
 from gristmill.store.index import contains
 from gristmill.store.layout import Layout
 from gristmill.store.rows import read_shard
@@ -47,6 +48,7 @@ def draft(config: PipelineConfig, layout: Layout, head: Manifest) -> Draft:
         for bound in config.sources
         if not bound.source.LANDED
     }
+    standing = snapshot.standing(layout, head)
     for _ in range(TRIES):
         drafted = plan.draft(config, layout, head, forget=forget)
         for name, why in drafted.failures.items():
@@ -54,7 +56,7 @@ def draft(config: PipelineConfig, layout: Layout, head: Manifest) -> Draft:
         replays = {}
         for bound in config.sources:
             if bound.source.LANDED:
-                replays[bound.name] = _landed(layout, bound.name)
+                replays[bound.name] = _landed(layout, bound.name, standing)
                 continue
             whole = plan.ask(bound, None, PlanContext(config.folder), config.run.retries)
             if not whole.listing.equals(drafted.found[bound.name].listing):
@@ -104,10 +106,10 @@ def _units(whole: SourcePlan, news: SourcePlan) -> list[Replay]:
     return found
 
 
-def _landed(layout: Layout, source: str) -> list[Replay]:
-    """Give what runs have landed of a source and is still kept, a split for each of their tasks."""
+def _landed(layout: Layout, source: str, standing: set[int]) -> list[Replay]:
+    """Give what runs that stand have landed of a source and is still kept, a split for each of their tasks."""
     found = []
-    for (run, task), parts in landing.landings(layout, source).items():
+    for (run, task), parts in landing.landings(layout, source, standing).items():
         name = hashlib.blake2b(f"{source}/{run}/{task}".encode(), digest_size=16).hexdigest()
         stored = sum(part.stat().st_size for part in parts)
         found.append(Replay(Split(name, {"run": run, "task": task}, [], stored, fresh=False), "landing"))
@@ -137,7 +139,7 @@ def records(config: PipelineConfig, layout: Layout, head: Manifest) -> int:
     total = 0
     for bound in config.sources:
         if bound.source.LANDED:
-            parts = landing.landings(layout, bound.name).values()
+            parts = landing.landings(layout, bound.name, snapshot.standing(layout, head)).values()
             total += sum(pq.read_metadata(part).num_rows for each in parts for part in each)
             continue
         state = plan.read_state(layout, head, bound.name)

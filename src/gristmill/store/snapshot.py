@@ -141,6 +141,19 @@ def head(layout: Layout) -> Manifest:
     return read_manifest(layout.manifest(seq)) if seq else EMPTY
 
 
+def standing(layout: Layout, head: Manifest) -> set[int]:
+    """Give the snapshots whose work `head` holds: what a rollback undid is left out."""
+    found: set[int] = set()
+    manifest = head
+    while manifest.seq:
+        found.add(manifest.seq)
+        before = next(
+            (told["rolled_back_to"] for told in manifest.lineage if "rolled_back_to" in told), manifest.parent
+        )
+        manifest = read_manifest(layout.manifest(before)) if before else EMPTY
+    return found
+
+
 def dataset_id(layout: Layout) -> str:
     """Give the id of the dataset's Delta table, made with it and for ever the same; a copy of the folder keeps it."""
     return str(open_table(layout).metadata().id)
