@@ -10,17 +10,20 @@ import tarfile
 import zipfile
 from collections import Counter
 
+import obstore
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from obstore.store import MemoryStore
 from tests.properties.lab import Lab, flat, jsonl
 from tests.sources.conftest import read_everything
 
 from gristmill.core.errors import UnitFailed
 from gristmill.core.files import Stream, zstd
 from gristmill.core.tararchive import members as tar_members
+from gristmill.net.objects import Objects
 
 LINE = b'{"text": "t"}\n'
 FILES = {
@@ -303,6 +306,8 @@ def test_an_archive_is_replaced_as_a_whole_and_unchanged_records_stay(tmp_path):
     assert [row.id for row in lab.rows()] == ["s/a.zip!/1.jsonl#0", "s/a.zip!/2.jsonl#0", "s/b.tar!/1.jsonl#0"]
     assert lab.broken() == []
     assert lab.run().status == "nothing_new"
+    [told] = lab.open().quarantine_counts(unit="b.tar")
+    assert (told["code"], told["count"], told["open"]) == ("file.truncated", 1, 1)
     lab.put("in/a.zip", zipped({"2.jsonl": jsonl([two]), "3.jsonl": jsonl([one])}))
     assert flat(lab.run().counts) == {"read": 2, "unchanged": 1, "published": 1, "withdrawn": 1}
     assert lab.broken() == []
@@ -318,3 +323,30 @@ def test_a_member_that_turns_out_bad_late_costs_its_archive(read, monkeypatch):
     out = read({"a.zip": zipped([("good.jsonl", LINE), ("bad.json", bad)])}, 500)
     assert out.failed == {"a.zip": ("file.truncated", True)}
     assert out.rows == []
+
+
+def test_archives_in_a_store_are_read_by_ranges_and_a_zip_only_where_it_is_asked_for(tmp_path, monkeypatch):
+    """A real store of obstore's, in memory: what is fetched of a zip of large members is its directory and the one member."""
+    store = MemoryStore()
+    large = random.Random(3).randbytes(5 << 20)
+    obstore.put(
+        store, "in/a.zip", zipped([("large.bin", large), ("good.jsonl", LINE), ("more.bin", large)], zipfile.ZIP_STORED)
+    )
+    obstore.put(store, "in/b.tar.gz", gzip.compress(tarred({"x.jsonl": LINE * 3})))
+    fetched = []
+
+    def ranges(place, path, etag, start, end):
+        fetched.append(end - start)
+        return original(place, path, etag, start, end)
+
+    original = Objects._range
+    monkeypatch.setattr(Objects, "_range", ranges)
+    monkeypatch.setattr(
+        "gristmill.sources.files.place_for", lambda globs, folder, options: Objects(store, "s3://bucket/")
+    )
+    out = read_everything(tmp_path, path="s3://bucket/in/*", members="*.jsonl")
+    assert [row["origin"] for row in out.rows] == [
+        "a.zip!/good.jsonl#0", *(f"b.tar.gz!/x.jsonl#{at}" for at in (0, 14, 28))
+    ]  # fmt: skip
+    assert (out.warnings, out.failed, out.rejects) == ({"archive.skipped": 2}, {}, [])
+    assert sum(fetched) < 3 << 20

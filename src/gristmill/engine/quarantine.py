@@ -8,6 +8,7 @@ snapshots alone, so a retry that died is gone on with like any run; a record tha
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
@@ -23,6 +24,7 @@ from gristmill.core.batch import Int64s
 from gristmill.core.errors import ConfigError
 from gristmill.core.find import suggestion
 from gristmill.core.source import Source, State, Window
+from gristmill.engine.identity import SEQ_SHIFT
 from gristmill.store import index
 from gristmill.store.layout import Layout
 from gristmill.store.snapshot import EMPTY, Manifest, read_manifest
@@ -56,18 +58,23 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class _Units:
-    """What the head knows of the units of one source: the run that last read each, and whether it is bad."""
+    """What the head knows of the units of one source: the runs that read what stands of each, the last first, and whether it is bad."""
 
     def __init__(self, layout: Layout, known: dict[str, str] | None) -> None:
-        names = ["unit", "seq", "status"]
+        names = ["unit", "seq", "status", "ords"]
         table = pq.read_table(layout.absolute(known["path"])) if known else None
         has = table is not None and set(names) <= set(table.column_names)
         rows = table.select(names).to_pylist() if table is not None and has else []
-        self.rows: dict[str, tuple[int, str]] = {row["unit"]: (row["seq"], row["status"]) for row in rows}
+        self.rows: dict[str, tuple[list[int], str]] = {
+            row["unit"]: ([row["seq"], *(part["lo"] >> SEQ_SHIFT for part in row["ords"] or [])], row["status"])
+            for row in rows
+        }
 
     def of(self, origin: str) -> str:
-        """Give the unit that an origin lies in: `<unit>#<locator>`, or the unit itself."""
-        return origin if origin in self.rows or "#" not in origin else origin.rpartition("#")[0]
+        """Give the unit that an origin lies in: `<unit>#<locator>`, `<archive>!/<member>#<locator>`, or the unit itself."""
+        place = origin if origin in self.rows or "#" not in origin else origin.rpartition("#")[0]
+        marks = [found.start() for found in re.finditer("!/", place)] if place not in self.rows else []
+        return next((place[:at] for at in marks if place[:at] in self.rows), place)
 
 
 class Quarantine:
@@ -132,12 +139,16 @@ class Quarantine:
             if is_record:
                 is_open = not gone
             elif unit in units.rows:
-                seq, status = units.rows[unit]
-                is_open = (status == "bad" and place not in newer) if is_whole else seq == run or (anew and seq < run)
+                runs, status = units.rows[unit]
+                is_open = (
+                    (status == "bad" and place not in newer) if is_whole else run in runs or (anew and runs[0] < run)
+                )
             elif units.rows or row["step"] == "plan":
                 is_open = run == self.head.seq  # it never could be read, and every run tries again
             else:
-                is_open = unit not in retried.get(row["source"], set())
+                is_open = True
+            if not is_record and unit in retried.get(row["source"], set()):  # of a cursor that passes by no table tells
+                is_open = False
             if is_whole:
                 bad.add(place)
             if _meant(asked, row, unit, run):
@@ -216,10 +227,9 @@ def forgetful(source: Source, name: str, state: State | None, units: list[str], 
     Raises:
         ConfigError: the source keeps a cursor, which has passed these records, and no window is named.
     """
-    known = set(state.units["unit"].to_pylist()) if state is not None and state.units is not None else set()
-    if source.WINDOWED and not known & set(units) and window.since is None:
+    if source.has_cursor and window.since is None:
         raise ConfigError(
-            f"source {name} has a cursor that has passed what was quarantined, and keeps no list of it; say which part to "
-            "read again: --source NAME --window SINCE..UNTIL"
+            f"source {name} has a cursor that has passed what was quarantined; say which part to read again with "
+            f"--source {name} --window SINCE..UNTIL, or name another source"
         )
     return source.again(state, set(units)) if state is not None else None
