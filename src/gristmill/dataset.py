@@ -331,9 +331,9 @@ class Dataset:
         """
         from gristmill.audit import verify
 
-        manifest = self.manifest(seq)
-        collected.check(self.layout, manifest.seq)
         try:
+            manifest = self.manifest(seq)
+            collected.check(self.layout, manifest.seq)
             return verify.verify(self.layout, manifest, config)
         except StoreError as error:
             return [str(error)]
