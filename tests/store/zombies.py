@@ -14,6 +14,8 @@ from tests.soak import scenes
 from tests.soak.results import say
 from tests.store.remotes import NAMES, Bucket, Trials, history
 
+DONE = ("report.written", "staging.removed")  # nothing is left to write then: whoever wakes ends well
+
 
 def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="gm-zombies-"))
@@ -29,7 +31,7 @@ def main() -> int:
                 say(f"{point}: not passed")
                 continue
             codes, problems = done.zombie(point)
-            wrong += len(problems) + (codes != [0, 1])
+            wrong += len(problems) + (codes != [0, 0 if point in DONE else 1])
             say(f"{point}: exit codes {codes}, {len(problems)} violations {problems[:3]}")
     say(f"{len(NAMES)} failpoints, {wrong} violations, {time.monotonic() - began:.0f} s")
     return 1 if wrong else 0
