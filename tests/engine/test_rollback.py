@@ -2,6 +2,8 @@
 
 import copy
 import hashlib
+import json
+import re
 import shutil
 import sqlite3
 from pathlib import Path
@@ -283,3 +285,15 @@ def test_a_full_refresh_does_not_bring_back_landed_pages_of_runs_that_were_rolle
     lab.run(mode="full-refresh")
     assert [row.id for row in lab.rows()] == [f"live/good-{i}" for i in range(3)]
     assert lab.broken() == []
+
+
+def test_what_watches_runs_is_told_of_a_rollback(tmp_path):
+    lab = two_days(tmp_path)
+    lab.configure(lab.config | {"monitoring": {"textfile": "mill.prom", "openlineage": {"file": "lineage.jsonl"}}})
+    back(lab, 1)
+    assert re.search(
+        r"^gristmill_snapshot_number\{[^}]*\} 3\.0$", (tmp_path / "mill.prom").read_text("utf-8"), re.MULTILINE
+    )
+    events = [json.loads(line) for line in (tmp_path / "lineage.jsonl").read_text("utf-8").splitlines()]
+    assert [event["eventType"] for event in events] == ["START", "COMPLETE"]
+    assert events[1]["outputs"]
