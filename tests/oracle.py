@@ -75,6 +75,7 @@ class Oracle:
         self.read_as: dict[
             Unit, dict[str, Record]
         ] = {}  # what each file that was read last says of an id, at its first place
+        self.kept_out: set[int] = set()  # by an exact step
         self.next_ord = 0
         self.runs = 0
 
@@ -165,6 +166,15 @@ class Oracle:
             done.counts[self._through(at, record, [*self.sources[unit[0]].steps, *steps], done)] += 1
         return done
 
+    def redecide(self, steps: list[Step]) -> None:
+        """Decide about all that lives by other thresholds; what an exact step kept out stays out."""
+        self.steps, self.rows = steps, {}
+        for at, _ in self.current.values():
+            unit, record = self.arrived[at]
+            mine = [step for step in [*self.sources[unit[0]].steps, *steps] if step[0] != "exact"]
+            if at not in self.kept_out:
+                self._through(at, record, mine, Ran(Counter(), [], set()))
+
     def places(self, id_: str) -> set[str]:
         """Give where a file that is there holds the living content of an id."""
         content = self.current[id_][1]
@@ -201,6 +211,7 @@ class Oracle:
                 owners = self.owners.setdefault(name, {}).setdefault((value, salts[scope]), [])
                 living = [owner for owner in owners if owner not in self.dead]
                 if living:
+                    self.kept_out.add(at)
                     done.dup_of[record.id] = self.names[min(living)]
                     return f"duplicates/{name}"
                 owners.append(at)

@@ -18,7 +18,7 @@ from gristmill.core.export import Export
 from gristmill.core.machine import worker_count
 from gristmill.core.source import WHOLE, BoundSource, Source, Window
 from gristmill.core.step import BoundStep, Step
-from gristmill.engine import adopt, begin, drift, ends, examples, exports, plan, quarantine, refresh, seams
+from gristmill.engine import adopt, begin, drift, ends, examples, exports, plan, quarantine, redecide, refresh, seams
 from gristmill.engine import estimate as estimates
 from gristmill.engine.begin import Options
 from gristmill.engine.drive import Driver
@@ -120,10 +120,14 @@ class Pipeline:
         changed = changes.changes(head.pipeline, changes.describe(self.config)) if head.seq else []
         return begin.draft(self.config, self.layout, head, Options(source=source, window=window, mode=mode)), changed
 
-    def choices(self) -> dict[str, dict[str, int]]:
-        """Give what can be done about earlier records when the config has changed, and how many each choice touches."""
-        head = snapshot.head(self.layout)
-        return {"forward": {"records": 0}, "full-refresh": {"records": refresh.records(self.config, self.layout, head)}}
+    def choices(self) -> dict[str, dict[str, Any]]:
+        """Give what can be done about earlier records when the config has changed, and how many each choice touches, or why it cannot be had."""
+        asked = self.config, self.layout, snapshot.head(self.layout)
+        found = {"forward": 0, "redecide": redecide.records(*asked), "full-refresh": refresh.records(*asked)}
+        return {
+            name: {"records": n if isinstance(n, int) else None, "why_not": "" if isinstance(n, int) else n}
+            for name, n in found.items()
+        }
 
     def estimate(
         self, *, source: str | None = None, window: Window = WHOLE, machines: int = 1, mode: Mode = "forward"
@@ -174,7 +178,8 @@ class Pipeline:
             events: what listens.
             source: the only source to ask; the others stay as they are.
             window: what part of it to read; with both ends a backfill, which leaves its cursor alone.
-            mode: what to do about records that were decided before: nothing (`forward`), or all again (`full-refresh`).
+            mode: what to do about records that were decided before: nothing (`forward`), thresholds
+                again (`redecide`), or all again (`full-refresh`).
 
         Raises:
             ConfigError: a part has a problem that stops the run before it starts.

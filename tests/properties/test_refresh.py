@@ -23,7 +23,7 @@ from gristmill.store import index
 
 
 def decided(counts):
-    """Give what became of what lives. (What else the files hold is unchanged, superseded, or in conflict and perhaps dropped.)"""
+    """Give what became of what lives; what else the files hold is unchanged, superseded, or in conflict and perhaps dropped."""
     return Counter({name: n for name, n in counts.items() if name == "published" or name.startswith("duplicates")})
 
 

@@ -28,17 +28,18 @@ Seq = Annotated[int | None, typer.Argument(metavar="SEQ", show_default=False, he
 
 def each_decider(
     forward: Annotated[bool, typer.Option("--forward", help="decide about what is new only (the default)")] = False,
+    redecide: Annotated[bool, typer.Option("--redecide", help="apply changed thresholds of filters to stored signals")] = False,
     full_refresh: Annotated[bool, typer.Option("--full-refresh", help="read all there is again, and decide about it anew")] = False,
 ) -> None:  # fmt: skip
     """Declare what `plan` and `run` may be told about records that were decided before."""
 
 
-def mode_of(asked: Any) -> Literal["forward", "full-refresh"]:
+def mode_of(asked: Any) -> Literal["forward", "redecide", "full-refresh"]:
     """Give what is to be done about records that were decided before.
 
     Raises:
         BadParameter: two things at once.
     """
-    if asked.forward and asked.full_refresh:
-        raise typer.BadParameter("give one of --forward and --full-refresh")
-    return "full-refresh" if asked.full_refresh else "forward"
+    if asked.forward + asked.redecide + asked.full_refresh > 1:
+        raise typer.BadParameter("give one of --forward, --redecide and --full-refresh")
+    return "full-refresh" if asked.full_refresh else "redecide" if asked.redecide else "forward"

@@ -14,6 +14,7 @@ Json = dict[str, Any]
 
 _CHOICES = {
     "forward": "for what is new only; earlier records keep their verdicts (the default)",
+    "redecide": "applies the changed thresholds to stored signals",
     "full-refresh": "reads all there is again and decides about it anew",
 }
 _SHOWN = 5  # units of a source that cannot be read
@@ -48,7 +49,8 @@ def plan_lines(plan: Json, room: int | None) -> list[str]:
         lines.append("the config changed since the snapshot:")
         lines += [line for told in plan["config_changes"] for line in wrap(visible(told), "  ~ ", room)]
         for choice, told in plan["choices"].items():
-            lines += wrap(f"--{choice}: {_CHOICES[choice]}: {plural(told['records'], 'record')}", "  ", room)
+            touches = told["why_not"] or plural(told["records"], "record")
+            lines += wrap(visible(f"--{choice}: {_CHOICES[choice]}: {touches}"), "  ", room)
     if plan["unfinished"]:
         lines.append(f"run {plan['unfinished']} did not end; a run goes on with it if the config is the same")
     if plan["nothing_new"]:

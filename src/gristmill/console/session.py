@@ -41,7 +41,7 @@ class Asked:
         self.config: Path | None = None
         self.log_format: str | None = None
         self.overlay: str | None = None
-        self.forward = self.full_refresh = False
+        self.forward = self.redecide = self.full_refresh = False
         self.json = self.quiet = self.verbose = self.debug = False
         self.engine: str | None = None
         self.pipeline: Pipeline | None = None

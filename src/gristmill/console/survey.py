@@ -31,7 +31,7 @@ def planned(
     source: str | None = None,
     window: Window = WHOLE,
     machines: int = 0,
-    mode: Literal["forward", "full-refresh"] = "forward",
+    mode: Literal["forward", "redecide", "full-refresh"] = "forward",
 ) -> Json:
     """Give what a run would find and do; with `machines` also what that would take on so many."""
     draft, changed = pipeline.plan(source=source, window=window, mode=mode)

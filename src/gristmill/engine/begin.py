@@ -19,7 +19,7 @@ from gristmill.core.errors import ConfigError
 from gristmill.core.failpoints import failpoint
 from gristmill.core.source import WHOLE, Window
 from gristmill.core.step import GlobalStep
-from gristmill.engine import adopt, drift, merge, plan, quarantine, refresh
+from gristmill.engine import adopt, drift, merge, plan, quarantine, redecide, refresh
 from gristmill.engine.adopt import Adoption
 from gristmill.engine.plan import Draft, Plan
 from gristmill.engine.work import Mode
@@ -99,6 +99,8 @@ def draft(config: PipelineConfig, layout: Layout, head: Manifest, options: Optio
     """
     if options.mode == "full-refresh":
         return refresh.draft(config, layout, head)
+    if options.mode == "redecide":
+        return redecide.draft(config, layout, head)
     if options.adopted is None:
         return plan.draft(config, layout, head, options.source, options.window, options.retry)
     adopt.check(config, head, options.adopted)

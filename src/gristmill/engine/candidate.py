@@ -110,7 +110,9 @@ def build(work: Work, planned: Plan, done: Results, tombstones: list[str]) -> Ca
         warnings["refresh.unavailable"] = _stand(work, total)
     summed = {} if work.afresh else head.summary
     score_before = summed.get("dataset_valid", 0), summed.get("dataset_total", 0)
-    valid, judged = score_before[0] + quality.valid, score_before[1] + quality.total
+    counted_before = work.redecided is not None  # what was read again is in the score already
+    valid = score_before[0] + (0 if counted_before else quality.valid)
+    judged = score_before[1] + (0 if counted_before else quality.total)
     summary = {
         "indexes": sorted(
             {merge.index_name(bound) for bound in work.config.steps if isinstance(bound.step, GlobalStep)}
@@ -211,7 +213,9 @@ def _lineage(work: Work, planned: Plan, described: dict[str, Any], total: Counts
 
 
 def _stand(work: Work, total: Counts) -> int:
-    """Give how many rows of the parent stand as they were where all were to be decided about again."""
+    """Give how many records stand as they were that were to be decided about again."""
+    if work.redecided is not None:
+        return int((~np.isin(work.redecided, merge.load_withdrawn(work)[0])).sum())
     return work.parent.rows - total.withdrawn if work.afresh else 0
 
 

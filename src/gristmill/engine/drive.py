@@ -103,7 +103,9 @@ class Driver:
 
     def _left_out(self, job: Job, error: Exception) -> Job:
         """Give the job as one that reads nothing if its source may be left out of the run, else raise."""
-        may = job.kind == "read" and self.work.source(job.source).on_error == "skip" and not self.work.afresh
+        may = (
+            job.kind == "read" and self.work.source(job.source).on_error == "skip" and self.work.setup.mode == "forward"
+        )
         if not may or not isinstance(error, SourceError | OSError):
             raise error
         why = self.work.config.redact(str(error))

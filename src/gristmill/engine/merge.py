@@ -158,7 +158,7 @@ def identity_task(work: Work, job: Job) -> TaskResult:
         new = here.filter(pc.not_equal(here["op"], replay.REPLAY)) if work.setup.mode != "forward" else here
         outcome = identity.resolve(new, prior, retired.ranges, retired.units, retired.seqs, retired.again)
         if work.setup.mode != "forward":
-            replayed = replay.resolve(here, prior, outcome)
+            replayed = replay.resolve(here, prior, outcome, work.redecided)
             outcome = replayed.outcome
             moved.append(replayed.moved)
         outcomes.append(outcome)

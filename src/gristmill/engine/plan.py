@@ -83,7 +83,10 @@ class Replay(msgspec.Struct, frozen=True):
 
 
 class Draft(msgspec.Struct, frozen=True):
-    """A plan before a number is claimed for it: what each source found, and why those that are left out could not be planned."""
+    """A plan before a number is claimed for it: what each source found, and why those that are left out could not be planned.
+
+    redecided: the ords of records that are to be decided about again, where not all are, sorted.
+    """
 
     found: dict[str, SourcePlan]
     skipped: dict[str, str] = {}
@@ -91,6 +94,7 @@ class Draft(msgspec.Struct, frozen=True):
     retried: dict[str, list[str]] = {}
     mode: Mode = "forward"
     replays: dict[str, list[Replay]] = {}
+    redecided: list[int] = []
 
     @property
     def failures(self) -> dict[str, str]:
@@ -212,6 +216,11 @@ def freeze(drafted: Draft, layout: Layout, head: Manifest, seq: int, config: str
         raise SourceError(
             f"{len(tasks)} tasks do not fit into one run (at most {(1 << TASK_BITS) - 1}); set a larger split_bytes"
         )
+    if drafted.mode == "redecide":
+        scratch = layout.staging(seq) / "redecided.parquet"
+        index.write_table(scratch, pa.table({"ord": pa.array(drafted.redecided, pa.int64())}), statistics=["ord"])
+        disk.adopt_file(scratch, layout.redecided(seq))
+        failpoint("listing.written")
     sources = {
         name: SourceWork(
             found.replaced, found.gone, found.failed, found.ceiling, found.warnings, drafted.skipped.get(name, "")

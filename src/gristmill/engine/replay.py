@@ -76,13 +76,14 @@ class _Currents:
         self.h0[row[here]], self.h1[row[here]] = h0[here], h1[here]
 
 
-def resolve(arrived: pa.Table, known: Known, told: Outcome) -> Replayed:
+def resolve(arrived: pa.Table, known: Known, told: Outcome, only: Int64s | None = None) -> Replayed:
     """Settle one bucket of ids in a run that reads records again.
 
     Args:
         arrived: all that arrived, as of `identity.resolve`.
         known: the parent's id index.
         told: what `identity.resolve` says of all of it but the replays.
+        only: the ords (int64, sorted) of the rows whose places may be taken; None: all.
     """
     op = arrived["op"].to_numpy()
     first = _Firsts(arrived.filter(pa.array(op == REPLAY)))
@@ -107,6 +108,9 @@ def resolve(arrived: pa.Table, known: Known, told: Outcome) -> Replayed:
     np.minimum.at(winner, key[holds & stays[key]], first.ord[holds & stays[key]])
     np.minimum.at(winner, put_key[repeats], put_ord[repeats])
     stays &= winner != _LAST
+    if only is not None:
+        stays &= contains(only, was.cur)
+        repeats &= stays[put_key]
     # What holds the content of the row is unchanged, and points at its new place.
     others[at[repeats]] = winner[put_key[repeats]]
     went_on = contains(np.sort(winner[stays]), ords)

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+import pyarrow.parquet as pq
 
 from gristmill.config import changes
 from gristmill.config import load as config_file
 from gristmill.config.settings import PipelineConfig
+from gristmill.core.batch import Int64s
 from gristmill.core.counts import Counts, StepCounts
 from gristmill.core.errors import ConfigError
 from gristmill.core.export import Chunk
@@ -148,6 +150,14 @@ class Work:
     def afresh(self) -> bool:
         """Whether all records are decided about again, as if no step had ever seen one."""
         return self.setup.mode == "full-refresh"
+
+    @cached_property
+    def redecided(self) -> Int64s | None:
+        """The ords of the records that are decided about again, sorted; None if all are that are read again."""
+        if self.setup.mode != "redecide":
+            return None
+        ords: Int64s = pq.read_table(self.layout.redecided(self.seq))["ord"].to_numpy()
+        return ords
 
     @property
     def folder(self) -> Path:

@@ -78,6 +78,10 @@ class Layout(msgspec.Struct, frozen=True):
         """What `source` listed when run `seq` was planned."""
         return self.run(seq) / "listing" / f"{source}.parquet"
 
+    def redecided(self, seq: int) -> Path:
+        """Which records run `seq` decides about again, where it is not all."""
+        return self.run(seq) / "redecided.parquet"
+
     def task(self, seq: int, task: str) -> Path:
         """The result of a finished task: first writer wins."""
         return self.run(seq) / "tasks" / f"{task}.json"
