@@ -2,8 +2,8 @@
 
     python -m tests.soak [--minutes M] [--each M] [--only ROOM] [--resume] [--commit C] [--seed N] [--jobs N] [--dry]
 
-Without `--minutes` and `--each` every room runs to its full count. `--resume` leaves out the rooms that have theirs for this very code. A trial's
-name holds the seed, the failpoint or the operation that replays it.
+Without `--minutes` and `--each` every room runs to its full count. `--resume` goes on where a soak of this very code was stopped. A trial's name
+holds the seed, the failpoint or the operation that replays it.
 """
 
 import argparse
@@ -100,10 +100,13 @@ class Soak:
         return getattr(place, name)
 
     def work(self, room: Room, tasks: list[Task], start: Start | None = None) -> None:
-        """Do tasks in as many threads as there are jobs, each with a warm process of its own; stop at the deadline."""
-        start, before = start or (lambda scratch: scenes.warm(scratch, self.source)), room.trials
+        """Do tasks in as many threads as there are jobs, each with a warm process of its own; stop at the deadline.
+
+        A room that was taken up has done its first tasks.
+        """
+        start = start or (lambda scratch: scenes.warm(scratch, self.source))
         queue: SimpleQueue[Task] = SimpleQueue()
-        for task in tasks:
+        for task in tasks[room.trials :]:
             queue.put(task)
 
         def thread(number: int) -> None:
@@ -115,13 +118,13 @@ class Soak:
                     except Exception as error:
                         room.fail(error)
                     if room.trials % 50 == 0:
-                        say(f"  {room.name}: {room.trials - before} of {len(tasks)}")
+                        say(f"  {room.name}: {room.trials} of {len(tasks)}")
 
         with ThreadPoolExecutor(self.jobs) as pool:
             for future in [pool.submit(thread, number) for number in range(self.jobs)]:
                 future.result()
-        if room.trials - before < len(tasks):
-            room.note += f" Stopped at its time after {room.trials - before} of {len(tasks)}."
+        if room.trials < len(tasks):
+            room.note += f" {STOPPED} {room.trials} of {len(tasks)}."
 
     # --- the rooms -----------------------------------------------------------------------------------------------
 
@@ -239,6 +242,7 @@ class Soak:
             say(done.stdout[-4000:])
 
 
+STOPPED = "Stopped at its time after"
 ROOMS = (
     *("operations", "verbs", "pairs", "zombies", "disks", "memory", "commits"),
     *("groups", "double", "workers", "signals", "locks", "sweep", "loads", "restarts", "properties"),
@@ -251,9 +255,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, help="stop after about so long")
     parser.add_argument("--each", type=float, metavar="M", help="stop each room after about so many minutes")
     parser.add_argument("--only", action="append", choices=ROOMS, help="only this room (may be given more than once)")
-    parser.add_argument(
-        "--resume", action="store_true", help="leave out rooms that have their full count for this code"
-    )
+    parser.add_argument("--resume", action="store_true", help="go on where a soak of this very code was stopped")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=2, help="trials at the same time")
     parser.add_argument("--commit", default="HEAD", help="of which commit the source is put to the test")
@@ -267,9 +269,12 @@ def main() -> int:
     command = "python -m tests.soak" + "".join(f" --only {name}" for name in args.only or ())
     command += f" --minutes {args.minutes:g}" if args.minutes else ""
     command += f" --each {args.each:g}" if args.each else ""
-    for name in _asked(args.only, code if args.resume else ""):
+    kept = _kept(code, args.seed) if args.resume else {}
+    for name in _asked(args.only, kept):
         say(f"{name}: {results.MEANING[name]}")
         room = Room(name)
+        if name in kept:
+            room.take_up(kept[name])
         soak.deadline = min(deadline, time.monotonic() + args.each * 60) if args.each else deadline
         soak.room(name)(room)
         rooms.append(room)
@@ -302,11 +307,19 @@ def _freeze(folder: Path, commit: str) -> str:
     )
 
 
-def _asked(only: list[str] | None, code: str) -> Iterator[str]:
-    """Give the rooms to run; code: of which rooms that are done and clean are left out."""
-    kept = json.loads(results.JSON.read_text("utf-8"))["rooms"] if code and results.JSON.exists() else {}
-    done = {name for name, room in kept.items() if room["code"] == code and not room["violations"]}
-    done = {name for name in done if "Stopped at its time" not in kept[name]["note"]}
+def _kept(code: str, seed: int) -> dict[str, dict[str, object]]:
+    """Give the rooms' figures that were taken with this code and this seed, and show no violation."""
+    rooms = json.loads(results.JSON.read_text("utf-8"))["rooms"] if results.JSON.exists() else {}
+    return {
+        name: room
+        for name, room in rooms.items()
+        if (room["code"], room["seed"]) == (code, seed) and not room["violations"]
+    }
+
+
+def _asked(only: list[str] | None, kept: dict[str, dict[str, object]]) -> Iterator[str]:
+    """Give the rooms to run: those asked for that are not done."""
+    done = {name for name, room in kept.items() if STOPPED not in room["note"]}
     return (name for name in ROOMS if (not only or name in only) and name not in done)
 
 

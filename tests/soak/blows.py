@@ -212,4 +212,4 @@ class Blows:
             f"{made.kills} kills, garbage collected {made.collected} times."
         )
         if made.commits < COMMITS:
-            room.note += f" Stopped at its time, of {COMMITS:,}."
+            room.note += f" Stopped at its time after {made.commits:,} of {COMMITS:,}."

@@ -26,6 +26,7 @@ from tests.soak import command, scenes
 
 from gristmill.testing import crash, laws
 
+PATIENCE_S = 600.0
 LINES = ["out/lines"]
 TABLE = "out/rows.db"
 _WORDS = "mill stone grain flour water wheel sluice sack sieve bran hopper shaft"
@@ -179,6 +180,7 @@ def warm(folder: Path, source: Path, town: Town, shim: Path | None) -> Iterator[
     env = scenes.environment(source)
     if not modules.exists():
         with crash.Warm([sys.executable, "-m", "tests.soak.command"], folder / "cold", env) as cold:
+            cold.patience_s = PATIENCE_S
             tree = folder / "cold" / "tree"
             town.begin(1)
             write(tree, town, 1)
@@ -187,6 +189,7 @@ def warm(folder: Path, source: Path, town: Town, shim: Path | None) -> Iterator[
             shutil.rmtree(tree)
     env |= {"PRELOAD": str(modules)} | ({"LD_PRELOAD": str(shim)} if shim is not None else {})
     with crash.Warm([sys.executable, "-m", "tests.soak.command"], folder, env) as server:
+        server.patience_s = PATIENCE_S
         yield server
 
 

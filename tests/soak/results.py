@@ -67,6 +67,12 @@ class Room:
         self.note = ""
         self.made_with: dict[str, object] = {}
 
+    def take_up(self, kept: dict[str, object]) -> None:
+        """Go on from the figures of a soak that was stopped at its time."""
+        self.trials, self.runs, self.deaths = kept["trials"], kept["runs"], kept["killed"]
+        self.looks, self.seconds, self.violations = kept["reader_looks"], kept["seconds"], kept["violations"]
+        self.by_place = Counter(kept["by_place"])
+
     def add(self, trial: crash.Trial, place: str = "") -> None:
         """Count a trial; say at once what was wrong."""
         self.trials += 1

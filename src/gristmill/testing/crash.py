@@ -294,6 +294,7 @@ class Warm:
     def __init__(self, command: Sequence[str], folder: Path, env: Mapping[str, str] | None = None) -> None:
         """Start it; `command` does its imports and calls `serve` with its last argument, the file for children's output."""
         self.log = folder / "children.log"
+        self.patience_s = 120.0  # for a child; more where the machine has much else to do
         folder.mkdir(parents=True, exist_ok=True)
         self._server = subprocess.Popen(  # noqa: S603  our own command
             [*command, str(self.log)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **(env or {})}
@@ -331,16 +332,16 @@ class Warm:
         code: int | None = self._ask({"poll": pid})
         return code
 
-    def wait(self, pid: int, timeout_s: float = 120.0) -> int:
+    def wait(self, pid: int, timeout_s: float | None = None) -> int:
         """Wait for a child; one that takes too long is killed with its whole group.
 
         Raises:
             TimeoutError: it took too long.
         """
+        timeout_s = timeout_s or self.patience_s
         deadline = time.monotonic() + timeout_s
         while True:
-            code = self.poll(pid)
-            if code is not None:
+            if (code := self.poll(pid)) is not None:
                 return code
             if time.monotonic() > deadline:
                 os.killpg(pid, signal.SIGKILL)
