@@ -1,6 +1,8 @@
 """The quarantine over all runs: what of it is open, and what a retry makes of it."""
 
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 from tests.faults.api import STYLES, Api
@@ -246,7 +248,7 @@ def test_a_cursor_that_has_passed_a_record_needs_a_window(tmp_path):
         lab.run()
         mend(lab)
         lab.run()
-        with pytest.raises(ConfigError, match=r"--window SINCE\.\.UNTIL"):
+        with pytest.raises(ConfigError, match=r"--source s --window SINCE\.\.UNTIL"):
             lab.pipeline().retry(workers=1)
         part = Window("2026-01-01T00:00:00Z", "2026-01-01T00:02:00Z")
         report = lab.pipeline().retry(source="s", window=part, workers=1)
@@ -274,3 +276,28 @@ def test_what_is_tried_again_outside_of_the_window_stays_open(tmp_path):
         assert sorted((entry.id, entry.open) for entry in lab.open().quarantine()) == [
             ("s/0", False), ("s/1", False), ("s/2", True),
         ]  # fmt: skip
+
+
+def test_a_table_with_a_cursor_keeps_what_it_passed_open_until_that_part_is_asked_for(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "a.db")) as db:
+        db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, body, at TEXT NOT NULL)")
+        db.execute(
+            "INSERT INTO t VALUES (1, 'a poison pill', '2025-01-01'), (2, 'fine', '2026-01-03'), (3, x'ff00fe', '2025-01-02')"
+        )
+        db.commit()
+        sql = {"dsn": f"sqlite:///{tmp_path}/a.db", "table": "t", "text": "body", "key": "id", "cursor": "at"}
+        lab = other(tmp_path / "lab", {"sql": sql})
+        lab.run()
+        assert sorted(told[1] for told in counts(lab).values()) == [1, 1]
+        db.execute("INSERT INTO t VALUES (4, 'fine and new', '2026-02-01')")
+        db.execute("UPDATE t SET body = 'no longer bytes' WHERE id = 3")
+        db.commit()
+        lab.run()
+        assert sorted(told[1] for told in counts(lab).values()) == [1, 1]  # the cursor has passed them
+        mend(lab)
+        with pytest.raises(ConfigError, match=r"--source s --window SINCE\.\.UNTIL"):
+            lab.pipeline().retry(workers=1)
+        report = lab.pipeline().retry(source="s", window=Window("2025-01-01", "2025-01-31"), workers=1)
+        assert flat(report.counts) == {"read": 2, "published": 2}
+        assert [told[1] for told in counts(lab).values()] == [0, 0]
+        assert lab.broken() == []

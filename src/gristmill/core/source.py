@@ -202,6 +202,11 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     LANDED: ClassVar[bool] = False
     WINDOWED: ClassVar[bool] = False
 
+    @property
+    def has_cursor(self) -> bool:
+        """Whether a cursor passes what was read by: it is read again only if a window is asked for."""
+        return False
+
     def check(self, folder: Path) -> list[str]:
         """Give the problems a user can act on (nothing found, no permission), and advice, which begins with `NOTE`; no side effect."""
         raise NotImplementedError

@@ -130,6 +130,11 @@ class Dlt(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             return [str(error)]
         return []
 
+    @property
+    def has_cursor(self) -> bool:
+        """See `Source`."""
+        return self.incremental is not None
+
     def plan(self, state: State | None, context: PlanContext) -> SourcePlan:
         """Give the one split, which holds the committed state.
 

@@ -190,6 +190,11 @@ class Rest(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             if spec and Field(spec).names and Field(spec).get(record) is None
         ]
 
+    @property
+    def has_cursor(self) -> bool:
+        """See `Source`."""
+        return self.since is not None
+
     def plan(self, state: State | None, context: PlanContext) -> SourcePlan:
         """Give one split: where to begin follows from the last state, or from what part is asked for.
 

@@ -250,6 +250,11 @@ class Sql(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             )
         return _Opened(connection, relation, layout, facts, trusted)
 
+    @property
+    def has_cursor(self) -> bool:
+        """See `Source`."""
+        return self.cursor is not None
+
     def plan(self, state: State | None, context: PlanContext) -> SourcePlan:
         """Ask the database what is new since `state`.
 
