@@ -146,3 +146,8 @@ def test_files_of_one_folder_may_lie_in_archives_and_encodings_at_once(tmp_path)
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(b"".join(lines_of(TEXTS, "utf-16-le", bom="\ufeff"))))
     out = read_everything(tmp_path, encoding="auto")
     assert [row["text"] for row in out.rows] == TEXTS
+
+
+def test_what_a_file_is_called_says_nothing_of_its_encoding(read):
+    out = read({"a.parquet": "text,n\nFüße,1\n".encode("utf-32-le")}, format="csv", encoding="utf-32-le", delimiter=",")
+    assert [row["text"] for row in out.rows] == ["Füße"]

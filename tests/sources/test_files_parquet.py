@@ -185,3 +185,42 @@ def test_few_values_for_many_rows_are_read_as_they_are(read):
     out = read({"a.parquet": stored(columns, row_group_size=700)}, lang="name")
     assert [row["lang"] for row in out.rows] == names
     assert [orjson.loads(row["meta"])["raw"] for row in out.rows[:4]] == ["0", "1", "2", "0"]
+
+
+FOOTERS = """
+import io, json, sys
+import pyarrow as pa
+import pyarrow.parquet as pq
+from gristmill.core.errors import UnitFailed
+from gristmill.core.files import Expansion
+from gristmill.core.mapping import Mapping, Rows
+from gristmill.sources.formats import parquet
+out = io.BytesIO()
+table = pa.table({"text": ["one", None, "three"] * 9, "l": [[1, None], [], None] * 9, "s": [{"a": ["x"]}, None, {"a": None}] * 9})
+pq.write_table(table, out, write_page_checksum=True, row_group_size=9)
+data = out.getvalue()
+read = failed = 0
+for at in range(len(data) - 8 - int.from_bytes(data[-8:-4], "little"), len(data)):
+    damaged = data[:at] + bytes([data[at] ^ (1 << at % 8)]) + data[at + 1 :]
+    try:
+        rows = Rows("u", Mapping(), 8 << 20)
+        for page in parquet.read(io.BytesIO(damaged), rows, None, len(damaged), (8 << 20, 64 << 20), Expansion()):
+            page.rows.validate(full=True)
+        read += 1
+    except UnitFailed as error:
+        assert error.code in {"file.corrupt", "file.unsupported", "field.missing", "size.cap"}, error
+        failed += 1
+print(json.dumps([read, failed]))
+"""
+
+
+def test_no_damaged_byte_of_a_footer_ends_the_process(pytestconfig):
+    """The view of a column that pyarrow gives does (its sizes are checked where no error can be raised), so it is not asked for."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", FOOTERS],
+        capture_output=True, text=True, timeout=120, cwd=pytestconfig.rootpath, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    read, failed = json.loads(done.stdout)
+    assert failed > 300
+    assert read

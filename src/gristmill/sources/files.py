@@ -297,7 +297,8 @@ class _Reading(NamedTuple):
         """Read a file. is_first: not a later range of one."""
         source, head, blocks = self.source, file.head, file.blocks
         found, lied = detect(head, file.name)
-        encoding = "" if found in {"parquet", "pdf"} else encodings.encoding_of(source.encoding, head)
+        is_binary = head.startswith((b"PAR1", b"%PDF-"))  # whatever it is called
+        encoding = "" if is_binary else encodings.encoding_of(source.encoding, head)
         if encoding:
             head = b"".join(encodings.Stored(encoding, len(head)).blocks(iter([head])))
             found, lied = detect(head, file.name)
