@@ -155,6 +155,10 @@ class _Moved:
 def _since_refresh(layout: Layout, head: Manifest) -> Iterator[Manifest]:
     """Give the manifests back to the last in which all was decided anew, that one too."""
     while head.seq:
+        back = next((entry["rolled_back_to"] for entry in head.lineage if "rolled_back_to" in entry), None)
+        if back is not None:  # what lies between is taken back, a refresh too
+            head = read_manifest(layout.manifest(back))
+            continue
         yield head
         if any(entry.get("mode") == "full-refresh" for entry in head.lineage):
             return

@@ -1,0 +1,130 @@
+"""Redeciding by example: who falls, who comes in, and what it refuses."""
+
+import pytest
+from tests.engine.test_contract import World
+from tests.engine.test_refresh import ids, with_steps
+from tests.properties.lab import Lab, flat, jsonl
+from tests.properties.test_histories import EXACT, EXPORTS, LOWER, SOURCES, config, rec
+
+from gristmill.core.errors import ConfigError
+from gristmill.store import snapshot
+from gristmill.store.layout import Layout
+
+TWO = SOURCES["own ids"]
+
+
+def limit(n):
+    return ("min_chars", "f", n)
+
+
+@pytest.fixture(name="lab")
+def _lab(tmp_path):
+    """Texts of 1 to 6 characters in two files, those of 3 and more published, one of them kept out by another."""
+    lab = Lab(tmp_path, config(TWO, [EXACT, limit(3)], exports=EXPORTS))
+    lab.put("a/1.jsonl", jsonl([rec(str(n), "x" * n) for n in (1, 2, 3, 4)]))
+    lab.put("b/1.jsonl", jsonl([rec("4", "xxxx"), rec("5", "y" * 5), rec("6", "y" * 6)]))
+    lab.run()
+    return lab
+
+
+def again(lab, n, **how):
+    lab.configure(config(TWO, [EXACT, limit(n)], exports=EXPORTS))
+    return lab.run(mode="redecide", **how)
+
+
+def test_what_falls_is_withdrawn_and_what_passes_comes_in_and_the_rest_is_not_touched(lab):
+    before = {row["id"]: row["ord"] for row in lab.open().read(columns=["id", "ord"]).to_pylist()}
+    report = again(lab, 5)
+    assert ids(lab) == ["b/5", "b/6"]
+    assert (report.counts.withdrawn, report.counts.published) == (2, 0)
+    assert {"mode": "redecide", "stand": 0} in report.lineage
+    assert lab.broken() == []
+    report = again(lab, 2)
+    assert sorted(ids(lab)) == ["a/2", "a/3", "a/4", "b/5", "b/6"]
+    assert (report.counts.withdrawn, report.counts.published) == (0, 3)
+    after = {row["id"]: row["ord"] for row in lab.open().read(columns=["id", "ord"]).to_pylist()}
+    assert [after[name] == before[name] for name in ("a/3", "a/4", "b/5", "b/6")] == [False, False, True, True]
+    assert lab.broken() == []
+    assert lab.run().status == "nothing_new"
+    lab.put("b/2.jsonl", jsonl([rec("9", "xx"), rec("8", "x")]))  # what was read again still keeps others out
+    assert flat(lab.run().counts) == {"read": 2, "duplicates/dedup.exact": 2}
+
+
+def test_a_full_refresh_leaves_the_same(lab):
+    again(lab, 2)
+    rows = sorted((row.id, row.text) for row in lab.rows())
+    lab.run(mode="full-refresh")
+    assert sorted((row.id, row.text) for row in lab.rows()) == rows
+    again(lab, 4)
+    assert sorted(ids(lab)) == ["a/4", "b/5", "b/6"]
+    assert lab.broken() == []
+
+
+def test_only_units_that_hold_what_moves_are_read(lab):
+    lab.configure(config(TWO, [EXACT, limit(2)], exports=EXPORTS))
+    drafted, _ = lab.pipeline().plan(mode="redecide")
+    assert [len(drafted.replays[name]) for name in ("a", "b")] == [1, 0]
+    told = lab.pipeline().choices()
+    assert [told[name]["records"] for name in ("forward", "redecide", "full-refresh")] == [0, 1, 7]
+
+
+def test_limits_of_require_can_be_redecided_behind_anything(lab):
+    lab.configure(config(TWO, [EXACT, limit(3)], exports=EXPORTS) | {"require": {"max_chars": 5}})
+    lab.run(mode="redecide")
+    assert "b/6" not in ids(lab)
+    assert "b/5" in ids(lab)
+    assert lab.broken() == []
+
+
+def test_each_run_is_judged_by_the_limits_it_had(lab):
+    lab.configure(config(TWO, [EXACT, limit(6)], exports=EXPORTS))
+    lab.put("b/2.jsonl", jsonl([rec("7", "z" * 5), rec("8", "z" * 7)]))
+    lab.run()
+    assert "b/5" in ids(lab)
+    assert "b/7" not in ids(lab)
+    lab.run(mode="redecide")
+    assert sorted(ids(lab)) == ["b/6", "b/8"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "word"),
+    [
+        ([EXACT, LOWER, limit(3)], "added, removed or moved"),
+        ([("exact", "dedup.exact", "id", "dataset"), limit(3)], "more than thresholds"),
+        ([limit(3)], "added, removed or moved"),
+    ],
+)
+def test_what_is_more_than_a_limit_is_refused_with_the_way_out(lab, steps, word):
+    lab.configure(config(TWO, steps, exports=EXPORTS))
+    with pytest.raises(ConfigError, match=word) as told:
+        lab.run(mode="redecide")
+    assert "--full-refresh" in str(told.value)
+    assert word in lab.pipeline().choices()["redecide"]["why_not"]
+    assert snapshot.head_seq(Layout(lab.dataset)) == 1
+
+
+def test_a_limit_before_a_step_that_compares_is_refused(tmp_path):
+    lab = Lab(tmp_path, config(TWO, [limit(3), EXACT]))
+    lab.put("a/1.jsonl", jsonl([rec("1", "one")]))
+    lab.run()
+    lab.configure(config(TWO, [limit(2), EXACT]))
+    with pytest.raises(ConfigError, match="compares all records stands behind it"):
+        lab.run(mode="redecide")
+
+
+def test_landed_pages_give_what_passes_now(tmp_path):
+    world = with_steps(World(tmp_path), {"name": "f", "filter.length": {"min_chars": 4}})
+    world.tell([world.page({"a": "one", "b": "four"})], cursor=1).run()
+    world.tell(cursor=1)
+    asked = world.log()
+    with_steps(world, {"name": "f", "filter.length": {"min_chars": 3}}).run(mode="redecide")
+    assert world.texts() == {"a": "one", "b": "four"}
+    assert world.log() == asked
+
+
+def test_what_a_rollback_took_back_does_not_count(lab):
+    lab.run(mode="full-refresh")
+    lab.open().rollback(1)
+    again(lab, 5)
+    assert ids(lab) == ["b/5", "b/6"]
+    assert lab.broken() == []
