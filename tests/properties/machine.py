@@ -2,7 +2,8 @@
 
 After every step that touches the dataset both laws and the promises of DESIGN section 1 hold: the table is what the oracle says (1, 3),
 a reader sees the old snapshot or the new one whole (2), a run that was killed ends with the bytes of one that never was (2, 6), a refused
-run changes nothing (4), exports equal the table after each run that ends well.
+run changes nothing (4), a rollback gives the rows of its snapshot and the next run what came since, gc and retry change no row, exports
+equal the table after each run that ends well.
 
     python -m tests.properties.machine STEPS [SEED]
 
@@ -31,7 +32,7 @@ from tests.properties.child import SMALL
 from tests.properties.lab import Lab, flat, jsonl
 from tests.properties.test_histories import EXPORTS, FILES, NAMES, PIPELINES, SOURCES, config, units
 
-from gristmill.core.errors import GateRefused
+from gristmill.core.errors import ConfigError, GateRefused
 from gristmill.store import index
 from gristmill.testing import crash, laws
 
@@ -110,7 +111,9 @@ class Mill(RuleBasedStateMachine):
         self.lab = Lab(self.place / "a", how)
         self.oracle = Oracle(self.sources, PIPELINES[steps])
         self.files: dict[str, bytes] = {}
+        self.saved: dict[int, Oracle] = {}  # what each snapshot held and knew
         self.dirty = True  # something changed since the last run
+        self.collected = False  # gc has been
         self.damaged = False  # an export is not what its manifest says
         self.killed: dict[str, bytes] | None = None  # the files there were when a run was planned that was killed
         self.undisturbed: dict[str, str] | None = None  # the bytes of that run, had it not been killed
@@ -284,6 +287,47 @@ class Mill(RuleBasedStateMachine):
         self.lab.configure(kept)
         self.holds(ended=False)
 
+    @precondition(lambda self: self.killed is None and len(self.saved) > 1)
+    @rule(which=st.integers(0, 5))
+    def roll_back(self, which: int) -> None:
+        """Go back to an earlier snapshot: rows as they were, and what came since is read again."""
+        head = laws.head_seq(self.lab.dataset)
+        seq = sorted(self.saved)[which % len(self.saved)]
+        if seq == head:
+            return
+        try:
+            self.lab.open().rollback(seq, why="a walk", config=self.lab.pipeline().config)
+        except ConfigError:  # gc has collected it
+            assert self.collected, seq
+            del self.saved[seq]
+            return
+        self.oracle = copy.deepcopy(self.saved[seq])
+        self.dirty, self.damaged = True, False
+        self.taken["roll back"] += 1
+        self.holds()
+
+    @precondition(lambda self: self.killed is None and self.saved)
+    @rule(keep=st.integers(1, 3))
+    def collect(self, keep: int) -> None:
+        """Remove what the last snapshots do not need."""
+        self.lab.open().gc(self.lab.pipeline().config, keep_last=keep)
+        self.collected = True
+        self.taken["collect"] += 1
+        self.holds(ended=not self.damaged and not self.dirty)
+
+    @precondition(lambda self: self.killed is None and self.saved)
+    @rule()
+    def retry(self) -> None:
+        """Read what is quarantined again; here it is as it was."""
+        try:
+            self.lab.pipeline().retry(workers=1)
+        except ConfigError:  # nothing is
+            return
+        self.oracle.run(self.now())
+        self.dirty = self.damaged = False
+        self.taken["retry"] += 1
+        self.holds()
+
     @precondition(lambda self: self.lab.exports() and laws.head_seq(self.lab.dataset))
     @rule(which=st.integers(0, 9), how=st.sampled_from(["chunk", "short", "bit", "manifest", "all"]))
     def lose(self, which: int, how: str) -> None:
@@ -325,6 +369,8 @@ class Mill(RuleBasedStateMachine):
         rows = self.table()
         if self.killed is None:
             assert rows == self.oracle.table()
+            if (head := laws.head_seq(self.lab.dataset)) is not None:
+                self.saved.setdefault(head, copy.deepcopy(self.oracle))
         elif rows != self.oracle.table():  # its commit was made: all of it is there
             after = copy.deepcopy(self.oracle)
             after.run(units(self.sources, self.killed))
@@ -366,13 +412,13 @@ def warm_process(folder: Path) -> crash.Warm:
 
 
 def main(argv: list[str]) -> int:
-    """Walk until so many steps are done, a thousand from each seed."""
+    """Walk until so many steps are done, 250 from each seed."""
     goal = int(argv[0]) if argv else 1000
     number = int(argv[1]) if len(argv) > 1 else random.randrange(1 << 32)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="gristmill-machine-") as folder, warm_process(Path(folder)) as warm:
         while Mill.taken.total() < goal:
-            walk(min(1000, goal), number, warm)
+            walk(min(250, goal), number, warm)
             number += 1
             print(f"{Mill.taken.total()} steps, {time.monotonic() - began:.0f} s, next seed {number}", flush=True)  # noqa: T201
     for name, n in sorted(Mill.taken.items()):
