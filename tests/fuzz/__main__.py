@@ -52,10 +52,14 @@ def guided(name: str, seconds: int, corpus: Path) -> str:
     )
     executed = re.search(r"number_of_executed_units:\s*(\d+)", done.stderr)
     found = sorted(path.name for pattern in ("crash-*", "timeout-*", "oom-*") for path in folder.glob(pattern))
-    if done.returncode and not found:
+    # Raised by atheris 3 itself, over an argument of a call that it traces.
+    gave_up = "Unable to convert call argument" in done.stderr and not found
+    if done.returncode and not found and not gave_up:
         found = [done.stderr[-1500:]]
     (corpus / f"{name}.log").write_text(done.stderr)
-    return f"{executed[1] if executed else '?'} executions" + ("; found " + ", ".join(found) if found else "")
+    last = executed or re.search(r"#(\d+)\t(?!.*^#\d+\t)", done.stderr, re.MULTILINE | re.DOTALL)
+    told = f"{last[1] if last else '?'} executions{', then atheris itself gave up' if gave_up else ''}"
+    return told + ("; found " + ", ".join(found) if found else "")
 
 
 def main() -> int:
