@@ -88,6 +88,11 @@ def test_what_is_set_comes_last(tmp_path):
     assert (config.steps[1].step.min_chars, config.run.workers) == (7, 3)
 
 
+@pytest.mark.parametrize("setting", ["include=x.yml", "overlays.dev.run.workers=2"])
+def test_what_is_laid_down_before_cannot_be_set(setting, tmp_path):
+    assert "name one by --overlay" in told(write(tmp_path), setting)
+
+
 def test_the_config_may_say_which_overlay_counts_and_the_last_word_is_from_outside(tmp_path):
     path = write(tmp_path, text=MAIN + "overlay: dev\n")
     assert load(path).run.workers == 1

@@ -158,6 +158,16 @@ def test_the_command_says_which_failed_and_ends_with_1(write, capsys):
     assert cli.perform(["test", "-c", str(write([]))]) == 0
 
 
+def test_what_a_reference_stood_for_is_not_shown(write, capsys, monkeypatch):
+    monkeypatch.setenv("EXAMPLE_TOKEN", "a-secret-of-the-test")
+    path = write([{"name": "a", "given": "the word ${env:EXAMPLE_TOKEN} is long", "expect": {"text": "another"}}])
+    for more in ([], ["--json"]):
+        assert cli.perform(["test", "-c", str(path), *more]) == 1
+        told = capsys.readouterr()
+        assert "a-secret-of-the-test" not in told.out + told.err
+        assert "${env:EXAMPLE_TOKEN}" in told.out
+
+
 def test_what_init_writes_passes(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert cli.perform(["init"]) == 0

@@ -125,7 +125,12 @@ def written(path: Path, overrides: Sequence[str] = ()) -> tuple[Document, list[s
     asked = [setting.partition("=")[2] for setting in overrides if setting.startswith(f"{layers.OVERLAY}=")]
     document = layers.document(layers.overlaid(root, asked), shown, full.parent)
     for setting in overrides:
-        if not setting.startswith(f"{layers.OVERLAY}="):
+        key = setting.partition("=")[0]
+        if key.partition(".")[0] in {"include", "overlays"}:
+            raise ConfigError(
+                f"--set {key}: files and overlays are chosen before anything is set; name one by --overlay"
+            )
+        if key != layers.OVERLAY:
             document = override(document, setting)
     return document, told
 
