@@ -145,7 +145,6 @@ class Rows:
         self._stored = where.stored if where is not None else None
         self._max_depth = where.max_depth if where is not None else MAX_DEPTH
         self._told = 0
-        self.made = 0  # bytes of text and meta, of all pages
         self.text = Field(mapping.text)
         self._id = Field(mapping.id) if mapping.id else None
         self._time = Field(mapping.time) if mapping.time else None
@@ -240,9 +239,8 @@ class Rows:
         self._texts.append(text)
         self._locators.append(self._stored(locator) if self._stored is not None else locator)
         self._metas.append(meta)
-        made = len(text) + len(meta or b"")
-        self.made += made
-        self._held_bytes += max(size, made) + _ROW_BYTES  # a dictionary makes large values of few bytes
+        made = len(text) + len(meta or b"")  # a dictionary of Parquet makes large values of few bytes
+        self._held_bytes += max(size, made) + _ROW_BYTES
         if len(self._keys) >= PACK_ROWS:
             self._pack()
         return None

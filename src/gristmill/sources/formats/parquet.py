@@ -99,6 +99,7 @@ def read(
     total = sum(counts)
     at = sum(counts[:first])
     done = size * at // total if total else 0
+    made = 0  # characters in texts: what a dictionary can multiply
     for group in range(first, last):
         begin = at
         if footer.row_group(group).total_byte_size > limits[1] * max(counts[group], 1):
@@ -111,6 +112,7 @@ def read(
             if odd := sum(map(not_finite, batch.columns)):
                 rows.warn_all({"field.not_finite": odd})
             for record in _records(batch, rows.place):
+                made += sum(len(value) for value in record.values() if isinstance(value, str | bytes))
                 text = rows.text.get(record)
                 if isinstance(text, (str, bytes)) and len(text) > limits[1]:
                     rows.reject("size.cap", at, f"a text of {len(text)} characters, over max_record_bytes", len(text))
@@ -118,7 +120,7 @@ def read(
                     rows.add(record, at, row_bytes)
                 at += 1
                 if rows.full:
-                    if why := expansion.broken(rows.made, size):
+                    if why := expansion.broken(made, size):
                         raise UnitFailed(rows.place, "size.cap", f"Parquet: {why}")
                     end = size * min(at, total) // total
                     yield msgspec.structs.replace(rows.take(end - done), note=note)
