@@ -1,5 +1,8 @@
 """Redeciding by example: who falls, who comes in, and what it refuses."""
 
+import subprocess
+import sys
+
 import pytest
 from tests.engine.test_contract import World
 from tests.engine.test_refresh import ids, with_steps
@@ -110,6 +113,14 @@ def test_a_limit_before_a_step_that_compares_is_refused(tmp_path):
     lab.configure(config(TWO, [limit(2), EXACT]))
     with pytest.raises(ConfigError, match="compares all records stands behind it"):
         lab.run(mode="redecide")
+
+
+def test_the_command_line_says_what_is_refused(lab):
+    lab.configure(config(TWO, [EXACT, LOWER, limit(3)], exports=EXPORTS))
+    for options, told in (["--redecide"], "--full-refresh"), (["--redecide", "--full-refresh"], "give one of"):
+        words = [sys.executable, "-m", "gristmill", "run", *options, "--workers", "1"]
+        done = subprocess.run(words, cwd=lab.folder, capture_output=True, text=True, timeout=120, check=False)
+        assert (done.returncode, told in done.stderr) == (2, True)
 
 
 def test_landed_pages_give_what_passes_now(tmp_path):

@@ -132,6 +132,17 @@ def test_rows_whose_source_left_the_config_stand_and_keep_others_out(lab):
     assert lab.broken() == []
 
 
+def test_a_dedup_step_can_be_added_where_nothing_is_left_to_read(lab):
+    lab.take("a/1.jsonl")
+    lab.take("b/1.jsonl")
+    lab.run()
+    lab.configure(config(SOURCES, [LOWER, EXACT], exports=EXPORTS))
+    assert flat(lab.run(mode="full-refresh").counts) == {}
+    lab.put("a/2.jsonl", jsonl([rec("9", "one"), rec("8", "One")]))
+    assert flat(lab.run().counts) == {"read": 2, "published": 1, "duplicates/dedup.exact": 1}
+    assert lab.broken() == []
+
+
 def test_a_file_that_cannot_be_read_now_leaves_its_rows_as_they_are(lab):
     lab.configure(config(SOURCES, [LOWER], exports=EXPORTS))
     path = lab.folder / "a" / "1.jsonl"

@@ -4,6 +4,7 @@ from collections import Counter
 from contextlib import nullcontext
 from unittest.mock import patch
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.oracle import Oracle
@@ -13,11 +14,13 @@ from tests.properties.test_histories import (
     HISTORIES,
     PIPELINES,
     SOURCES,
+    STORIES,
     bring,
     change,
     config,
     units,
 )
+from tests.properties.test_increments import SOURCE, additions, bring_in
 
 from gristmill.store import index
 
@@ -95,3 +98,22 @@ def test_a_refresh_after_any_history_decides_about_what_lives_in_the_order_it_ca
 ):
     how = {"split_bytes": split_bytes, "batch_bytes": 1 if split_bytes else 8 << 20}
     follow(history, SOURCES[sources], PIPELINES[old], PIPELINES[new], later[:2], exports=EXPORTS[:1], **how)
+
+
+@settings(derandomize=True, deadline=None, max_examples=examples(4))
+@given(additions(), st.sampled_from(CHANGED), st.sampled_from(CHANGED))
+def test_after_additions_it_leaves_what_a_fresh_dataset_holds(drawn, old, new):
+    parts, cuts = drawn
+    with folder() as place:
+        lab = Lab(place / "grown", config(SOURCE, PIPELINES[old]))
+        bring_in(lab, parts, cuts, lab.run)
+        lab.configure(config(SOURCE, PIPELINES[new]))
+        lab.run(mode="full-refresh")
+        fresh = Lab(place / "fresh", config(SOURCE, PIPELINES[new]))
+        bring_in(fresh, parts, [False] * len(parts), fresh.run)
+        assert lab.records() == fresh.records()
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_stories_that_once_were_hard_are_told_again_by_a_refresh(story):
+    follow(STORIES[story], SOURCES["own ids"], PIPELINES["two filters"], PIPELINES["clean, filter, dedup"])

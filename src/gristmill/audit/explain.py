@@ -54,7 +54,7 @@ def explain(layout: Layout, manifests: list[Manifest], wanted: str) -> dict[str,
     for entry in history:
         if entry.get("dup_of") is not None and entry["dup_of"] not in {-1, entry["ord"]}:
             entry["dup_of_id"] = id_of(layout, manifests, entry["dup_of"])
-        if entry["action"] == "supersede" or (entry["action"] == "withdraw" and entry["reason"] == "revised"):
+        if entry["action"] == "supersede" or (entry["action"] == "withdraw" and entry["reason"] != "gone"):
             entry["replaced_by"] = _successor(entry, live, history)
     for row in live:
         row["signals"] = _signals(layout, row["seq"], row["ord"])

@@ -104,7 +104,10 @@ class Draft(msgspec.Struct, frozen=True):
     @property
     def empty(self) -> bool:
         """Whether there is nothing to do; that a unit still cannot be opened is no work, or every run would publish."""
-        return not any(plan.splits or plan.gone for plan in self.found.values()) and not any(self.replays.values())
+        new = any(plan.splits or plan.gone for plan in self.found.values())
+        return (
+            not new and not any(self.replays.values()) and self.mode != "full-refresh"
+        )  # indexes begin anew all the same
 
     def read_again(self, source: str) -> dict[str, int]:
         """Give how many tasks of a source read what is not new, and their stored bytes."""
@@ -219,7 +222,7 @@ def freeze(drafted: Draft, layout: Layout, head: Manifest, seq: int, config: str
     if drafted.mode == "redecide":
         scratch = layout.staging(seq) / "redecided.parquet"
         index.write_table(scratch, pa.table({"ord": pa.array(drafted.redecided, pa.int64())}), statistics=["ord"])
-        disk.adopt_file(scratch, layout.redecided(seq))
+        layout.files.adopt_file(scratch, layout.redecided(seq))
         failpoint("listing.written")
     sources = {
         name: SourceWork(

@@ -122,7 +122,7 @@ class _Moved:
 
     def _signals(self, seq: int, step: str) -> Iterator[tuple[Int64s, dict[str, Any]]]:
         """Give what a step measured in a run, a file of it at a time."""
-        for path in sorted((self.layout.run(seq) / "signals").glob("*.parquet")):
+        for path in self.layout.files.fetched(self.layout.run(seq) / "signals", "*.parquet"):
             table = pq.read_table(path, filters=[("step", "=", step)])
             names = table["signal"].unique().to_pylist()
             ords = np.unique(table["ord"].to_numpy())
@@ -144,7 +144,7 @@ class _Moved:
                     hit = index.contains(ords, rows.column("ord").to_numpy())
                     found.update(rows.column("id").filter(pa.array(hit)).to_pylist())
         for run in self.runs if len(ords) else []:
-            for path in sorted((self.layout.run(run.seq) / "verdicts").glob("*.parquet")):
+            for path in self.layout.files.fetched(self.layout.run(run.seq) / "verdicts", "*.parquet"):
                 table = pq.read_table(path, columns=["ord", "id", "action"])
                 hit = index.contains(ords, table["ord"].to_numpy())
                 table = table.filter(pc.and_(pa.array(hit), pc.is_in(table["action"], pa.array(_OUT))))

@@ -63,7 +63,7 @@ def draft(config: PipelineConfig, layout: Layout, head: Manifest) -> Draft:
                 break
             replays[bound.name] = _units(whole, drafted.found[bound.name])
         else:
-            return msgspec.structs.replace(drafted, mode="full-refresh", replays=replays if head.seq else {})
+            return msgspec.structs.replace(drafted, mode="full-refresh", replays=replays) if head.seq else drafted
     raise SourceError("files keep changing while a full refresh is planned; run it again when they do not")
 
 

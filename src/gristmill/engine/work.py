@@ -156,7 +156,7 @@ class Work:
         """The ords of the records that are decided about again, sorted; None if all are that are read again."""
         if self.setup.mode != "redecide":
             return None
-        ords: Int64s = pq.read_table(self.layout.redecided(self.seq))["ord"].to_numpy()
+        ords: Int64s = pq.read_table(self.layout.files.fetch(self.layout.redecided(self.seq)))["ord"].to_numpy()
         return ords
 
     @property
