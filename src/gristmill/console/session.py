@@ -340,6 +340,7 @@ def _redacted(text: str) -> str:
 def _of_system(error: OSError) -> str:
     """Say what the system refused, where, and what to do."""
     where = f" {str(error.filename)!r}" if error.filename is not None else ""
+    where += f" -> {str(error.filename2)!r}" if error.filename2 is not None else ""
     what = error.strerror or type(error).__name__
     if error.errno == errno.ENOSPC and error.filename is not None:
         with suppress(OSError):  # the place may be gone by now

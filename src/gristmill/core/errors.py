@@ -29,15 +29,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 
 
 @contextlib.contextmanager
 def naming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Let what the system says within be about `path`: of a file that is open already, and through Arrow, it tells none."""
+    """Let what the system says within be about `path`: of a file that is open already, and through Arrow, it tells none.
+
+    A library in Rust tells the system's number in words alone; it is given back its place, for people: nothing is decided by it.
+    """
     try:
         yield
     except OSError as error:
+        told = re.search(r"\(os error (\d+)\)", str(error)) if error.errno is None else None
+        if told is not None:
+            raise OSError(int(told[1]), os.strerror(int(told[1])), os.fspath(path)) from error
         if error.filename is None:
             error.filename = os.fspath(path)
         raise

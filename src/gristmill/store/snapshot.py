@@ -19,7 +19,7 @@ import pyarrow as pa
 from gristmill.core import access
 from gristmill.core.batch import TABLE_SCHEMA
 from gristmill.core.counts import Counts
-from gristmill.core.errors import StaleError, StoreError, Transient
+from gristmill.core.errors import StaleError, StoreError, Transient, naming
 from gristmill.core.export import Ledger
 from gristmill.core.failpoints import failpoint
 from gristmill.store import disk, formats
@@ -220,7 +220,10 @@ def create_table(layout: Layout) -> None:
         layout.files.refresh()
     else:
         disk.make_folder(layout.table)
-        DeltaTable.create(str(layout.table), schema=pa.schema(TABLE_SCHEMA), mode="ignore", configuration=TABLE_CONFIG)
+        with naming(layout.table / "_delta_log"):
+            DeltaTable.create(
+                str(layout.table), schema=pa.schema(TABLE_SCHEMA), mode="ignore", configuration=TABLE_CONFIG
+            )
         _set_modes(layout.table / "_delta_log")
 
 
@@ -240,16 +243,17 @@ def commit(layout: Layout, manifest: Manifest, digest: str, parent: Manifest) ->
     failpoint("commit.before_delta")
     layout.files.check_held()  # after the table was opened: whoever took over before then is seen, whoever does later makes this fail
     try:
-        table.create_write_transaction(
-            _actions(manifest, parent),
-            "append",
-            table.schema(),
-            commit_properties=CommitProperties(
-                custom_metadata={"gristmill.seq": str(manifest.seq), "gristmill.manifest_sha256": digest},
-                max_commit_retries=None if layout.remote is None else 0,  # never upon what was committed meanwhile
-                app_transactions=[Transaction(APP, manifest.seq)],
-            ),
-        )
+        with naming(layout.table / "_delta_log"):
+            table.create_write_transaction(
+                _actions(manifest, parent),
+                "append",
+                table.schema(),
+                commit_properties=CommitProperties(
+                    custom_metadata={"gristmill.seq": str(manifest.seq), "gristmill.manifest_sha256": digest},
+                    max_commit_retries=None if layout.remote is None else 0,  # never upon what was committed meanwhile
+                    app_transactions=[Transaction(APP, manifest.seq)],
+                ),
+            )
     except Exception as error:
         if layout.remote is None:
             raise
