@@ -210,3 +210,8 @@ def test_a_store_that_heeds_no_conditions_stops_a_run_before_it_begins(moto, loc
     with StoreProxy(moto.port, blind=True) as proxy:
         where = place(Bucket(moto, via=proxy.port), tmp_path / "blind", local[0].start, "blind")
         assert server.run([str(where.tree), "1", "0"], where.env()) == 2
+
+
+def test_an_option_that_is_none_is_told_of_by_its_name(remote):
+    (told,) = Remote(remote.url, {**remote.options, "regoin": "x"}).problems()
+    assert "storage: regoin: no such option for s3" in told

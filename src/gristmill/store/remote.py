@@ -227,7 +227,7 @@ class Remote(msgspec.Struct, frozen=True):
                 return ask()
             except FileNotFoundError:
                 return None
-            except (StoreError, Transient):
+            except (StoreError, Transient, ConfigError):
                 raise
             except Exception as error:  # obstore's have no common base: some are builtins
                 told, passing = buckets.why(error)
@@ -250,13 +250,19 @@ class Remote(msgspec.Struct, frozen=True):
     # --- whether it will do
 
     def problems(self) -> list[str]:
-        """Try whether the store takes what a dataset needs: an object is put, on condition and not, read, listed, removed."""
+        """Try whether the store takes what a dataset needs: an object is put, on condition and not, read, listed, removed.
+
+        Raises:
+            Transient: the store does not answer well now.
+        """
         key = f".probe-{secrets.token_hex(8)}"
         try:
             return list(self._probe(key))
         except ConfigError as error:
             return list(error.problems)
-        except (StoreError, Transient) as error:
+        except Transient:  # no fault of the config: it is safe to run again
+            raise
+        except StoreError as error:
             return [str(error)]
 
     def _probe(self, key: str) -> Iterator[str]:
