@@ -1,14 +1,11 @@
 """Adoption: clean records become a snapshot past the steps, and everything after it knows them."""
 
 import os
-import shutil
-import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tests.properties.lab import Lab, flat, jsonl
-from tests.soak import scenes
 
 from gristmill.core.errors import ConfigError, GateRefused
 from gristmill.testing import crash, laws
@@ -178,17 +175,6 @@ def test_json_lines_are_adopted_too_and_worker_processes_make_the_same_bytes(lab
 # --- killed ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", name="server")
-def _server(tmp_path_factory):
-    frozen = (
-        tmp_path_factory.mktemp("frozen") / "src"
-    )  # a manifest holds a digest of the code, which somebody may be editing
-    shutil.copytree(scenes.ROOT / "src", frozen)
-    argv = [sys.executable, "-m", "tests.soak.command"]
-    with crash.Warm(argv, tmp_path_factory.mktemp("warm"), scenes.environment(frozen)) as warm:
-        yield warm
-
-
 @pytest.mark.parametrize(
     ("again", "points"),
     [
@@ -196,7 +182,7 @@ def _server(tmp_path_factory):
         ("run", ["task.journalled=kill@2", "manifest.written=kill"]),
     ],
 )
-def test_killed_anywhere_and_gone_on_with_it_is_the_same_adoption(server, tmp_path, again, points):
+def test_killed_anywhere_and_gone_on_with_it_is_the_same_adoption(command_lines, tmp_path, again, points):
     """Whether `adopt` is asked for again or the daily run comes first: the bytes are those of an adoption never killed."""
     whole = None
     for n, point in enumerate(["", *points]):
@@ -205,11 +191,11 @@ def test_killed_anywhere_and_gone_on_with_it_is_the_same_adoption(server, tmp_pa
         verb = ["adopt", "clean", "--map", "text=body", "--map", "id=doc", "--workers", "1"]
         verb[1] = str(lab.folder / "clean")
         env = {"GRISTMILL_FAILPOINT": point} if point else {}
-        code = server.run([str(lab.folder), *verb], env)
+        code = command_lines.run([str(lab.folder), *verb], env)
         assert code == (crash.KILLED if point else 0)
         if point:
             follows = verb if again == "adopt" else ["run", "--workers", "1"]
-            code = server.run([str(lab.folder), *follows], {})
+            code = command_lines.run([str(lab.folder), *follows], {})
         taken = again == "adopt" and point == "commit.after_delta=kill"
         assert code == (2 if taken else 0), point  # it was published: the name is taken
         assert lab.broken() == [], point

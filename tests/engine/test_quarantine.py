@@ -1,6 +1,7 @@
 """The quarantine over all runs: what of it is open, and what a retry makes of it."""
 
 import json
+import shutil
 import sqlite3
 from contextlib import closing
 
@@ -14,7 +15,7 @@ from tests.web.site import Site, plain
 from gristmill import cli
 from gristmill.core.errors import ConfigError
 from gristmill.core.source import Window
-from gristmill.testing import laws
+from gristmill.testing import crash, laws
 
 MINE = """
 from pathlib import Path
@@ -174,6 +175,26 @@ def test_a_full_refresh_tells_everything_anew_and_once(lab):
 def test_a_code_that_is_not_there_is_told(lab):
     with pytest.raises(ConfigError, match=r"'step.eror'; did you mean 'step.error'\?"):
         lab.pipeline().retry(code="step.eror", workers=1)
+
+
+def test_killed_anywhere_and_gone_on_with_it_is_the_same_retry(lab, command_lines, tmp_path_factory):
+    """The next run goes on with it, although it was not asked to retry."""
+    mend(lab)
+    verb = ["quarantine", "retry", "--code", "step.error", "--workers", "1"]
+    whole = None
+    for point in ("", "plan.written=kill", "manifest.written=kill"):
+        tree = tmp_path_factory.mktemp("retry") / "tree"
+        shutil.copytree(lab.folder, tree)
+        assert command_lines.run([str(tree), *verb], {"GRISTMILL_FAILPOINT": point} if point else {}) == (
+            crash.KILLED if point else 0
+        )
+        if point:
+            assert command_lines.run([str(tree), "run", "--workers", "1"], {}) == 0
+        copy = Lab(tree, lab.config)
+        assert copy.broken() == [], point
+        whole = whole or copy.bytes()
+        assert copy.bytes() == whole, point
+        assert "s/a1" in [row.id for row in copy.rows()]
 
 
 def test_the_command_counts_and_lists_and_tries_again(lab, capsys):

@@ -11,10 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import typer
 
-from gristmill.config.catalogue import catalogue
 from gristmill.console import terminal
 from gristmill.console.options import Setting
 from gristmill.console.session import ASKED, open_pipeline, out, tell
@@ -29,6 +27,8 @@ def docs(
     setting: Setting = None,
 ) -> None:  # fmt: skip
     """Write a page on the sources, steps and exports of this config."""
+    from gristmill.config.catalogue import catalogue
+
     pipeline = open_pipeline(setting)
     found = catalogue(pipeline.config) | _standing(pipeline.config)
     lines = [terminal.to_json(found)] if ASKED.json else page(found)
@@ -44,6 +44,8 @@ def docs(
 
 def _standing(config: Any) -> dict[str, Any]:
     """Give the newest snapshot's number, rows, and counts by source; nothing where there is none."""
+    import msgspec
+
     from gristmill.dataset import Dataset
 
     try:

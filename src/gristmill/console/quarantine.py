@@ -9,7 +9,6 @@ from __future__ import annotations
 from itertools import islice
 from typing import Annotated
 
-import msgspec
 import typer
 
 from gristmill.console import session, terminal
@@ -32,6 +31,8 @@ def ls(
     n: Annotated[int, typer.Option("-n", min=0, metavar="N", help="how many to list; 0: counts only")] = 20,
 ) -> None:
     """Count what is in the quarantine, and list what is open."""
+    import msgspec
+
     dataset = open_dataset()[1]
     counts = dataset.quarantine_counts(code=code, source=source, unit=unit, run=run)
     entries = dataset.quarantine(code=code, source=source, unit=unit, run=run)

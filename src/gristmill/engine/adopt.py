@@ -23,7 +23,7 @@ from gristmill.store.snapshot import Manifest
 
 SOURCE = "adopted"
 FIELDS = ("text", "id", "url", "time", "lang", "license")
-ENDINGS = ("parquet", "jsonl", "jsonl.gz", "jsonl.zst", "ndjson")
+ENDINGS = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson")
 
 
 class Adoption(msgspec.Struct, frozen=True):
@@ -50,7 +50,7 @@ def adoption(config: PipelineConfig, path: str, source: str, fields: dict[str, s
     here = path if "://" in path else absolute(path, Path.cwd())
     globs = [here]
     if Path(here).is_dir():
-        globs = [f"{here}/**/*.{ending}" for ending in ENDINGS]
+        globs = [f"{here}/**/*{ending}" for ending in ENDINGS]
     elif "://" not in here and not any(mark in here for mark in "*?[") and not Path(here).is_file():
         raise ConfigError(f"there is nothing at {path!r} to adopt; name a file, a folder, a glob or a URL")
     # As the config would write it: a dataset and its data may move together.
