@@ -35,6 +35,15 @@ def test_a_run_that_is_hurt_at_one_operation_leaves_whole_ends_and_is_gone_on_wi
     assert [trial.codes for trial in trials] == [[crash.KILLED, 0], [1, 0]]
 
 
+def test_a_disk_that_is_full_at_the_commit_is_told_with_the_delta_log(five, tmp_path):
+    ends = five.on(2)
+    found = five.counted(ends, tmp_path)
+    at = next(each.number for each in found if "_delta_log" in each.path and each.kind == "write")
+    trial, _ = operations.trial(five.server, ends, tmp_path / "trials", [("enospc", at)], five.polls)
+    assert trial.problems == []
+    assert trial.codes == [1, 0]
+
+
 @pytest.mark.parametrize(("verb", "mode"), SLICE)
 def test_so_is_every_other_verb_that_writes(verb, mode, five, tmp_path):
     five.on(2)
