@@ -71,6 +71,8 @@ def order(pipeline, seq, **changed):
         "fingerprint": frozen.config,
         "file": str(config.file),
         "overrides": [],
+        "adopted": None,
+        "mode": "forward",
         "build": build(),
     }
     return msgspec.json.encode(told | changed)
