@@ -244,7 +244,7 @@ def _recount(dataset: Path, manifest: Json, head: Head, back: set[int], *, is_he
     published = {ord_ for ord_, _ in head.values() if ord_ >> ORD_BITS == seq}
     live = {ord_ for ord_, _ in head.values()}
     # Records that are read again are judged in the order in which they first came, which their new ords do not tell.
-    in_order = all(entry.get("mode", "forward") == "forward" for entry in manifest["lineage"])
+    in_order = all(entry.get("mode", "forward") == "forward" for entry in manifest.get("lineage", []))
     found: dict[str, Counter[str]] = {source: Counter() for source in manifest["sources"]}
     ended: set[int] = set()
     set_aside: list[set[int]] = [set(), set()]  # ords quarantined: by verdict, by quarantine row
