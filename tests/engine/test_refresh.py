@@ -261,6 +261,17 @@ def test_killed_and_run_again_it_gives_the_same_bytes(lab, tmp_path_factory):
     killed_everywhere(lab, tmp_path_factory.mktemp("killed"), POINTS[::2])
 
 
+def test_workers_change_no_byte_of_it(lab, tmp_path_factory):
+    lab.configure(config(SOURCES, [LOWER, SHORT, EXACT], exports=EXPORTS))
+    other = Lab.__new__(Lab)
+    other.folder, other.config = tmp_path_factory.mktemp("workers") / "lab", lab.config
+    other.dataset = other.folder / "set"
+    shutil.copytree(lab.folder, other.folder)
+    lab.run(mode="full-refresh")
+    other.run_in_processes(2, mode="full-refresh")
+    assert other.bytes() == lab.bytes()
+
+
 def test_a_run_that_goes_on_with_a_dead_refresh_does_not_begin_another(lab):
     lab.configure(config(SOURCES, [LOWER, SHORT, EXACT], exports=EXPORTS))
     assert command(lab, "manifest.written=kill") == -signal.SIGKILL

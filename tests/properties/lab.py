@@ -20,6 +20,7 @@ from gristmill.dataset import Dataset
 from gristmill.engine.begin import Options
 from gristmill.engine.report import Report
 from gristmill.engine.run import run
+from gristmill.engine.work import Mode
 from gristmill.observe.events import Silent
 from gristmill.pipeline import Pipeline, make_executor
 from gristmill.testing import laws
@@ -68,11 +69,14 @@ class Lab:
         """Run in this process."""
         return self.pipeline().run(**({"workers": 1} | how))
 
-    def run_in_processes(self, workers: int) -> Report:
+    def run_in_processes(self, workers: int, mode: Mode = "forward") -> Report:
         """Run in worker processes, however small the work is."""
         config = self.pipeline().config
         return run(
-            config, Options(), Silent(), lambda work, _workers, _small: make_executor(work, workers, small=False)
+            config,
+            Options(mode=mode),
+            Silent(),
+            lambda work, _workers, _small: make_executor(work, workers, small=False),
         )
 
     def open(self) -> Dataset:
