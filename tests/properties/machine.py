@@ -116,6 +116,7 @@ class Mill(RuleBasedStateMachine):
         self.collected = False  # gc has been
         self.damaged = False  # an export is not what its manifest says
         self.killed: dict[str, bytes] | None = None  # the files there were when a run was planned that was killed
+        self.dead = 0  # its number
         self.undisturbed: dict[str, str] | None = None  # the bytes of that run, had it not been killed
 
     # --- what happens to files
@@ -197,12 +198,9 @@ class Mill(RuleBasedStateMachine):
         if self.killed is None:
             return
         planned, self.killed = self.killed, None
-        seq = max(int(path.parent.name) for path in self.lab.dataset.glob("runs/*/plan.json"))
-        dead = [seq, seq - 1] if self.undisturbed is None else [seq]
         changed = {
             (number, row["origin"])
-            for run in dead
-            for row in self.lab.verdicts(run, "quarantine")
+            for row in self.lab.verdicts(self.dead, "quarantine")
             if row["code"] in {"file.changed", "file.unreadable"}
             for number, source in enumerate(self.sources)
             if source.name == row["source"]
@@ -255,12 +253,12 @@ class Mill(RuleBasedStateMachine):
                 self.oracle.run(self.now())
                 self.undisturbed, self.dirty = None, False
             elif first and planned:
-                self.killed = dict(self.files)
+                self.killed, self.dead = dict(self.files), max(map(int, planned))
                 twin.run()
                 self.undisturbed = twin.bytes()
             elif planned:  # it went on with the dead one, published that, and was killed in a new one
                 self.catch_up()
-                self.killed, self.undisturbed = dict(self.files), None
+                self.killed, self.undisturbed, self.dead = dict(self.files), None, max(map(int, planned))
             self.holds(ended=code == 0)
         assert head is None or (laws.head_seq(self.lab.dataset) or 0) >= head
 
