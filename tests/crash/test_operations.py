@@ -73,7 +73,7 @@ def test_a_zombie_that_wakes_after_a_takeover_changes_nothing(five, tmp_path):
         assert trial.problems == [], trial.attack
 
 
-@pytest.mark.parametrize("room_kib", [40, 700])
+@pytest.mark.parametrize("room_kib", [40, 450])
 def test_a_disk_that_fills_up_is_named_and_the_run_goes_on_when_there_is_room(room_kib, five, tmp_path):
     (tmp_path / "trials").mkdir()
     trial = scarcity.full_disk(five.server, five.on(2), tmp_path / "trials", room_kib)

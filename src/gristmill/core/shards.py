@@ -111,7 +111,7 @@ class ShardWriter:
             "store_schema": False,
             "data_page_version": "1.0",
         }
-        self._name = str(getattr(file, "name", file))
+        self._name = str(file if isinstance(file, str | Path) else getattr(file, "name", ""))
         with naming(self._name):
             self._writer = pq.ParquetWriter(str(file) if isinstance(file, Path) else file, self._schema, **options)
         self._cutter = Cutter(max_rows, max_bytes)
