@@ -16,7 +16,7 @@ PIPELINES = {
 LEAST = st.integers(1, 5)
 
 
-@settings(derandomize=True, deadline=None, max_examples=examples(8))
+@settings(derandomize=True, deadline=None, max_examples=examples(6))
 @given(HISTORIES, HISTORIES, st.sampled_from(sorted(PIPELINES)), LEAST, LEAST, st.sampled_from([None, 20]))
 def test_after_any_history_the_thresholds_of_now_hold_for_all_that_lives(history, later, steps, old, new, split_bytes):
     make, sources = PIPELINES[steps], SOURCES["own ids"]
@@ -47,7 +47,7 @@ def test_after_any_history_the_thresholds_of_now_hold_for_all_that_lives(history
         assert lab.broken() == []
 
 
-@settings(derandomize=True, deadline=None, max_examples=examples(4))
+@settings(derandomize=True, deadline=None, max_examples=examples(3))
 @given(additions(), st.sampled_from(sorted(PIPELINES)), LEAST, LEAST)
 def test_after_additions_it_leaves_what_a_full_refresh_leaves(drawn, steps, old, new):
     found = []

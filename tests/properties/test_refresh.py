@@ -84,7 +84,7 @@ def follow(history, sources, old, new, later=(), **how):
 CHANGED = sorted(PIPELINES.keys() - {"dedup within a snapshot"})
 
 
-@settings(derandomize=True, deadline=None, max_examples=examples(20))
+@settings(derandomize=True, deadline=None, max_examples=examples(12))
 @given(
     HISTORIES,
     HISTORIES,
@@ -100,7 +100,7 @@ def test_a_refresh_after_any_history_decides_about_what_lives_in_the_order_it_ca
     follow(history, SOURCES[sources], PIPELINES[old], PIPELINES[new], later[:2], exports=EXPORTS[:1], **how)
 
 
-@settings(derandomize=True, deadline=None, max_examples=examples(4))
+@settings(derandomize=True, deadline=None, max_examples=examples(3))
 @given(additions(), st.sampled_from(CHANGED), st.sampled_from(CHANGED))
 def test_after_additions_it_leaves_what_a_fresh_dataset_holds(drawn, old, new):
     parts, cuts = drawn
