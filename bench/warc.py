@@ -151,7 +151,11 @@ def _repeated(copies: int) -> str:
 def _ratios(found: dict[str, Measure]) -> dict[str, Measure]:
     pairs = {
         "read": ("warc_read", "rival_read", "reading alone, HTML as text"),
-        "unverified": ("warc_unverified_read", "rival_read", "the same with no digest checked, as the rival checks none"),
+        "unverified": (
+            "warc_unverified_read",
+            "rival_read",
+            "the same with no digest checked, as the rival checks none",
+        ),
         "trafilatura": ("warc_trafilatura", "rival_trafilatura", "reading and trafilatura on both sides"),
         "limit": ("warc_limit_read", "rival_read", "unpacking and hashing alone, so the most that reading could reach"),
         "default": ("warc_default", "rival_trafilatura", "reading and our default extractor, beside theirs"),
