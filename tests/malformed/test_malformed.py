@@ -121,7 +121,7 @@ def test_what_does_not_hold_is_seen():
     assert "bytes are accounted for" in broken(case._replace(inside=case.inside + 1))[0]
     checked = case._replace(is_whole=False, is_checked=True, texts=case.texts[1:], inside=-1)
     assert "past its checksums" in broken(checked)[0]
-    silent = Case(0, "jsonl a.jsonl none", "a.jsonl", b"\n\n", {}, ["t"], False, False, -1)
+    silent = Case(0, "json a.json none", "a.json", b"[]", {}, ["t"], False, False, -1)
     assert broken(silent) == ["nothing is said of it at all"] * 2
 
 

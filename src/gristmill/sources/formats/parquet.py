@@ -79,9 +79,7 @@ def read(
         names = set(file.schema_arrow.names)
         counts = [footer.row_group(i).num_rows for i in range(footer.num_row_groups)]
         if repeated := _repeated(file, counts):
-            file = pq.ParquetFile(
-                raw, page_checksum_verification=True, pre_buffer=False, metadata=footer, read_dictionary=repeated
-            )
+            file = _by_values(raw, repeated) or file
     except (*UNDECODABLE, OSError, MemoryError) as error:
         raise _failed(rows.place, error) from None
     try:
@@ -144,6 +142,17 @@ def _repeated(file: Any, counts: list[int]) -> list[str]:
         return []
     texts = (pa.types.is_string, pa.types.is_binary, pa.types.is_large_string, pa.types.is_large_binary)
     return [field.name for field in file.schema_arrow if any(is_it(field.type) for is_it in texts)]
+
+
+def _by_values(raw: BinaryIO, names: list[str]) -> Any:
+    """Open a file with these columns as dictionaries; None where their encoding cannot be read as such (the delta ones)."""
+    try:
+        file = pq.ParquetFile(raw, page_checksum_verification=True, pre_buffer=False, read_dictionary=names)
+        for group in range(file.metadata.num_row_groups):
+            next(file.iter_batches(batch_size=1, row_groups=[group], columns=names, use_threads=False), None)
+    except (*UNDECODABLE, OSError, MemoryError):
+        return None
+    return file
 
 
 def _compared(schema: pa.Schema, rows: Rows, known: dict[str, str], *, is_first: bool) -> dict[str, Any]:
