@@ -30,7 +30,8 @@ from gristmill.extract.wire import (
     refused,
 )
 
-_YOUNG_OBJECTS = 20_000  # a page's tree makes many that die by counting: looking for rings among 700 costs 4 % (measured)
+# A page's tree makes many that die by counting: looking for rings among 700 of them costs 4 % (measured).
+_YOUNG_OBJECTS = 20_000
 
 
 def main() -> int:
