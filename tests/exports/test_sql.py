@@ -1,5 +1,9 @@
 """The sql export on each database: a table follows the snapshots, and what is in the way is told."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from tests.exports.tables import Mill, some
 
@@ -56,6 +60,30 @@ def test_an_emptied_damaged_or_dropped_table_is_made_whole(mill, place):
     place.run("DROP TABLE gristmill_ledger", "DELETE FROM docs")
     assert mill.load(export, 3).how == "all"
     assert mill.problems(place, export, 3) == []
+
+
+DIES = """
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA cache_size = 1")
+connection.execute("BEGIN IMMEDIATE")
+connection.execute("CREATE TABLE other AS SELECT randomblob(100000) FROM docs")
+connection.execute("UPDATE docs SET text = text || randomblob(5000)")
+os._exit(1)
+"""
+
+
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("thorough", [False, True])
+def test_what_a_process_that_died_left_half_written_in_sqlite_is_rolled_back(mill, place, thorough):
+    export = to(place)
+    mill.load(export, 1)
+    file = place.dsn.removeprefix("sqlite:///")
+    subprocess.run([sys.executable, "-c", DIES, file], check=False, timeout=60)
+    assert Path(f"{file}-journal").stat().st_size > 0
+    mill.load(export, 2, thorough=thorough)
+    assert mill.problems(place, export, 2) == []
+    assert place.tables() == {"docs", "gristmill_ledger"}
 
 
 def test_a_value_changed_by_hand_is_found_by_verify_and_mended_by_export(mill, place):

@@ -178,6 +178,20 @@ class PostgreSQLWriter(Adbc):
             self._execute("ROLLBACK")
 
 
+def recover(dsn: Dsn) -> None:
+    """Let SQLite roll back what a process that died, or found the disk full, left half done: a reader may not.
+
+    Raises:
+        SourceError: it cannot.
+    """
+    if dsn.family == "sqlite" and Path(f"{dsn.url}-journal").exists():
+        writer = SQLiteWriter(dsn, 0, create=False)
+        try:
+            writer.probe()
+        finally:
+            writer.close()
+
+
 class SQLiteWriter:
     """SQLite through Python's own driver, whose errors say what kind they are."""
 
@@ -197,6 +211,10 @@ class SQLiteWriter:
     def close(self) -> None:
         """End the session."""
         self._connection.close()
+
+    def probe(self) -> None:
+        """Read something."""
+        self._run("SELECT count(*) FROM sqlite_master").fetchall()
 
     def begin(self, table: str) -> None:
         """Begin, and take the file's one lock for writing."""

@@ -161,10 +161,11 @@ class Sql(Load, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Make the table hold a snapshot."""
         _need()
         from gristmill.database.loading import Loading
-        from gristmill.database.writing import open_writer
+        from gristmill.database.writing import open_writer, recover
 
         dsn = parse_dsn(self.dsn, folder)
         try:
+            recover(dsn)
             force = thorough and self._is_damaged(wanted, dsn)
             writer = open_writer(dsn, duration_s(self.wait) or 0, create=self.create)
             try:
