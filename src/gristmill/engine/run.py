@@ -75,12 +75,12 @@ def run(
             frozen = plan.read_plan(layout, dead.seq)
             report = _Run(config, options, events, make, head, frozen, resumed=True).go()
             head = snapshot.head(layout)
-            if (options.adopted, options.mode) != (None, "forward") and (frozen.adopted, frozen.mode) == (
-                options.adopted,
-                options.mode,
-            ):
+            if _is_asked_for(options, frozen):
                 return report
+        died = bool(head.seq) and not layout.report(head.seq).exists()  # after its commit
         waiting = finish(config, layout, head, options, events, make)
+        if died and waiting is None and _is_asked_for(options, plan.read_plan(layout, head.seq)):
+            return ends.late_report(layout, head)
         drafted = drafted or draft(config, layout, head, options)
         planned = claim_next(config, layout, head, fingerprint, drafted)
         if planned is None:
@@ -88,6 +88,12 @@ def run(
                 raise waiting
             return report or ends.nothing_new(config, layout, head, drafted, events)
         return _Run(config, options, events, make, head, planned, resumed=False).go()
+
+
+def _is_asked_for(options: Options, frozen: Plan) -> bool:
+    """Tell if a run that died was what is asked for, and no run like every day's: it is not to be done once more."""
+    asked = (options.adopted, options.mode)
+    return asked != (None, "forward") and asked == (frozen.adopted, frozen.mode)
 
 
 def go_on(config: PipelineConfig, options: Options, events: Events, make: MakeExecutor, open_claim: Claim) -> Report:
