@@ -160,7 +160,7 @@ def test_it_works_as_nobody_on_a_read_only_root_and_compiles_nothing(tmp_path):
     if not kept:
         pytest.skip("Numba keeps its kernels elsewhere here")
     for file in kept:
-        shutil.copy(file, cache / own)
+        shutil.copyfile(file, cache / own / file.name)  # not its mode: a test under another umask may have made it
     env = os.environ | {
         "DATA": str(ROOT / "examples" / "quickstart"),
         "CACHE": str(cache),

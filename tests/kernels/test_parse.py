@@ -114,7 +114,7 @@ def pages(monkeypatch, blocks, mapping, kernel_from, start=1000, max_record_byte
     return rows, [reject for page in got for reject in page.rejects], warnings, sum(page.bytes_in for page in got)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     lines=st.lists(st.one_of(objects(), objects(), damaged(), ODD), max_size=12),
     mapping=st.sampled_from(MAPPINGS),

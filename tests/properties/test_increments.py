@@ -48,7 +48,7 @@ HOW = st.tuples(st.sampled_from([None, 1, 50, 200]), st.sampled_from([1, 100, 8 
 EXPORT = {"name": "x", "jsonl": {"path": "./out", "docs_per_chunk": 3, "compression": "none"}}
 
 
-@settings(derandomize=True, deadline=None, max_examples=examples(25))
+@settings(derandomize=True, deadline=None, max_examples=examples(12))
 @given(additions(), STEPS, HOW, HOW)
 def test_any_cut_into_runs_gives_the_records_of_one_fresh_run(drawn, steps, how, other):
     parts, cuts = drawn

@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -44,19 +45,18 @@ def folder(tmp_path):
 
 
 def run(folder, umask, *argv):
-    """Run the command under a umask, with a temp folder that nobody may write to."""
-    shared = folder / "shared-temp"
-    shared.mkdir(exist_ok=True)
-    done = subprocess.run(
-        [sys.executable, "-m", "gristmill", *argv],
-        cwd=folder,
-        env=os.environ | {"TMPDIR": str(shared)},
-        umask=umask,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done, sorted(path.name for path in shared.rglob("*"))
+    """Run the command under a umask, with a temp folder of its own: a short name, as sockets need. Gives what is left there."""
+    with tempfile.TemporaryDirectory(prefix="gm-") as shared:
+        done = subprocess.run(
+            [sys.executable, "-m", "gristmill", *argv],
+            cwd=folder,
+            env=os.environ | {"TMPDIR": shared},
+            umask=umask,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done, sorted(path.name for path in Path(shared).rglob("*"))
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o077], ids=["umask 000", "umask 077"])

@@ -13,7 +13,7 @@ from gristmill.sources.formats.json import Scan, read, values
 
 HOSTILE = st.text('"\\{}[], a\n', max_size=60).map(str.encode)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text('ab"\\[]{},é', max_size=8),
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text('ab"\\[]{},é', max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text('k"\\]}', max_size=3), inner, max_size=3),
     max_leaves=8,
 )

@@ -364,7 +364,7 @@ def row_of_a_later_snapshot(tiny):
     tiny.rows3[1] = ("a/6", at(4, 2))
 
 
-@damage("1 rows carry its number, it published 2")
+@damage("1 rows carry its number or came back, it published 2")
 def row_carries_another_number(tiny):
     tiny.rows3[1] = ("a/6", at(2, 2))
 
