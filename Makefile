@@ -39,6 +39,7 @@ demo: $(STAMP)
 	@$(BIN)/python examples/demo.py
 
 test: $(STAMP) $(AIRFLOW)/.installed
+	@$(BIN)/python -m gristmill warmup > /dev/null
 	@$(BIN)/python -m pytest -q -n auto --dist worksteal
 
 check: $(STAMP)

@@ -58,9 +58,7 @@ def test_killed_on_the_first_day(name, small, server, tmp_path):
 @pytest.mark.parametrize(
     ("first", "then"),
     [
-        ("claim.created=kill", "claim.created=kill"),
         ("task.journalled=kill@20", "manifest.written=kill"),
-        ("commit.before_delta=kill", "commit.after_delta=kill"),
         ("commit.after_delta=kill", "export.chunk_written=kill@2"),
     ],
 )
