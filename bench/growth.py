@@ -112,8 +112,9 @@ def page(results: dict[str, Any]) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     per_gb = [one["first"]["cpu_seconds"] / (one["first"]["bytes"] / 1e9) for one in sizes]
     memory = [one["first"]["peak_mb"] for one in sizes]
-    apart = f"CPU seconds per GB lie within {(max(per_gb) / min(per_gb) - 1) * 100:.0f} % of each other (20 % asked); "
-    apart += f"peak memory lies between {min(memory):,} and {max(memory):,} MB."
+    off = max((one / per_gb[0] - 1 for one in per_gb), key=abs)  # a line through the smallest and nothing
+    apart = f"Processor time is at most {abs(off) * 100:.0f} % {'above' if off > 0 else 'below'} linear growth from the smallest size (20 % asked): "
+    apart += f"its fixed part is spread. Peak memory lies between {min(memory):,} and {max(memory):,} MB."
     return "\n".join([*lines, "", apart, "", *projection(sizes), END])
 
 
