@@ -267,6 +267,14 @@ def test_a_damaged_archive_fails_as_a_whole(read, name, data, code):
     assert "z.jsonl#0" in {row["origin"] for row in out.rows}
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 30])
+def test_a_zip_of_a_few_bytes_is_cut_and_no_text(tmp_path, size):
+    (tmp_path / "x.zip").write_bytes(ARCHIVES["x.zip"][:size])
+    out = read_everything(tmp_path, path="x.zip")
+    assert [code for code, _ in out.failed.values()] == ["file.truncated"]
+    assert not out.rows
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.data(), st.sampled_from(["x.zip", "pax.tar", "gnu.tar", "bzip2.zip"]))
 def test_any_damage_to_an_archive_is_told_and_what_is_read_is_what_was_put_in(tmp_path_factory, data, kind):

@@ -59,7 +59,8 @@ def named_container(unit: str) -> str:
 
 def container_of(head: bytes, unit: str) -> str:
     """Give the kind of archive that begins with `head`: zip, tar, or an empty string. A damaged tar is told by its name."""
-    if head.startswith((b"PK\3\4", b"PK\5\6", b"PK\7\x08")):
+    cut = 0 < len(head) < 4 and b"PK\3\4".startswith(head) and named_container(unit) == "zip"
+    if cut or head.startswith((b"PK\3\4", b"PK\5\6", b"PK\7\x08")):
         return "zip"
     block = head[:RECORD]
     has_magic = block[257:262] == b"ustar"
