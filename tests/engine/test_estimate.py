@@ -8,6 +8,7 @@ import pytest
 
 from gristmill import GateRefused, Pipeline
 from gristmill.core.errors import ConfigError
+from gristmill.engine import estimate
 
 CONFIG = """version: 1
 dataset: ./corpus
@@ -62,11 +63,20 @@ def test_an_estimate_passes_by_the_gate_of_the_config(folder):
         opened(folder).run()
 
 
-def test_more_machines_take_less_time_and_as_much_processor_time(folder):
-    one, ten = opened(folder).estimate(), opened(folder).estimate(machines=10)
-    assert ten.machines == 10
-    assert ten.seconds < one.seconds * 1.5  # both are measured anew, on a machine with moods
-    assert ten.cost["parts"]["compute"] > one.cost["parts"]["compute"]
+def test_more_machines_are_paid_for_while_they_are_held(folder):
+    told = opened(folder).estimate(machines=10)
+    assert told.machines == 10
+    a_core_second = 1  # cost.core_hour is 3600
+    assert told.cost["parts"]["compute"] == pytest.approx(10 * told.cores * told.seconds * a_core_second, rel=0.01)
+
+
+def test_more_machines_share_the_work_but_not_what_every_run_takes():
+    small, large = (
+        estimate.Sampled({"a": size}, {"a": cpu_s}, 0.0, wall_s, None, 0, {}, 0)
+        for size, cpu_s, wall_s in ((100, 2.0, 3.0), (400, 8.0, 6.0))
+    )
+    seconds = [estimate.wall_clock(small, large, 80.0, machines) for machines in (1, 2, 10)]
+    assert seconds == pytest.approx([2 + 40, 2 + 20, 2 + 4])  # two processor seconds a second, and two seconds to begin
 
 
 def test_the_run_tells_how_far_off_its_estimate_was_and_another_run_does_not(folder):

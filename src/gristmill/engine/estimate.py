@@ -140,7 +140,7 @@ def estimate(
     by_source = {name: whole.of(name, size) for name, size in sizes.items()}
     stored = sum(sizes.values())
     cpu = sum(by_source.values()) + whole.at(stored, lambda sampled: sampled.rest_cpu_s)
-    seconds = _seconds(small, large, cpu, machines)
+    seconds = wall_clock(small, large, cpu, machines)
     dataset = round(whole.at(stored, lambda sampled: sampled.dataset_bytes))
     exports = {name: round(whole.at(stored, partial(_exported, name))) for name in large.exports}
     own_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -205,8 +205,8 @@ def _height(at: int, low: tuple[int, float], high: tuple[int, float]) -> float:
     return max(0.0, high[1] - slope * high[0]) + slope * at
 
 
-def _seconds(small: Sampled, large: Sampled, cpu_s: float, machines: int) -> float:
-    """Give the wall clock of so much processor time: what every run takes, and the rest at the pace of the larger run."""
+def wall_clock(small: Sampled, large: Sampled, cpu_s: float, machines: int) -> float:
+    """Give the seconds that so much processor time takes: what every run takes, and the rest at the pace of the larger run."""
     more = large.all_cpu_s - small.all_cpu_s
     pace = (large.wall_s - small.wall_s) / more if more > 0 else large.wall_s / max(large.all_cpu_s, 1e-9)
     pace = max(0.0, min(pace, large.wall_s / max(large.all_cpu_s, 1e-9)))
