@@ -148,7 +148,7 @@ def projection(sizes: list[dict[str, Any]]) -> list[str]:
         f"| the same, looking at the index of 2e9 records | 2e9 x {looked_us:.2f} us | {index_s:,.0f} s |",
         f"| the day on two cores | ({day_s:,.0f} + {index_s:,.0f}) / 2 | {(day_s + index_s) / 120:,.0f} min |",
         "",
-        f"Memory: a task holds a batch, and a merge the keys of its bucket, at most `run.merge_rows` of them: it grows slowly up to there, and no further. {many['first']['peak_mb']:,} MB at {gb:.0f} GB.",
+        f"Memory: a task holds batches and one row group, a merge the keys of one range, at most `run.merge_rows` of them. The peak is the fattest batch met: {few['first']['peak_mb']:,} MB at {few['first']['bytes'] / 1e9:.0f} GB, {many['first']['peak_mb']:,} MB at {gb:.0f} GB.",
     ]
 
 

@@ -150,7 +150,7 @@ def test_defaults(folder):
     assert config.steps == config.exports == []
     assert config.gate == Gate() == Gate(min_quality_score=0.8)
     assert config.run == RunSettings(
-        workers=None, retries=3, batch_bytes=2 << 20, merge_rows=16 << 20, max_error_ratio=0.01
+        workers=None, retries=3, batch_bytes=2 << 20, merge_rows=1 << 18, max_error_ratio=0.01
     )
     assert config.require.step == find.find("steps", "require", folder)()
 

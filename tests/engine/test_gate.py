@@ -86,10 +86,12 @@ def test_equal_texts_are_counted_over_files_in_bounded_memory(tmp_path, monkeypa
     monkeypatch.setattr(gate, "COUNTED_AT_ONCE", at_once)
     rng = np.random.default_rng(1)
     hashes = rng.integers(0, 2**64, (40, 2), np.uint64)
+    hashes[1, 0] = hashes[0, 0]  # equal halves are no equal hashes
+    hashes[2:4, 0] = 2**64 - 1, 0
     rows = hashes[rng.integers(0, 40, 100)]
     for i, part in enumerate(np.array_split(rows, 4)):
-        np.save(tmp_path / f"{i}.npy", part)
-    np.save(tmp_path / "none.npy", np.zeros((0, 2), np.uint64))
+        np.save(tmp_path / f"{i}.npy", gate.as_hashes([part[:7], part[7:]]))
+    np.save(tmp_path / "none.npy", gate.as_hashes([]))
     assert gate.count_equal(sorted(tmp_path.iterdir())) == 100 - len({tuple(row) for row in rows.tolist()})
 
 

@@ -71,7 +71,7 @@ def config(sources, steps, *, split_bytes=None, batch_bytes=8 << 20, exports=(),
         "sources": parts,
         "steps": [written(step) for step in steps],
         "exports": list(exports),
-        "run": {"batch_bytes": batch_bytes, "merge_rows": 2 if split_bytes else 16 << 20},
+        "run": {"batch_bytes": batch_bytes, "merge_rows": 2 if split_bytes else 1 << 18},
     }
 
 

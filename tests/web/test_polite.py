@@ -39,7 +39,9 @@ def test_answers_come_in_order_whatever_comes_back_first():
 def test_a_host_is_never_asked_sooner_than_its_gap_nor_over_more_connections(connections):
     with Site({f"/{n}": Reply(200, b"x", delay_s=0.03) for n in range(10)}) as site:
         visit([site.url(f"/{n}") for n in range(10)], Manners("g/1", delay_s=0.02, max_connections=connections))
-        assert site.log[-1].at - site.log[0].at > 10 * 0.02 * 0.7  # the server's clock, which is busy too: when the head came in
+        assert (
+            site.log[-1].at - site.log[0].at > 10 * 0.02 * 0.7
+        )  # the server's clock, which is busy too: when the head came in
         assert connections > 1 or min(gaps(site)) > 0.01
         assert site.in_flight == connections
 

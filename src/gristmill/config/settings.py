@@ -138,7 +138,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     workers: Positive | None = None
     retries: Count = 3
     batch_bytes: Positive = 2 << 20
-    merge_rows: Positive = 16 << 20
+    merge_rows: Positive = 1 << 18
     max_error_ratio: Ratio = 0.01
     landing_days: Count = 30
     lease_s: Annotated[int, msgspec.Meta(ge=2)] = 60

@@ -13,13 +13,14 @@ import msgspec
 import numpy as np
 
 from gristmill.config.settings import Gate
+from gristmill.core.batch import UInt64s
 from gristmill.core.counts import Counts
 from gristmill.core.errors import UnbalancedError
+from gristmill.store.index import contains
 
 # A source that gave so many records or more, and all of them bad, is refused: its mapping is wrong, and its cursor would pass them by.
 ALL_BAD_FROM = 10
-# Hashes held at once while counting equal texts: 16 bytes each.
-COUNTED_AT_ONCE = 1 << 24
+COUNTED_AT_ONCE = 1 << 20
 
 
 class Quality(msgspec.Struct, frozen=True):
@@ -48,21 +49,39 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 def count_equal(paths: list[Path]) -> int:
-    """Count the rows beyond the first of each hash in staged uint64 (n, 2) files; memory stays bounded."""
+    """Count the rows beyond the first of each hash in staged files of hashes (`as_hashes`).
+
+    Memory holds `COUNTED_AT_ONCE` first halves of 8 bytes, and both halves of those that are equal; each file is read once.
+    """
     arrays = [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
-    total = sum(len(array) for array in arrays)
+    total = sum(array.shape[1] for array in arrays)
     parts = 1
     while total / parts > COUNTED_AT_ONCE:
         parts *= 2
-    shift = np.uint64(64 - (parts.bit_length() - 1)) if parts > 1 else None
-    distinct = 0
-    for part in range(parts):
-        picked = [array if shift is None else array[array[:, 0] >> shift == part] for array in arrays]
-        held = np.concatenate([np.zeros((0, 2), np.uint64), *picked])
-        held = held[np.lexsort((held[:, 1], held[:, 0]))]
-        if len(held):
-            distinct += 1 + int((held[1:] != held[:-1]).any(axis=1).sum())
-    return total - distinct
+    inner = np.array([part * ((1 << 64) // parts) for part in range(1, parts)], np.uint64)
+    cuts = [[0, *np.searchsorted(array[0], inner).tolist(), array.shape[1]] for array in arrays]
+    return sum(
+        _equal([array[:, cut[part] : cut[part + 1]] for array, cut in zip(arrays, cuts, strict=True)])
+        for part in range(parts)
+    )
+
+
+def as_hashes(hashes: list[UInt64s]) -> UInt64s:
+    """Bring the hashes of a task's texts, uint64 (n, 2) each, into the form of a staged file: uint64 (2, n), sorted by the first."""
+    held = np.concatenate([np.zeros((0, 2), np.uint64), *hashes])
+    return np.ascontiguousarray(held[np.argsort(held[:, 0])].T)
+
+
+def _equal(held: list[UInt64s]) -> int:
+    """Count the columns beyond the first of each; by the first halves alone where no two of them are equal."""
+    firsts = np.concatenate([np.zeros(0, np.uint64), *(array[0] for array in held)])
+    firsts.sort()
+    twice = np.unique(firsts[1:][firsts[1:] == firsts[:-1]])
+    if not len(twice):
+        return 0
+    both = np.concatenate([array[:, contains(twice, array[0])] for array in held], axis=1)
+    both = both[:, np.lexsort((both[1], both[0]))]
+    return int((both[:, 1:] == both[:, :-1]).all(axis=0).sum())
 
 
 def check_balance(counts: Counts, sources: dict[str, Counts], rows_before: int, rows_after: int) -> None:

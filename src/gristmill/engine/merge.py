@@ -8,6 +8,9 @@ rows, the parent snapshot's index and its tombstones alone; dead records (unchan
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import msgspec
@@ -27,6 +30,7 @@ from gristmill.store import disk, index
 from gristmill.store.index import IDS, Bucket, Tombstones
 
 ID_BUCKET_BITS = 4
+OBSERVED_ROWS = 1 << 16
 OBSERVED = pa.schema([("bucket", pa.uint16()), ("k0", pa.uint64()), ("k1", pa.uint64()), ("ord", pa.int64())])
 ID_OBSERVED = pa.schema(
     [
@@ -67,11 +71,46 @@ def unit_hash(source: str, unit: str) -> int:
     )
 
 
+class ObservedWriter(StagedWriter):
+    """Writes what a barrier must see, in batches of many rows sorted by bucket and key.
+
+    A merge maps the files of all tasks: this way the rows of its bucket, and of a range of its keys, lie together in few pages.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        super().__init__(path, schema)
+        self._schema = schema
+        self._held: list[pa.RecordBatch] = []
+        self._rows = 0
+
+    def write(self, rows: pa.RecordBatch) -> None:
+        """Add rows."""
+        self._held.append(rows)
+        self._rows += rows.num_rows
+        if self._rows >= OBSERVED_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        rows = pa.Table.from_batches(self._held, self._schema).combine_chunks()
+        by = np.lexsort((rows["k0"].to_numpy(), rows["bucket"].to_numpy()))  # stable: else they lie as they came
+        for batch in rows.take(pa.array(by)).combine_chunks().to_batches():
+            super().write(batch)
+        self._held, self._rows = [], 0
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._flush()
+        finally:
+            super().__exit__(kind, error, trace)
+
+
 def observe(step: Any, batch: Batch, seq: int) -> pa.RecordBatch:
-    """Let a GlobalStep observe a batch; give the rows sorted by bucket."""
+    """Let a GlobalStep observe a batch."""
     assert isinstance(step, GlobalStep)
-    rows = step.observe(batch, seq)
-    return rows.take(pa.array(np.argsort(rows.column("bucket").to_numpy(), kind="stable")))
+    return step.observe(batch, seq)
 
 
 def observe_ids(
@@ -82,9 +121,8 @@ def observe_ids(
     fresh: npt.NDArray[np.bool_],
     op: int = identity.PUT,
 ) -> pa.RecordBatch:
-    """Give what the identity merge must see of some records or notices, sorted by bucket. ids, content: uint64 (n, 2)."""
+    """Give what the identity merge must see of some records or notices. ids, content: uint64 (n, 2)."""
     bucket = (ids[:, 0] >> np.uint64(64 - ID_BUCKET_BITS)).astype(np.uint16)
-    by = np.argsort(bucket, kind="stable")
     ops = np.full(len(ords), op, np.uint8)
     columns: list[npt.NDArray[Any]] = [
         bucket,
@@ -97,19 +135,35 @@ def observe_ids(
         fresh,
         ops,
     ]
-    return pa.RecordBatch.from_arrays([pa.array(column[by]) for column in columns], schema=ID_OBSERVED)
+    return pa.RecordBatch.from_arrays([pa.array(column) for column in columns], schema=ID_OBSERVED)
 
 
-def observed(work: Work, stage: int, end: str, bucket: int, schema: pa.Schema) -> pa.Table:
-    """Gather one bucket from all tasks of a stage, in task order."""
-    found = []
-    for path in sorted(work.staged(str(stage)).glob(f"*{end}")):
-        for rows in read_staged(path):
-            buckets = rows.column("bucket").to_numpy()
-            lo, hi = np.searchsorted(buckets, [bucket, bucket + 1])
-            if hi > lo:
-                found.append(rows.slice(lo, hi - lo))
-    return pa.Table.from_batches(found, schema)
+def observed(
+    work: Work, stage: int, end: str, bucket: int, bits: int, schema: pa.Schema
+) -> Iterator[tuple[int, int, pa.Table]]:
+    """Gather one bucket from all tasks of a stage, in task order, a range of keys at a time: `key_ranges` and the rows in it.
+
+    What is gathered is copied and the files let go of, so memory holds the rows of one range, however many tasks there were.
+    """
+    paths = sorted(work.staged(str(stage)).glob(f"*{end}"))
+    total = sum(len(rows) for path in paths for rows in _of_bucket(path, bucket))
+    for low, high in key_ranges(bucket, bits, total, work.config.run.merge_rows):
+        found = []
+        for path in paths:
+            for rows in _of_bucket(path, bucket):
+                keys = rows.column("k0").to_numpy()
+                first, last = np.searchsorted(keys, np.uint64(low)), np.searchsorted(keys, np.uint64(high), "right")
+                if last > first:
+                    found.append(rows.take(pa.array(np.arange(first, last))))
+        yield low, high, pa.Table.from_batches(found, schema)
+
+
+def _of_bucket(path: Path, bucket: int) -> Iterator[pa.RecordBatch]:
+    """Give the rows of a bucket in a staged file, without reading them yet; each batch is sorted by key."""
+    for rows in read_staged(path):
+        lo, hi = np.searchsorted(rows.column("bucket").to_numpy(), [bucket, bucket + 1])
+        if hi > lo:
+            yield rows.slice(lo, hi - lo)
 
 
 def buckets_seen(work: Work, stage: int, end: str) -> list[int]:
@@ -121,40 +175,28 @@ def buckets_seen(work: Work, stage: int, end: str) -> list[int]:
     return sorted(seen)
 
 
-def key_ranges(rows: pa.Table, max_rows: int) -> list[tuple[int, int]]:
-    """Cut the key space (first 64 bits, inclusive bounds) into 2^n ranges so that each holds about max_rows rows.
+def key_ranges(bucket: int, bits: int, rows: int, max_rows: int) -> list[tuple[int, int]]:
+    """Cut a bucket's keys (first 64 bits, inclusive bounds) into 2^n ranges so that each holds about max_rows of its rows.
 
     This bounds memory and changes nothing else: a key never lies in two ranges, and ranges ascend.
     """
     parts = 1
-    while rows.num_rows > max_rows * parts:
+    while rows > max_rows * parts:
         parts *= 2
-    # Buckets are the top bits of the key, so the ranges are cut from the bits below them; 16 bits are plenty.
-    step = (1 << 64) // (16 * parts)
-    if parts == 1 or rows.num_rows == 0:
-        return [(0, (1 << 64) - 1)]
-    start = int(rows["k0"][0].as_py()) // (step * parts) * step * parts
-    return [(start + i * step, start + (i + 1) * step - 1) for i in range(parts)]
-
-
-def _within(rows: pa.Table, low: int, high: int) -> pa.Table:
-    if (low, high) == (0, (1 << 64) - 1):
-        return rows
-    keys = rows["k0"].to_numpy()
-    return rows.filter(pa.array((keys >= np.uint64(low)) & (keys <= np.uint64(high))))
+    width = 1 << (64 - bits)  # buckets are the top bits of the key, so the ranges are cut from the bits below them
+    step = width // parts
+    return [(bucket * width + i * step, bucket * width + (i + 1) * step - 1) for i in range(parts)]
 
 
 def identity_task(work: Work, job: Job) -> TaskResult:
     """Settle the identity of all records whose id falls into one bucket."""
-    rows = observed(work, 0, ".ids.arrow", job.bucket, ID_OBSERVED)
     retired = load_retired(work)
     runs = runs_of(work, IDS, job.bucket)
     tombstones = load_tombstones(work, with_run=False)
     result = TaskResult(job.id, staged=[f"0/ids-{job.bucket:04x}.decided", f"0/ids-{job.bucket:04x}.withdrawn"])
     outcomes, moved = [], []
-    for low, high in key_ranges(rows, work.config.run.merge_rows):
+    for low, high, here in observed(work, 0, ".ids.arrow", job.bucket, ID_BUCKET_BITS, ID_OBSERVED):
         prior = Bucket(work.layout, runs, tombstones, low, high)
-        here = _within(rows, low, high)
         new = here.filter(pc.not_equal(here["op"], replay.REPLAY)) if work.setup.mode != "forward" else here
         outcome = identity.resolve(new, prior, retired.ranges, retired.units, retired.seqs, retired.again)
         if work.setup.mode != "forward":
@@ -182,23 +224,25 @@ def merge_task(work: Work, job: Job) -> TaskResult:
     bound = work.barrier(job.stage)
     assert bound is not None
     assert isinstance(bound.step, GlobalStep)
-    rows = observed(work, job.stage, ".keys.arrow", job.bucket, OBSERVED)
-    if job.stage == 0:
-        dead = Decisions(work, 0, 0, np.iinfo(np.int64).max, only=("ids-",))
-        rows = rows.filter(pa.array(dead.of(rows["ord"].to_numpy())[0] == 0))
+    dead = Decisions(work, 0, 0, np.iinfo(np.int64).max, only=("ids-",)) if job.stage == 0 else None
     fingerprint = index_name(bound)
     runs = runs_of(work, fingerprint, job.bucket)
     prior = Bucket(work.layout, runs, load_tombstones(work, with_run=True))
-    order = replay.Order(rows, sorted(work.staged("0").glob("*.moved")))
-    rows = order.by_rank(rows)
-    merged = [bound.step.merge(_within(rows, *span), prior) for span in key_ranges(rows, work.config.run.merge_rows)]
-    verdicts = order.by_ord(pa.concat_tables(part.verdicts for part in merged))
+    moved = sorted(work.staged("0").glob("*.moved"))
+    told, deltas = [], []
+    bits = bound.step.BUCKET_BITS
+    for _, _, rows in observed(work, job.stage, ".keys.arrow", job.bucket, bits, OBSERVED):
+        here = rows if dead is None else rows.filter(pa.array(dead.of(rows["ord"].to_numpy())[0] == 0))
+        order = replay.Order(here, moved)  # a record and the owner of its key lie in the same range
+        merged = bound.step.merge(order.by_rank(here), prior)
+        told.append(order.by_ord(merged.verdicts))
+        deltas.append(order.by_ord(merged.delta))
+    verdicts = pa.concat_tables(told)
     kinds = pa.array(np.full(verdicts.num_rows, DUPLICATE, np.uint8))
     decided = pa.table([verdicts["ord"], kinds, verdicts["dup_of"]], schema=DECIDED).sort_by("ord")
     result = TaskResult(job.id, staged=[f"{job.stage}/keys-{job.bucket:04x}.decided"])
     _stage(work, result.staged[0], decided, DECIDED)
-    delta = order.by_ord(pa.concat_tables(part.delta for part in merged))
-    result.index = index.write_run(work.layout, fingerprint, job.bucket, work.seq, delta, runs)
+    result.index = index.write_run(work.layout, fingerprint, job.bucket, work.seq, pa.concat_tables(deltas), runs)
     return result
 
 

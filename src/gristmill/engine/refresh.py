@@ -23,7 +23,6 @@ from gristmill.core.errors import SourceError, StoreError
 from gristmill.core.source import PlanContext, SourcePlan, Split, State
 from gristmill.engine import landing, merge, plan
 from gristmill.engine.plan import Draft, Replay
-from gristmill.engine.sides import StagedWriter
 from gristmill.engine.work import Work
 from gristmill.store import snapshot
 from gristmill.store.index import contains
@@ -120,7 +119,10 @@ def observe_standing(work: Work) -> None:
     """Let every GlobalStep observe the rows of the parent that stand as they are, by their published text."""
     with ExitStack() as stack:
         barriers = [
-            (bound.step, stack.enter_context(StagedWriter(work.staged(f"{stage}/stand.keys.arrow"), merge.OBSERVED)))
+            (
+                bound.step,
+                stack.enter_context(merge.ObservedWriter(work.staged(f"{stage}/stand.keys.arrow"), merge.OBSERVED)),
+            )
             for stage, bound in enumerate(work.globals)
         ]
         for shard in work.parent.shards if barriers else []:

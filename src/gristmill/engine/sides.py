@@ -6,6 +6,7 @@ depend on the rows alone; no document text is ever written to one.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -188,3 +189,14 @@ def read_staged(path: Path) -> list[pa.RecordBatch]:
     with pa.memory_map(str(path)) as file:
         reader = pa.ipc.open_file(file)
         return [reader.get_batch(i) for i in range(reader.num_record_batches)]
+
+
+def stream_staged(path: Path) -> Iterator[pa.RecordBatch]:
+    """Read a staged file from its beginning to its end, one batch in memory at a time.
+
+    For rows that are all needed once: a map of them would count as this process's memory until the last one is let go.
+    """
+    with pa.OSFile(str(path)) as file:
+        reader = pa.ipc.open_file(file)
+        for i in range(reader.num_record_batches):
+            yield reader.get_batch(i)

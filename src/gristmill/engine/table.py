@@ -18,6 +18,7 @@ from gristmill.core.batch import TABLE_SCHEMA, Batch, utf8_buffers
 from gristmill.core.errors import naming
 from gristmill.core.failpoints import failpoint
 from gristmill.core.shards import Cutter, ShardWriter
+from gristmill.engine import gate
 from gristmill.engine.sides import constant
 from gristmill.engine.work import Work
 from gristmill.kernels.columns import hash_columns
@@ -27,6 +28,14 @@ from gristmill.store.snapshot import Shard
 
 SHARD_TEXT_BYTES = 768 << 20  # about 256 MiB compressed
 ROW_GROUP_ROWS = 4096
+ROW_GROUP_BYTES = (
+    8 << 20
+)  # whoever writes or reads a group holds it a few times over; long documents do not change that
+
+
+def shard_writer(scratch: Path) -> ShardWriter:
+    """Begin a shard of the table."""
+    return ShardWriter(scratch, TABLE_SCHEMA, max_rows=ROW_GROUP_ROWS, max_bytes=ROW_GROUP_BYTES)
 
 
 class TableWriter:
@@ -72,7 +81,7 @@ class TableWriter:
             return
         if self._writer is None:
             access.make_folder(self._scratch.parent)
-            self._writer = ShardWriter(self._scratch, TABLE_SCHEMA, max_rows=ROW_GROUP_ROWS)
+            self._writer = shard_writer(self._scratch)
             self._first = rows.column("ord")[0].as_py()
         self._writer.write(rows)
         self._last = rows.column("ord")[-1].as_py()
@@ -93,12 +102,12 @@ class TableWriter:
         return self.shards
 
     def save_hashes(self, name: str) -> list[str]:
-        """Stage the 128-bit hashes of the texts written (uint64 (n, 2)), for the quality count; give the staged names."""
+        """Stage the 128-bit hashes of the texts written, for the quality count; give the staged names."""
         path = self.work.staged(name)
         access.make_folder(path.parent)
         scratch = path.with_name(f".{path.name}.{disk.mark()}.npy")
         with naming(scratch):
-            np.save(scratch, np.concatenate(self._hashes) if self._hashes else np.zeros((0, 2), np.uint64))
+            np.save(scratch, gate.as_hashes(self._hashes))
         scratch.replace(path)
         return [name]
 

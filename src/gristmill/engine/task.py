@@ -28,14 +28,14 @@ from gristmill.core.source import Page, ReadContext, Reject, UnitRead
 from gristmill.engine import cost, distributions, exports, identity, merge, withdraw
 from gristmill.engine.flow import Crash, Flow
 from gristmill.engine.landing import Landing, landed
-from gristmill.engine.merge import OBSERVED, Decisions, observe
+from gristmill.engine.merge import OBSERVED, Decisions, ObservedWriter, observe
 from gristmill.engine.outcomes import apply_decisions, close_sides, open_sides, settle_first, stage_sides
 from gristmill.engine.replay import REPLAY
 from gristmill.engine.sides import (
     QUARANTINE_SCHEMA,
     StagedWriter,
-    read_staged,
     rows_of,
+    stream_staged,
 )
 from gristmill.engine.table import TableWriter
 from gristmill.engine.work import ROW_BITS, Job, TaskResult, Work, first_ord
@@ -112,8 +112,8 @@ class _Reading:
         measured = distributions.measured_schema(work.segment(0, job.source), first=True)
         with (
             StagedWriter(work.staged(names[0]), RECORD_SCHEMA) as rows_out,
-            StagedWriter(work.staged(names[1]), merge.ID_OBSERVED) as ids_out,
-            StagedWriter(work.staged(names[2]), OBSERVED) as keys_out,
+            ObservedWriter(work.staged(names[1]), merge.ID_OBSERVED) as ids_out,
+            ObservedWriter(work.staged(names[2]), OBSERVED) as keys_out,
             StagedWriter(work.staged(names[3]), measured) as measured_out,
         ):
             for pages in self._gather(ids_out):
@@ -281,7 +281,7 @@ def stage_task(work: Work, job: Job) -> TaskResult:
     counting = distributions.Counting(work, job, decided)
     batches = (
         counting.take(flow.run(apply_decisions(decided, Batch(rows), sides, result.counts)), flow.noted)
-        for rows in read_staged(work.staged(f"{job.stage - 1}/{job.number:06d}.arrow"))
+        for rows in stream_staged(work.staged(f"{job.stage - 1}/{job.number:06d}.arrow"))
     )
     if job.stage == work.stages - 1:
         assert job.split is not None
@@ -300,7 +300,7 @@ def stage_task(work: Work, job: Job) -> TaskResult:
         measured = distributions.measured_schema(work.segment(job.stage, job.source), first=False)
         with (
             StagedWriter(work.staged(result.staged[0]), RECORD_SCHEMA) as rows_out,
-            StagedWriter(work.staged(result.staged[1]), OBSERVED) as keys_out,
+            ObservedWriter(work.staged(result.staged[1]), OBSERVED) as keys_out,
             StagedWriter(work.staged(result.staged[2]), measured) as measured_out,
         ):
             for batch in batches:

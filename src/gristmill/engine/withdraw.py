@@ -10,12 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from gristmill.core import access
-from gristmill.core.batch import TABLE_SCHEMA, Int64s
-from gristmill.core.shards import ShardWriter
+from gristmill.core.batch import Int64s
 from gristmill.engine.merge import GONE, REVISED, load_withdrawn
 from gristmill.engine.replay import REFRESHED
 from gristmill.engine.sides import VERDICT_SCHEMA, Side, SideWriter, rows_of
-from gristmill.engine.table import ROW_GROUP_ROWS, name_shard
+from gristmill.engine.table import name_shard, shard_writer
 from gristmill.engine.work import Job, TaskResult, Work
 from gristmill.store import disk
 from gristmill.store.index import contains
@@ -32,7 +31,7 @@ def withdraw_task(work: Work, job: Job) -> TaskResult:
     scratch = work.staged(f"shards/{job.id}-{disk.mark()}.parquet")
     access.make_folder(scratch.parent)
     side = SideWriter(work.staging / "sides" / f"{job.id}-{disk.mark()}.verdicts", "verdicts")
-    writer = ShardWriter(scratch, TABLE_SCHEMA, max_rows=ROW_GROUP_ROWS)
+    writer = shard_writer(scratch)
     first, last, text_bytes, removed, gone_rows = -1, -1, 0, 0, 0
     for rows in read_shard(work.layout, job.shard):
         gone = contains(ords, rows.column("ord").to_numpy())

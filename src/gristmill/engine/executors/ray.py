@@ -222,7 +222,7 @@ def require(address: str | None) -> Any:
     if address is None:  # other users of this machine could reach it otherwise
         told.pop("RAY_AUTH_TOKEN_PATH", None)
         told |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        told.setdefault("RAY_worker_niceness", "0")  # as local workers are
+        told |= {"RAY_worker_niceness": "0", "ARROW_DEFAULT_MEMORY_POOL": "system"} | told  # as local workers have it
     elif address != "auto":
         has_token = "RAY_AUTH_TOKEN" in told or "RAY_AUTH_TOKEN_PATH" in told
         told.setdefault("RAY_AUTH_MODE", "token" if has_token else "disabled")
