@@ -1,8 +1,9 @@
-"""Every failpoint is died at, in the process itself and in workers; reruns that die too; the make-test slice.
+"""Failpoints are died at, in the process itself and in workers; reruns that die too; the make-test slice.
 
-`make soak` dies at every passing of each. A trial is named by its failpoints, and they replay it.
+Half of them here, drawn by seed; `make soak` dies at every passing of each. A trial is named by its failpoints, and they replay it.
 """
 
+import os
 import random
 import shutil
 
@@ -15,6 +16,7 @@ from gristmill.testing import crash, laws
 SEED = 20261123
 # What this pipeline passes; loads into tables are died at by `tests/exports`, what gc does in `test_verbs`.
 NAMES = tuple(name for name in failpoints.NAMES if not name.startswith(("load.", "gc.")))
+DIED_AT = NAMES if os.environ.get("GRISTMILL_SOAK") else sorted(random.Random(SEED).sample(NAMES, len(NAMES) // 2))
 IN_WORKERS = ("task.staged", "task.journalled", "merge.index_written", "export.chunk_written")
 
 
@@ -28,7 +30,7 @@ def test_every_failpoint_is_passed(counts):
     assert sorted(counts) == sorted(NAMES)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", DIED_AT)
 def test_killed_at(name, small, counts, server, tmp_path):
     n = random.Random(f"{SEED} {name}").randint(1, counts[name])
     run = scenes.runner(server, 1)

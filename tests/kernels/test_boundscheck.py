@@ -14,7 +14,11 @@ HERE = Path(__file__).parent
 OUT_OF_RANGE = """
 import numpy as np
 from gristmill.kernels.{module} import {function}
-{function}(np.frombuffer(b"abcdefgh", np.uint8), np.array([0, {end}], np.int32))
+for end in (10, 16, 48):
+    try:
+        {function}(np.frombuffer(b"abcdefgh", np.uint8), np.array([0, end], np.int32))
+    except IndexError as error:
+        print(end, error)
 """
 
 
@@ -58,10 +62,8 @@ def test_kernels_stay_in_bounds(checked):
         ("lowercase", "lower"),
     ],
 )
-@pytest.mark.parametrize("end", [10, 16, 48])
-def test_checks_are_on(checked, module, function, end):
+def test_checks_are_on(checked, module, function):
     """An offset past the data raises, whether it is read byte by byte, eight or a block at once."""
-    code = OUT_OF_RANGE.format(module=module, function=function, end=end)
+    code = OUT_OF_RANGE.format(module=module, function=function)
     done = subprocess.run([sys.executable, "-c", code], env=checked, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 1
-    assert "IndexError: index is out of bounds" in done.stderr
+    assert done.stdout == "".join(f"{end} index is out of bounds\n" for end in (10, 16, 48)), done.stderr

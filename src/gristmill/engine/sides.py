@@ -199,4 +199,6 @@ def stream_staged(path: Path) -> Iterator[pa.RecordBatch]:
     with pa.OSFile(str(path)) as file:
         reader = pa.ipc.open_file(file)
         for i in range(reader.num_record_batches):
-            yield reader.get_batch(i)
+            with naming(path):
+                rows = reader.get_batch(i)
+            yield rows

@@ -165,7 +165,8 @@ def has_table(layout: Layout) -> bool:
 
     if layout.remote is not None:
         return layout.remote.head(FIRST_ENTRY) is not None
-    return (layout.table / "_delta_log").is_dir() and DeltaTable.is_deltatable(str(layout.table))
+    with naming(layout.table / "_delta_log"):
+        return (layout.table / "_delta_log").is_dir() and DeltaTable.is_deltatable(str(layout.table))
 
 
 def open_table(layout: Layout) -> DeltaTable:
@@ -177,7 +178,8 @@ def open_table(layout: Layout) -> DeltaTable:
     from deltalake import DeltaTable
 
     if layout.remote is None:
-        return DeltaTable(str(layout.table))
+        with naming(layout.table / "_delta_log"):
+            return DeltaTable(str(layout.table))
     try:
         return DeltaTable(f"{layout.remote.url}/table", storage_options=layout.remote.table_options())
     except OSError:  # its message holds addresses, and is of many lines
