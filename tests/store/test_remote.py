@@ -98,7 +98,8 @@ def test_a_lease_without_a_sign_of_life_is_taken_over_by_the_watchers_own_clock_
     (tmp_path / "b").mkdir()
     lost = lease.take(tmp_path / "a", remote, "boot", 0)
     first = Mirror(tmp_path / "a", remote)
-    first.write_file(tmp_path / "a" / "x", b"1")
+    for path in ("x", "d/x"):
+        first.write_file(tmp_path / "a" / path, b"1")
     began = time.monotonic()
     held = lease.take(tmp_path / "b", remote, "boot", 0)
     assert time.monotonic() - began >= remote.term_s
@@ -106,10 +107,13 @@ def test_a_lease_without_a_sign_of_life_is_taken_over_by_the_watchers_own_clock_
     for write in (first.write_file, first.create_file):
         with pytest.raises(StaleError, match="taken over by another run"):
             write(tmp_path / "a" / "x", b"2")
+    for remove in (lambda: first.remove_files(["x"]), lambda: first.remove_folder(tmp_path / "a" / "d")):
+        with pytest.raises(StaleError, match="taken over by another run"):
+            remove()
     lost.release()
     with pytest.raises(StaleError):
         first.write_file(tmp_path / "a" / "x", b"2")
-    assert remote.get("x")[0] == b"1"
+    assert remote.get("x")[0] == remote.get("d/x")[0] == b"1"
     assert lease.read(remote)[0].held
     held.release()
 
@@ -177,6 +181,43 @@ def test_every_reading_verb_reads_a_dataset_on_a_store(trials, moto, tmp_path, m
         Dataset(f"{pipeline.config.dataset}-none", storage=moto.storage)
     kept = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert not [path for path in kept if SECRET.encode() in path.read_bytes()]
+
+
+def test_gc_removes_from_a_store_what_it_removes_from_a_disk_and_every_machine_is_told(
+    trials, moto, tmp_path, monkeypatch
+):
+    where = place(trials.bucket, tmp_path / "gc", trials.local[1].start, f"{trials.prefix}/gc")
+    trials.bucket.copy(f"{trials.prefix}/peace/", f"{where.prefix}/")
+    for key in where.env():
+        monkeypatch.setenv(key, where.env()[key])
+    url = f"s3://{trials.bucket.name}/{where.prefix}/corpus"
+
+    def lies(folder):
+        trials.bucket.bring(where.prefix, folder)
+        return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+    lies(tmp_path / "disk")
+    here = Dataset(url, storage=moto.storage)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "elsewhere"))
+    there = Dataset(url, storage=moto.storage)
+    assert there.read(seq=1).num_rows == there.manifest(1).rows
+    before = lies(tmp_path / "before")
+    told = here.gc(keep_last=1, dry_run=True)
+    assert lies(tmp_path / "before") == before, "a dry run changes nothing"
+    assert here.gc(keep_last=1) == told | {"dry_run": False}
+    disk = Dataset(tmp_path / "disk" / "corpus").gc(keep_last=1)
+    assert disk == told | {"dry_run": False}
+    assert (disk["collected"], disk["kept"]) == ([1], [2])
+    assert disk["total_bytes"] > 0
+    assert lies(tmp_path / "after") - {"corpus/lock"} == {
+        str(path.relative_to(tmp_path / "disk")) for path in (tmp_path / "disk").rglob("*") if path.is_file()
+    } - {"corpus/lock"}
+    assert here.verify() == []
+    assert here.gc(keep_last=1)["total_bytes"] == 0
+    for dataset in (here, there, Dataset(url, storage=moto.storage)):
+        with pytest.raises(ConfigError, match="snapshot 1 was collected by gc"):
+            dataset.read(seq=1)
+        assert dataset.read().num_rows == dataset.manifest(2).rows
 
 
 def test_a_run_that_is_killed_is_gone_on_with(trials):  # many: python -m tests.store.kills

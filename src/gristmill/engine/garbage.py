@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -29,12 +30,21 @@ from gristmill.core.export import FileExport, read_manifest
 from gristmill.core.failpoints import failpoint
 from gristmill.engine.exports import outlet_of
 from gristmill.store import claim, collected, snapshot
+from gristmill.store.files import Lying
 from gristmill.store.layout import Layout
+from gristmill.store.mirror import REMOVED_AT_ONCE
 from gristmill.store.snapshot import Manifest
 
 KINDS = ("shards", "index", "tombstones", "states", "staging", "landing", "runs", "exports", "scratch")
-_SHARD = re.compile(r".+-[0-9a-f]{8}\.parquet")
-_RUN = re.compile(r"\d+\.parquet")
+# By folder: what gc may remove of it, told by names that gristmill gives.
+_FILES = {
+    "table": {"shards": re.compile(r"table/[^/]+-[0-9a-f]{8}\.parquet")},
+    "index": {
+        "tombstones": re.compile(r"index/tombstones/\d+\.parquet"),
+        "index": re.compile(r"index/[^/]+/[^/]+/\d+\.parquet"),
+    },
+    "state": {"states": re.compile(r"state/[^/]+/\d+\.parquet")},
+}
 _SCRATCH = re.compile(r"\..+\.tmp")
 # Of a run that published nothing: what was kept of it to be looked at. Claim, plan, report, page and log stay.
 _CANDIDATE = ("candidate.json", "judged.json", "tasks", "listing", "verdicts", "signals", "quarantine")
@@ -84,7 +94,10 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class _Garbage(msgspec.Struct, frozen=True):
+    """way: a `file` or a `folder` of the dataset, or what is not the dataset's but of this machine, `here`."""
+
     kind: str
+    way: Literal["file", "folder", "here"]
     path: Path
     files: int
     bytes: int
@@ -101,20 +114,19 @@ def collect(
         ConfigError: a pinned snapshot is not there, or its bytes are gone.
         LockedError: a run holds the dataset.
     """
-    if layout.remote is not None:
-        raise ConfigError(
-            f"{layout.name}: gc knows folders only as yet; nothing of a dataset on an object store is collected"
-        )
     lock = contextlib.nullcontext() if dry_run else claim.DatasetLock(layout, wait_s)
     with lock:
+        if dry_run:
+            layout.files.refresh()  # else who takes the lock has done so
         heap = _Heap(layout, policy, config)
         garbage = list(heap.garbage())
         if not dry_run:
             for seq in heap.marked:
                 collected.mark(layout, seq)
             failpoint("gc.marked")
-            for each in garbage:
-                _remove(each.path)
+            at_once = 1 if layout.remote is None else REMOVED_AT_ONCE
+            for at in range(0, len(garbage), at_once):
+                _remove(layout, garbage[at : at + at_once])
                 failpoint("gc.removed")
         files, sizes = dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0)
         for each in garbage:
@@ -123,11 +135,15 @@ def collect(
         return Found(heap.kept[::-1], heap.dropped[::-1], files, sizes, dry_run)
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+def _remove(layout: Layout, garbage: list[_Garbage]) -> None:
+    layout.files.remove_files([layout.relative(each.path) for each in garbage if each.way == "file"])
+    for each in garbage:
+        if each.way == "folder":
+            layout.files.remove_folder(each.path)
+        elif each.way == "here" and each.path.is_dir() and not each.path.is_symlink():
+            shutil.rmtree(each.path, ignore_errors=True)
+        elif each.way == "here":
+            each.path.unlink(missing_ok=True)
 
 
 class _Heap:
@@ -135,7 +151,7 @@ class _Heap:
 
     def __init__(self, layout: Layout, policy: Policy, config: PipelineConfig | None) -> None:
         self.layout, self.policy, self.config = layout, policy, config
-        self.now = datetime.now(UTC)
+        self.now, self.now_ns = datetime.now(UTC), time.time_ns()
         self.head = snapshot.head_seq(layout)
         self.published: set[int] = set()
         self.kept: list[int] = []  # newest first
@@ -144,6 +160,7 @@ class _Heap:
         self.known: set[str] = set()  # by snapshots that are not
         self._choose()
         self.open = self._open()
+        self.open_ns = self._written(self.open)
         self.over = [seq for seq in claim.claimed(layout) if seq not in self.published and seq != self.open]
         self.marked = sorted([*self.dropped, *(seq for seq in self.over if self._candidate(seq))])
         self._spare()
@@ -197,10 +214,29 @@ class _Heap:
         newest = max(claim.claimed(self.layout), default=0)
         return newest if newest > self.head and not self.layout.report(newest).exists() else None
 
+    def _written(self, seq: int | None) -> int | None:
+        """Give when a run was claimed, by the clock that files are told the time by."""
+        if seq is None:
+            return None
+        claimed = self.layout.relative(self.layout.claim(seq))
+        return next((f.time_ns for f in self.layout.files.lying(self.layout.run(seq)) if f.relative == claimed), 0)
+
     def _candidate(self, seq: int) -> bool:
         """Tell if an ended run that published nothing still has what is kept to be looked at, for longer than that is."""
         past = (self.now - self._claimed(seq)).total_seconds() > self.policy.grace_s
-        return past and any((self.layout.run(seq) / name).exists() for name in _CANDIDATE)
+        return past and any(self._left_of(seq))
+
+    def _left_of(self, seq: int) -> Iterator[_Garbage]:
+        """Give what such a run left."""
+        folder = self.layout.run(seq)
+        found: dict[str, list[Lying]] = {}
+        for file in self.layout.files.lying(folder):
+            found.setdefault(file.relative.split("/")[2], []).append(file)
+        for name in _CANDIDATE:
+            inside = found.get(name, [])
+            if inside:
+                way: Literal["file", "folder"] = "file" if inside[0].name == name else "folder"
+                yield _Garbage("runs", way, folder / name, len(inside), sum(file.size for file in inside))
 
     def _spare(self) -> None:
         """Keep what refused candidates name that may still be looked at."""
@@ -213,17 +249,14 @@ class _Heap:
 
     def garbage(self) -> Iterator[_Garbage]:
         """Give what is to go."""
-        root = self.layout.root
-        yield from self._files("shards", self.layout.table.glob("*.parquet"), _SHARD)
-        yield from self._files("tombstones", self.layout.tombstones(0).parent.glob("*.parquet"), _RUN)
-        index = (path for path in root.glob("index/*/*/*.parquet"))
-        yield from self._files("index", index, _RUN)
-        yield from self._files("states", root.glob("state/*/*.parquet"), _RUN)
+        for folder, kinds in _FILES.items():
+            for file in self.layout.files.lying(self.layout.root / folder):
+                kind = next((kind for kind, pattern in kinds.items() if pattern.fullmatch(file.relative)), None)
+                unnamed = file.relative not in self.named and (file.relative in self.known or self._old(file))
+                if kind is not None and unnamed:
+                    yield _Garbage(kind, "file", self.layout.root / file.relative, 1, file.size)
         for seq in self.marked:
-            for name in _CANDIDATE if seq in self.over else ():
-                path = self.layout.run(seq) / name
-                if path.exists():
-                    yield _weighed("runs", path)
+            yield from self._left_of(seq) if seq in self.over else ()
         staging = self.layout.staging(0).parent
         for path in staging.iterdir() if staging.is_dir() else ():
             if path.name != str(self.open):
@@ -232,36 +265,31 @@ class _Heap:
         yield from self._scratch()
         yield from self._chunks()
 
-    def _files(self, kind: str, paths: Iterator[Path], pattern: re.Pattern[str]) -> Iterator[_Garbage]:
-        for path in paths:
-            name = self.layout.relative(path)
-            if pattern.fullmatch(path.name) and name not in self.named and (name in self.known or self._old(path)):
-                yield _weighed(kind, path)
-
-    def _old(self, path: Path) -> bool:
+    def _old(self, file: Lying) -> bool:
         """Tell if a file is older than the grace period, and than the run that is open."""
-        with contextlib.suppress(FileNotFoundError):
-            written_ns = path.lstat().st_mtime_ns
-            if self.open is not None and written_ns >= self.layout.claim(self.open).stat().st_mtime_ns:
-                return False
-            return time.time_ns() - written_ns > self.policy.grace_s * 1e9
-        return False
+        if self.open_ns is not None and file.time_ns >= self.open_ns:
+            return False
+        return self.now_ns - file.time_ns > self.policy.grace_s * 1e9
 
     def _landed(self) -> Iterator[_Garbage]:
         if self.config is None:
             return
         limit = timedelta(days=self.config.run.landing_days)
-        for path in (self.layout.root / "landing").glob("*/*"):
-            seq = int(path.name) if path.name.isdecimal() else None
+        files = self.layout.files
+        for folder in [
+            path for source in files.folders(self.layout.root / "landing") for path in files.folders(source)
+        ]:
+            seq = int(folder.name) if folder.name.isdecimal() else None
             if seq is not None and seq != self.open and self.now - self._claimed(seq) > limit:
-                yield _weighed("landing", path)
+                sizes = [file.size for file in files.lying(folder)]
+                yield _Garbage("landing", "folder", folder, len(sizes), sum(sizes))
 
     def _scratch(self) -> Iterator[_Garbage]:
         """Give the files of writers that died: under the name they have before they are whole."""
         for folder in ("runs", "index", "state", "landing", "."):
             found = (self.layout.root / folder).glob(".*.tmp" if folder == "." else "**/.*.tmp")
             yield from (
-                _weighed("scratch", path) for path in found if _SCRATCH.fullmatch(path.name) and self._old(path)
+                _weighed("scratch", path) for path in found if _SCRATCH.fullmatch(path.name) and self._is_old(path)
             )
 
     def _chunks(self) -> Iterator[_Garbage]:
@@ -280,8 +308,13 @@ class _Heap:
             for path in folder.iterdir():
                 made = path.name[1:].rsplit(".", 2)[0] if _SCRATCH.fullmatch(path.name) else path.name
                 ours = bound.export.owns(made) or (made == "manifest.json" != path.name)
-                if ours and path.name not in named and self._old(path):
+                if ours and path.name not in named and self._is_old(path):
                     yield _weighed("exports", path)
+
+    def _is_old(self, path: Path) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return self._old(Lying(str(path), 0, path.lstat().st_mtime_ns))
+        return False
 
 
 def _names(manifest: Manifest) -> set[str]:
@@ -295,12 +328,13 @@ def _names(manifest: Manifest) -> set[str]:
 
 
 def _weighed(kind: str, path: Path) -> _Garbage:
+    """Give a file or a folder of this machine."""
     inside = [path] if path.is_symlink() or not path.is_dir() else [p for p in path.rglob("*") if not p.is_dir()]
     size = 0
     for each in inside:
         with contextlib.suppress(FileNotFoundError):
             size += each.lstat().st_size
-    return _Garbage(kind, path, len(inside), size)
+    return _Garbage(kind, "here", path, len(inside), size)
 
 
 # --- pins --------------------------------------------------------------------------------------------------------

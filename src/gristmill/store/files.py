@@ -7,13 +7,27 @@ On a local disk they are those of `disk`, and nothing is fetched. Not here: the 
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gristmill.core import access
 from gristmill.store import disk
+
+
+class Lying(NamedTuple):
+    """A file that lies there: its path below the root, and when it was written by the clock of what it lies on."""
+
+    relative: str
+    size: int
+    time_ns: int
+
+    @property
+    def name(self) -> str:
+        """Its name in its folder."""
+        return self.relative.rpartition("/")[2]
 
 
 class Files(Protocol):
@@ -31,6 +45,9 @@ class Files(Protocol):
     def remove(self, path: Path) -> None:
         """Remove a file, if it is there."""
 
+    def remove_files(self, relative: Sequence[str]) -> None:
+        """Remove some files, those that are there."""
+
     def remove_folder(self, folder: Path) -> None:
         """Remove all files below a folder."""
 
@@ -45,6 +62,9 @@ class Files(Protocol):
 
     def sizes(self, relative: Iterable[str]) -> Mapping[str, int]:
         """Give the sizes of those of some files that are there, without reading them."""
+
+    def lying(self, folder: Path) -> Iterator[Lying]:
+        """Give all files below a folder, in no order, without reading them."""
 
     def share(self, path: Path) -> None:
         """Let others see a file that was written here without a verb of this interface, such as a log."""
@@ -84,6 +104,11 @@ class LocalFiles:
         """See `Files`."""
         path.unlink(missing_ok=True)
 
+    def remove_files(self, relative: Sequence[str]) -> None:
+        """See `Files`."""
+        for each in relative:
+            (self.root / each).unlink(missing_ok=True)
+
     def remove_folder(self, folder: Path) -> None:
         """See `Files`."""
         shutil.rmtree(folder, ignore_errors=True)
@@ -107,6 +132,15 @@ class LocalFiles:
             with contextlib.suppress(FileNotFoundError):
                 found[each] = (self.root / each).stat().st_size
         return found
+
+    def lying(self, folder: Path) -> Iterator[Lying]:
+        """See `Files`; a link is a file, whatever it leads to."""
+        for at, folders, names in os.walk(folder):
+            inside = [*names, *(name for name in folders if Path(at, name).is_symlink())]
+            for path in (Path(at, name) for name in inside):
+                with contextlib.suppress(FileNotFoundError):
+                    told = path.lstat()
+                    yield Lying(path.relative_to(self.root).as_posix(), told.st_size, told.st_mtime_ns)
 
     def share(self, path: Path) -> None:
         """See `Files`."""

@@ -16,7 +16,7 @@ import hashlib
 import mmap
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,17 +24,21 @@ from gristmill.core import access
 from gristmill.core.errors import StaleError, StoreError, Transient
 from gristmill.core.failpoints import failpoint
 from gristmill.store import disk, lease
+from gristmill.store.files import Lying
 from gristmill.store.remote import ABSENT, Remote, Seen, mapped
 
 # The files right in a run's folder that decide or tell something; `refresh` makes the copies equal to the store's.
 HEADS = (
     "claim.json", "plan.json", "manifest.json", "candidate.json", "judged.json", "report.json", "report.html", "distributions.json", "collected.json"
 )  # fmt: skip
-SETTLED = ".settled"  # beside the heads of a run that is over, and newer ones too: nothing of it changes any more
+SETTLED = (
+    ".settled"  # beside the heads of a run that is over, and newer ones too: nothing of it changes but that gc may come
+)
 FIRST_ENTRY = "table/_delta_log/00000000000000000000.json"  # tells one dataset from another that lies there later
 OF = "of"  # in the working folder: the mark of its dataset's first entry
 TRIES = 5
 THREADS = 8
+REMOVED_AT_ONCE = 100  # objects a request
 
 
 class Mirror:
@@ -106,10 +110,18 @@ class Mirror:
         self.remote.delete([self._key(path)])
         path.unlink(missing_ok=True)
 
+    def remove_files(self, relative: Sequence[str]) -> None:
+        """See `Files`. No store removes on condition, so the lease is looked at just before each request."""
+        for at in range(0, len(relative), REMOVED_AT_ONCE):
+            few = list(relative[at : at + REMOVED_AT_ONCE])
+            self.check_held()
+            self.remote.delete(few)
+            for each in few:
+                (self.root / each).unlink(missing_ok=True)
+
     def remove_folder(self, folder: Path) -> None:
         """See `Files`."""
-        self.check_held()
-        self.remote.delete([seen.key for seen in self.remote.listing(f"{self._key(folder)}/", deep=True)])
+        self.remove_files([seen.key for seen in self.remote.listing(f"{self._key(folder)}/", deep=True)])
         shutil.rmtree(folder, ignore_errors=True)
 
     def share(self, path: Path) -> None:
@@ -165,6 +177,11 @@ class Mirror:
         found = (seen for top in sorted(tops) for seen in self.remote.listing(f"{top}/", deep=top != "table"))
         return {seen.key: seen.size for seen in found if seen.key in wanted}
 
+    def lying(self, folder: Path) -> Iterator[Lying]:
+        """See `Files`."""
+        for seen in self.remote.listing(f"{self._key(folder)}/", deep=True):
+            yield Lying(seen.key, seen.size, seen.time_ns)
+
     # --- what decides
 
     def refresh(self) -> None:
@@ -178,6 +195,8 @@ class Mirror:
         seqs = sorted(int(name) for name in known if name.isdecimal())
         over = [seq for seq in seqs if not (runs / str(seq) / SETTLED).exists()]
         _at_once(self._refresh_run, over)
+        marks = [runs / str(seq) / "collected.json" for seq in seqs if seq not in over]
+        _at_once(self.fetch, [path for path in marks if not path.exists()])
         ended = [seq for seq in seqs if (runs / str(seq) / "report.json").exists()]
         for seq in over:  # a report is amended while it is the newest
             if ended[-2:-1] and seq < ended[-2]:
