@@ -54,9 +54,10 @@ def commit(folder: Path, me: int, n: int) -> int:
             json.dumps({"id": f"{i:05d}-{row}", "text": f"Process {me} wrote line {row} of file {i}."})
             for row in range(ROWS)
         ]
-        scratch = path.with_suffix(".tmp")
-        scratch.write_text("\n".join(lines) + "\n", "utf-8")
-        scratch.replace(path)
+        if not path.exists():  # written anew it would be another file with the same records: a snapshot of nothing but that
+            scratch = path.with_suffix(".tmp")
+            scratch.write_text("\n".join(lines) + "\n", "utf-8")
+            scratch.replace(path)
         report = Pipeline.from_file(folder / "gristmill.yml").run(workers=1, wait_s=3600, source=f"p{me}")
         # Another one may have gone on with the run in which this one was killed: then there is nothing new.
         told = (report.status, report.counts.published)
