@@ -271,6 +271,12 @@ class Dataset:
         told: dict[str, Any] = msgspec.to_builtins(found)
         return told | {"total_bytes": found.total_bytes}
 
+    def pins(self) -> dict[str, int]:
+        """Give the snapshots pinned in the dataset, by name."""
+        from gristmill.store import collected
+
+        return collected.read_pins(self.layout)
+
     def pin(self, seq: int, name: str | None = None, *, wait_s: float = 0.0) -> dict[str, int]:
         """Have gc keep snapshot `seq` whole whatever its age; give all pins by name.
 

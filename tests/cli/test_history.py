@@ -71,6 +71,8 @@ def test_gc_says_what_would_go_then_takes_it(own):
 def test_gc_pins_and_unpins_and_does_one_thing_at_a_time(own):
     assert own("gc", "--pin", "1", "--name", "gold", "--json").json == {"pins": {"gold": 1}}
     assert own("gc", "--keep-last", "1").out.splitlines()[-1] == "whole: 1-2"
+    assert "pinned: snapshot 1 (gold)" in own("status").out.splitlines()
+    assert own("status", "--json").json["pins"] == {"gold": 1}
     assert own("gc", "--unpin", "gold").err.endswith("nothing is pinned\n")
     for wrong in (("--pin", "1", "--unpin", "1"), ("--pin", "1", "--dry-run"), ("--name", "x"), ("--keep-last", "0")):
         assert own("gc", *wrong).code == 2

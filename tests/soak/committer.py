@@ -54,7 +54,9 @@ def commit(folder: Path, me: int, n: int) -> int:
             json.dumps({"id": f"{i:05d}-{row}", "text": f"Process {me} wrote line {row} of file {i}."})
             for row in range(ROWS)
         ]
-        if not path.exists():  # written anew it would be another file with the same records: a snapshot of nothing but that
+        if (
+            not path.exists()
+        ):  # written anew it would be another file with the same records: a snapshot of nothing but that
             scratch = path.with_suffix(".tmp")
             scratch.write_text("\n".join(lines) + "\n", "utf-8")
             scratch.replace(path)

@@ -71,6 +71,9 @@ def status_lines(status: Json, room: int | None) -> list[str]:
         lines.append(f"last run {last['run']}: {last['status'].replace('_', ' ')}, started {last['started']}")
     if status["unfinished"]:
         lines.append(f"run {status['unfinished']} did not end; `gristmill run` goes on with it")
+    if status["pins"]:
+        pins = [str(seq) if name == str(seq) else f"{seq} ({visible(name)})" for name, seq in status["pins"].items()]
+        lines += wrap(", ".join(pins), "pinned: snapshot ", room)
     if status["lock"]:
         lines.append(f"held by {visible(status['lock'])}")
     if status["sources"]:

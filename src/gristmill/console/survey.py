@@ -94,6 +94,7 @@ def standing(pipeline: Pipeline) -> Json:
         "snapshots": seqs,
         "last_run": runs[-1] if runs else None,
         "unfinished": _unfinished(runs),
+        "pins": {str(seq): seq for seq in config.retention.pinned} | (dataset.pins() if dataset else {}),
         "problems": _lately(pipeline, runs[-1]["run"]) if runs else [],
         "lock": holder(pipeline),
         "sources": {name: _units(pipeline, state["path"]) for name, state in head.states.items()} if head else {},
