@@ -273,8 +273,6 @@ class Dataset:
 
     def pins(self) -> dict[str, int]:
         """Give the snapshots pinned in the dataset, by name."""
-        from gristmill.store import collected
-
         return collected.read_pins(self.layout)
 
     def pin(self, seq: int, name: str | None = None, *, wait_s: float = 0.0) -> dict[str, int]:
