@@ -105,7 +105,9 @@ def test_a_rest_api_that_refuses_the_token_stops_the_run(api, tmp_path, monkeypa
         made.run()
     assert "tok-000" not in str(raised.value)
     del raised
-    with warnings.catch_warnings():  # dlt's session leaves the answer it refused unread, and so a socket to the collector
+    with (
+        warnings.catch_warnings()
+    ):  # dlt's session leaves the answer it refused unread, and so a socket to the collector
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
 

@@ -7,7 +7,9 @@ rows, the parent snapshot's index and its tombstones alone; dead records (unchan
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -24,13 +26,14 @@ from gristmill.core.batch import Batch, Int64s, UInt64s
 from gristmill.core.errors import naming
 from gristmill.core.step import BoundStep, GlobalStep
 from gristmill.engine import identity, replay
-from gristmill.engine.sides import StagedWriter, read_staged
+from gristmill.engine.sides import StagedWriter, read_staged, stream_staged
 from gristmill.engine.work import Job, TaskResult, Work
 from gristmill.store import disk, index
 from gristmill.store.index import IDS, Bucket, Tombstones
 
 ID_BUCKET_BITS = 4
 OBSERVED_ROWS = 1 << 16
+MAX_RANGES = 256  # as many files are open at a time
 OBSERVED = pa.schema([("bucket", pa.uint16()), ("k0", pa.uint64()), ("k1", pa.uint64()), ("ord", pa.int64())])
 ID_OBSERVED = pa.schema(
     [
@@ -143,19 +146,42 @@ def observed(
 ) -> Iterator[tuple[int, int, pa.Table]]:
     """Gather one bucket from all tasks of a stage, in task order, a range of keys at a time: `key_ranges` and the rows in it.
 
-    What is gathered is copied and the files let go of, so memory holds the rows of one range, however many tasks there were.
+    The files are let go of before rows are given, so memory holds the rows of one range. More than one are dealt to scratch files
+    first, in one pass: the files are many.
     """
     paths = sorted(work.staged(str(stage)).glob(f"*{end}"))
-    total = sum(len(rows) for path in paths for rows in _of_bucket(path, bucket))
-    for low, high in key_ranges(bucket, bits, total, work.config.run.merge_rows):
-        found = []
+    found, total = [], 0
+    for rows in (rows for path in paths for rows in _of_bucket(path, bucket)):
+        total += len(rows)
+        if total <= work.config.run.merge_rows:
+            found.append(rows.take(pa.array(np.arange(len(rows)))))
+    ranges = key_ranges(bucket, bits, total, work.config.run.merge_rows)
+    if len(ranges) == 1:
+        yield *ranges[0], pa.Table.from_batches(found, schema)
+        return
+    found.clear()
+    names = [f"{stage}/{bucket:04x}{end}.{disk.mark()}-{i}.range" for i in range(len(ranges))]
+    scratch = [work.staged(name) for name in names]
+    try:
+        _deal(paths, bucket, [low for low, _ in ranges], scratch, schema)
+        for (low, high), path in zip(ranges, scratch, strict=True):
+            yield low, high, pa.Table.from_batches(list(stream_staged(path)), schema)
+            path.unlink()
+    finally:
+        for path in scratch:
+            path.unlink(missing_ok=True)
+
+
+def _deal(paths: list[Path], bucket: int, lows: list[int], scratch: list[Path], schema: pa.Schema) -> None:
+    """Write the rows of a bucket into a file for each range of keys, which begin at `lows`."""
+    inner = np.array(lows[1:], np.uint64)
+    with contextlib.ExitStack() as stack:
+        outs = [stack.enter_context(StagedWriter(path, schema)) for path in scratch]
         for path in paths:
             for rows in _of_bucket(path, bucket):
-                keys = rows.column("k0").to_numpy()
-                first, last = np.searchsorted(keys, np.uint64(low)), np.searchsorted(keys, np.uint64(high), "right")
-                if last > first:
-                    found.append(rows.take(pa.array(np.arange(first, last))))
-        yield low, high, pa.Table.from_batches(found, schema)
+                cuts = [0, *np.searchsorted(rows.column("k0").to_numpy(), inner).tolist(), len(rows)]
+                for out, (first, last) in zip(outs, itertools.pairwise(cuts), strict=True):
+                    out.write(rows.slice(first, last - first))
 
 
 def _of_bucket(path: Path, bucket: int) -> Iterator[pa.RecordBatch]:
@@ -178,10 +204,10 @@ def buckets_seen(work: Work, stage: int, end: str) -> list[int]:
 def key_ranges(bucket: int, bits: int, rows: int, max_rows: int) -> list[tuple[int, int]]:
     """Cut a bucket's keys (first 64 bits, inclusive bounds) into 2^n ranges so that each holds about max_rows of its rows.
 
-    This bounds memory and changes nothing else: a key never lies in two ranges, and ranges ascend.
+    This bounds memory and changes nothing else: a key never lies in two ranges, and ranges ascend. There are at most `MAX_RANGES`.
     """
     parts = 1
-    while rows > max_rows * parts:
+    while rows > max_rows * parts and parts < MAX_RANGES:
         parts *= 2
     width = 1 << (64 - bits)  # buckets are the top bits of the key, so the ranges are cut from the bits below them
     step = width // parts
