@@ -508,11 +508,13 @@ class Threaded:
         """Hold each connection's task.
 
         The loop holds it weakly, and once the client has sent its end of file the selector holds the transport no
-        more: task, reader and transport are then a ring that the collector may take.
+        more: task, reader and transport are then a ring that the collector may take. A task that is cancelled before its
+        first turn never comes to what it would do at its end, so the connection is closed for it.
         """
         task = self.loop.create_task(self._connection(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: writer.close())
 
     async def _close(self) -> None:
         self._server.close()
@@ -631,10 +633,10 @@ class TcpProxy(Threaded):
         except (OSError, asyncio.CancelledError):
             pass
         finally:
+            back.close()  # before anything is waited for: the proxy may end just then, and cancel that
+            writer.close()
             forward.cancel()
             await asyncio.gather(forward, return_exceptions=True)
-            back.close()
-            writer.close()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
