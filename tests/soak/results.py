@@ -13,6 +13,7 @@ from gristmill.testing import crash
 
 ROOT = Path(__file__).resolve().parents[2]
 JSON, PAGE = ROOT / "docs" / "reliability.json", ROOT / "docs" / "reliability.md"
+FUZZ = ROOT / "docs" / "fuzz.json"  # `python -m tests.fuzz` writes it
 
 HEAD = """\
 # Reliability, measured
@@ -143,6 +144,28 @@ def table(figures: dict[str, object]) -> list[str]:
     return lines
 
 
+def fuzzed() -> list[str]:
+    """Give what `python -m tests.fuzz` has done so far, as Markdown; nothing where it has not been run."""
+    if not FUZZ.exists():
+        return []
+    rows = [
+        f"| {name} | {had['cpu_s'] / 60:,.0f} | {had['executions']:,} | {', '.join(had['found']) or 'nothing'} | {', '.join(had['commits'])} |"
+        for name, had in json.loads(FUZZ.read_text("utf-8")).items()
+    ]
+    return [
+        "",
+        "## Fuzzing",
+        "",
+        "Every reader under atheris (libFuzzer, feedback by coverage), in minutes of processor time: `python -m tests.fuzz --seconds 3600`.",
+        "An error that is not ours, a byte that is not accounted for, a text that is not UTF-8, 25 s or 2 GB for an input is a finding;",
+        "each stays a test (`tests/fuzz/found`).",
+        "",
+        "| target | minutes | executions | open findings | commits |",
+        "| --- | ---: | ---: | --- | --- |",
+        *rows,
+    ]
+
+
 def page(figures: dict[str, object]) -> str:
     """Give docs/reliability.md."""
     lines = [HEAD, *table(figures), ""]
@@ -167,6 +190,7 @@ def page(figures: dict[str, object]) -> str:
     lines += ["| failpoint | deaths |", "| --- | ---: |"]
     sweep = figures["rooms"].get("sweep", {"by_place": {}})
     lines += [f"| `{name}` | {n:,} |" for name, n in sweep["by_place"].items()]
+    lines += fuzzed()
     found = [problem for room in figures["rooms"].values() for problem in room["violations"]]
     lines += ["", "## Violations", "", *([f"- {problem}" for problem in found] or ["None."])]
     versions = ", ".join(f"{name} {number}" for name, number in figures["versions"].items())
