@@ -161,6 +161,9 @@ def start_fork_server() -> None:
 def open_pipeline(overrides: Sequence[str] | None = None, config: Path | None = None) -> Pipeline:
     """Read the config that was asked for."""
     warn_cold()
+    from gristmill.core.frames import spare_pandas
+
+    spare_pandas()
     from gristmill.pipeline import Pipeline
 
     asked = [f"run.engine={ASKED.engine}"] if ASKED.engine else []

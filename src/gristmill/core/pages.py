@@ -58,14 +58,12 @@ class PageMaker:
     def add(self, row: dict[str, Any], locator: int | str) -> None:
         """Add a row: values by the names of `PAGE_SCHEMA`, and `meta` as an object.
 
-        `text` must be there, as UTF-8 (`is_utf8` tells) or a string; UTF-8 is not decoded on its way.
+        `text` must be there, as UTF-8 (`is_utf8` tells), in bytes or in a memoryview, or as a string; UTF-8 is neither decoded nor
+        copied on its way to the page.
         """
         text, meta = row["text"], row.get("meta") or {}
         if isinstance(text, str):
             text = text.encode()
-        if b"\0" in text:
-            text = text.replace(b"\0", b"")
-            self._warnings["text.nul"] += 1
         known = {name: value for name, value in meta.items() if value is not None}
         written = orjson.dumps(known).decode() if known else None
         self._held_bytes += len(text) + len(written or "") + _ROW_BYTES
@@ -73,8 +71,14 @@ class PageMaker:
 
     def take(self) -> Page:
         """Give the page, and begin the next one."""
+        texts = [row["text"] for row in self._rows]
+        data = b"".join(texts)
+        if b"\0" in data:
+            self._warnings["text.nul"] += sum(b"\0" in bytes(text) for text in texts)
+            texts = [bytes(text).replace(b"\0", b"") for text in texts]
+            data = b"".join(texts)
         columns = [
-            _strings([row["text"] for row in self._rows])
+            _strings(data, [len(text) for text in texts])
             if field.name == "text"
             else pa.array([row.get(field.name) for row in self._rows], field.type, size=len(self._rows))
             for field in PAGE_SCHEMA
@@ -86,7 +90,7 @@ class PageMaker:
         return page
 
 
-def is_utf8(data: bytes) -> bool:
+def is_utf8(data: bytes | memoryview) -> bool:
     """Tell if bytes are UTF-8, at the speed of Arrow's check and without decoding them; no surrogate is."""
     offsets = pa.py_buffer(np.array([0, len(data)], np.int32))
     try:
@@ -96,8 +100,8 @@ def is_utf8(data: bytes) -> bool:
     return True
 
 
-def _strings(texts: list[bytes]) -> pa.Array:
-    """Give UTF-8 texts, checked before, as a string array: one copy."""
-    offsets = np.zeros(len(texts) + 1, np.int32)
-    np.cumsum([len(text) for text in texts], out=offsets[1:])
-    return pa.Array.from_buffers(pa.string(), len(texts), [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(texts))])
+def _strings(data: bytes, lengths: list[int]) -> pa.Array:
+    """Give joined texts, checked before, as a string array without a copy."""
+    offsets = np.zeros(len(lengths) + 1, np.int32)
+    np.cumsum(lengths, out=offsets[1:])
+    return pa.Array.from_buffers(pa.string(), len(lengths), [None, pa.py_buffer(offsets), pa.py_buffer(data)])

@@ -6,11 +6,11 @@ a header that lies about a body that is whole costs a warning, a body that is no
 
 from __future__ import annotations
 
-from gristmill.core.messages import Response, begins_chunked, unchunked
+from gristmill.core.messages import Response, Stretch, begins_chunked, unchunked
 from gristmill.net.decode import BadEncoding, Decoder
 
 
-def decoded(response: Response, max_bytes: int, max_ratio: int) -> tuple[bytes, list[str]]:
+def decoded(response: Response, max_bytes: int, max_ratio: int) -> tuple[Stretch, list[str]]:
     """Give the body, and warnings where a header lies: `warc.not_chunked`, `warc.not_encoded`.
 
     Raises:
@@ -27,9 +27,9 @@ def decoded(response: Response, max_bytes: int, max_ratio: int) -> tuple[bytes, 
         else:
             body = whole
     encoding = response.headers.get("content-encoding", "")
-    if encoding and body:
+    if encoding and len(body):
         decoder = Decoder(encoding, max_bytes, max_ratio)
-        decoder.feed(body)
+        decoder.feed(bytes(body))
         body = decoder.finish()
         if decoder.lied:
             warnings.append("warc.not_encoded")

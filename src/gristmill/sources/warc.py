@@ -22,7 +22,7 @@ from gristmill.core.errors import ConfigError, UnitFailed
 from gristmill.core.files import BROKEN, CODECS, codec_of
 from gristmill.core.filesets import FileSet, Piece, pieces_of
 from gristmill.core.mapping import microseconds
-from gristmill.core.messages import Response, digest_state, media_type, parse_response
+from gristmill.core.messages import Response, Stretch, digest_state, media_type, parse_response
 from gristmill.core.pages import PageMaker, is_utf8
 from gristmill.core.places import Options
 from gristmill.core.source import Page, PlanContext, ReadContext, Reject, Source, SourcePlan, Split, State
@@ -284,7 +284,7 @@ class _Reading:
             return self._bad(record, "warc.segment", "a part of a segmented record, which is not put together")
         return self._row(record, response, body, mime, digest)
 
-    def _row(self, record: warc.Record, response: Response | None, body: bytes, mime: str, digest: str) -> _Item:
+    def _row(self, record: warc.Record, response: Response | None, body: Stretch, mime: str, digest: str) -> _Item:
         source, headers = self._source, record.headers
         row = self._columns(record, response, mime, digest)
         warnings = ["warc.truncated"] if "warc-truncated" in headers else []
@@ -311,7 +311,7 @@ class _Reading:
         if source.keep_raw:
             row["meta"]["raw"] = base64.b64encode(body).decode()
         if form != "text":
-            document = Document(form, body, charset, row["url"])
+            document = Document(form, bytes(body), charset, row["url"])
             return _Item(record.size, row, document=document, warnings=tuple(warnings))
         text = _text(body, charset)
         if text is None:
@@ -374,18 +374,19 @@ def _no_warc(raw: BinaryIO, unit: str, early: list[warc.Damage]) -> UnitFailed:
     return UnitFailed(unit, code, f"no WARC record can be read: {early[0].detail}")
 
 
-def _sniffed(body: bytes) -> str:
+def _sniffed(body: Stretch) -> str:
     """Give a media type to what has none: PDF and HTML by how they begin."""
-    head = body[:1024].lstrip(b"\xef\xbb\xbf \t\r\n")
+    head = bytes(body[:1024]).lstrip(b"\xef\xbb\xbf \t\r\n")
     return _PDF if head.startswith(b"%PDF-") else _HTML[0] if head.startswith(b"<") else "application/octet-stream"
 
 
-def _text(body: bytes, charset: str | None) -> str | bytes | None:
+def _text(body: Stretch, charset: str | None) -> str | Stretch | None:
     """Give plain text, as UTF-8 where it is written so; None if it is not in its charset."""
     if (charset or "utf-8").lower() in _UTF8:
-        return body.removeprefix(_BOM) if is_utf8(body) else None
+        body = body[len(_BOM) :] if body[: len(_BOM)] == _BOM else body
+        return body if is_utf8(body) else None
     try:
-        return body.decode(charset or "utf-8").removeprefix("\ufeff")
+        return str(body, charset or "utf-8").removeprefix("\ufeff")
     except (UnicodeDecodeError, LookupError):
         return None
 

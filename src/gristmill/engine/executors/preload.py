@@ -18,10 +18,12 @@ def _load() -> None:
     import ruamel.yaml
 
     from gristmill.config import load
+    from gristmill.core.frames import spare_pandas
     from gristmill.engine.executors import processes
     from gristmill.kernels.warm import warm
 
     assert all((ruamel.yaml, load, processes))
+    spare_pandas()
     warm()
     gc.freeze()
     gc.enable()

@@ -19,7 +19,7 @@ from itertools import chain
 from typing import Any, BinaryIO, NamedTuple
 
 from gristmill.core.files import BLOCK_BYTES, BROKEN, CHUNK_BYTES, CODECS, codec_of, plain, zstd_decompressor
-from gristmill.core.messages import fields_of
+from gristmill.core.messages import Stretch, fields_of
 
 MAX_HEADER_BYTES = 64 << 10
 _MAX_DICTIONARY_BYTES = 64 << 20
@@ -36,11 +36,11 @@ _DICTIONARY = b"\x5d\x2a\x4d\x18"  # the skippable frame with the dictionary (ii
 
 
 class Record(NamedTuple):
-    """A whole record. headers: by lower-case name; block: its bytes; size: with header and what ends it."""
+    """A whole record. headers: by lower-case name; block: its bytes, which may keep as many others; size: with header and what ends it."""
 
     locator: int
     headers: dict[str, str]
-    block: bytes
+    block: Stretch
     size: int
 
 
@@ -125,7 +125,7 @@ class _Cutter:
         have = len(self._data) - self._at
         if have >= n:
             return True
-        parts = [self._data[self._at :]]
+        parts = [self._data[self._at :]] if have else []  # of one block alone `join` makes no copy
         while have < n and (block := next(self._blocks, None)) is not None:
             parts.append(block)
             have += len(block)
@@ -175,7 +175,9 @@ class _Cutter:
         if follows is None:
             return self._resync(begin, "warc.length", f"{said}, and no record follows there", header)
         start, at = self._at + header, self._here
-        block = self._data[start : start + length]
+        # Most often a member is a record. Else a page of small records would keep alive whatever they lay in.
+        held = memoryview(self._data) if 2 * length > len(self._data) else self._data
+        block = held[start : start + length]
         self._at += follows
         return Record(at, fields, block, self._here - begin)
 
