@@ -19,7 +19,7 @@ from itertools import chain
 from typing import Any, BinaryIO, NamedTuple
 
 from gristmill.core.files import BLOCK_BYTES, BROKEN, CHUNK_BYTES, CODECS, codec_of, plain, zstd_decompressor
-from gristmill.core.messages import Stretch, fields_of
+from gristmill.core.messages import fields_of
 
 MAX_HEADER_BYTES = 64 << 10
 _MAX_DICTIONARY_BYTES = 64 << 20
@@ -36,11 +36,11 @@ _DICTIONARY = b"\x5d\x2a\x4d\x18"  # the skippable frame with the dictionary (ii
 
 
 class Record(NamedTuple):
-    """A whole record. headers: by lower-case name; block: its bytes, which may keep as many others; size: with header and what ends it."""
+    """A whole record. headers: by lower-case name; block: its bytes, where they were read to; size: with header and what ends it."""
 
     locator: int
     headers: dict[str, str]
-    block: Stretch
+    block: memoryview
     size: int
 
 
@@ -175,9 +175,7 @@ class _Cutter:
         if follows is None:
             return self._resync(begin, "warc.length", f"{said}, and no record follows there", header)
         start, at = self._at + header, self._here
-        # Most often a member is a record. Else a page of small records would keep alive whatever they lay in.
-        held = memoryview(self._data) if 2 * length > len(self._data) else self._data
-        block = held[start : start + length]
+        block = memoryview(self._data)[start : start + length]
         self._at += follows
         return Record(at, fields, block, self._here - begin)
 
