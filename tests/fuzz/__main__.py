@@ -30,7 +30,7 @@ from tests.fuzz.reading import clean
 ROOT = Path(__file__).resolve().parents[2]
 NO_TARGETS = {"__init__", "__main__", "blind", "reading", "run", "test_targets"}
 TARGETS = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in NO_TARGETS)
-TURN_S = 600  # of processor time, after which another target has its turn
+TURN_S = 300  # of processor time, after which another target has its turn
 FIGURES = ROOT / "docs" / "fuzz.json"
 
 

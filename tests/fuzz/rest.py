@@ -34,7 +34,7 @@ def one(data: bytes) -> None:
         making = Records(
             Rows("u", MAPPING, 1 << 20),
             MAPPING,
-            lambda record: {True: True, None: False}.get(record.get("deleted")),
+            lambda record: record["deleted"] is True if "deleted" in record else False,
             None,
             0,
         )

@@ -144,7 +144,7 @@ def _follow(history, sources, steps, **how):
                 assert lab.broken() == []
 
 
-@settings(derandomize=True, deadline=None, max_examples=examples(9))
+@settings(derandomize=True, deadline=None, max_examples=examples(6))
 @given(HISTORIES, st.sampled_from(sorted(SOURCES)), st.sampled_from(sorted(PIPELINES)), st.sampled_from([None, 20, 70]))
 def test_every_history_gives_what_the_definition_says(history, sources, steps, split_bytes):
     follow(
