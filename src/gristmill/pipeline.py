@@ -248,9 +248,10 @@ class Pipeline:
         """Read again what is open in the quarantine and meant, although it is as it was, and publish what is fine now.
 
         code, source, unit: which of it; all by default. window: what part to read again of that source, where its cursor has passed it. The rest as of `run`.
+        Where nothing that is meant is open the report says that nothing is new: a call that is made again after its end was not heard of does no harm.
 
         Raises:
-            ConfigError: nothing that is meant is open.
+            ConfigError: nothing was ever quarantined with that code, or the cursor of a source has passed what is meant, and no window is named.
         """
         begin.check_accepted(self.config, accept_gate, why)
         meant = quarantine.Asked(code, source, unit)

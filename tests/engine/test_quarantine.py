@@ -90,8 +90,10 @@ def test_what_a_mended_step_lets_through_is_published_and_the_rest_of_the_file_s
     assert counts(lab)["json.syntax"] == (2, 1)  # told again by the run that read it last
     assert lab.open().manifest().lineage[-1] == {"retried": {"s": ["a.jsonl"]}}
     assert lab.broken() == []
-    with pytest.raises(ConfigError, match="nothing that is meant is open"):
-        lab.pipeline().retry(code="step.error", workers=1)
+    again = lab.pipeline().retry(code="step.error", workers=1)
+    assert (again.status, again.run) == ("nothing_new", None)
+    with pytest.raises(ConfigError, match=r"quarantined as 'step.eror'; do you mean|quarantined as 'step.eror'"):
+        lab.pipeline().retry(code="step.eror", workers=1)
 
 
 def test_explain_shows_both(lab):

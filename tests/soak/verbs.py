@@ -43,7 +43,29 @@ def _adopt(tree: Path) -> list[str]:
     return ["adopt", "clean.jsonl", "--workers", "1"]
 
 
-VERBS: dict[str, Prepare] = {"export": _export, "gc": _gc, "rollback": _rollback, "adopt": _adopt}
+def _retry(tree: Path) -> list[str]:
+    """What was no JSON has been mended."""
+    path = tree / "data" / "pages" / "a.jsonl"
+    mended = json.dumps({"id": "mended", "text": five.prose("mended")}).encode()
+    path.write_bytes(path.read_bytes().replace(b"{not json}", mended))
+    return ["quarantine", "retry", "--workers", "1"]
+
+
+def _refresh(tree: Path) -> list[str]:
+    """A step is another one, and all is to be read again."""
+    path = tree / "gristmill.yml"
+    path.write_text(path.read_text("utf-8").replace("min_chars: 12}", "min_chars: 130}"), "utf-8")
+    return ["run", "--full-refresh", "--workers", "1"]
+
+
+VERBS: dict[str, Prepare] = {
+    "export": _export,
+    "gc": _gc,
+    "rollback": _rollback,
+    "adopt": _adopt,
+    "retry": _retry,
+    "refresh": _refresh,
+}
 
 
 def scenes_of(folder: Path, server: crash.Warm, names: list[str]) -> list[Ends]:

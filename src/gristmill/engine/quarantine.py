@@ -180,26 +180,26 @@ class Quarantine:
         ]
 
     def to_retry(self, asked: Asked) -> dict[str, list[str]]:
-        """Give the units that hold open things that are meant, by source.
+        """Give the units that hold open things that are meant, by source; none if nothing that is meant is open (any more).
 
         Raises:
-            ConfigError: nothing is open that is meant.
+            ConfigError: nothing was ever quarantined with the code that is asked for.
         """
         found: dict[str, set[str]] = {}
         for entry in self.entries(asked):
             if entry.open:
                 found.setdefault(entry.source, set()).add(entry.unit)
         if not found:
-            raise ConfigError(self._nothing(asked))
+            self._check_code(asked)
         return {source: sorted(units) for source, units in sorted(found.items())}
 
-    def _nothing(self, asked: Asked) -> str:
-        known = self.counts(Asked())
-        codes = sorted({line["code"] for line in known})
+    def _check_code(self, asked: Asked) -> None:
+        codes = sorted({line["code"] for line in self.counts(Asked())})
         if asked.code is not None and asked.code not in codes:
             meant = suggestion(asked.code, codes) or ";"
-            return f"nothing was quarantined as {asked.code!r}{meant} there is: {', '.join(codes) or 'nothing'}"
-        return "nothing that is meant is open in the quarantine; `gristmill quarantine ls` shows what there is"
+            raise ConfigError(
+                f"nothing was quarantined as {asked.code!r}{meant} there is: {', '.join(codes) or 'nothing'}"
+            )
 
     def records(self, retried: dict[str, list[str]]) -> Int64s:
         """Give the ords of open records in these units, sorted: if one comes again, it goes on again."""
