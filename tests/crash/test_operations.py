@@ -8,7 +8,14 @@ from tests.soak import operations, scarcity, verbs, zombies
 from gristmill.testing import crash
 
 SEED = 20261125
-SLICE = [("export", "enospc"), ("gc", "kill"), ("rollback", "torn"), ("adopt", "eio")]
+SLICE = [
+    ("export", "enospc"),
+    ("gc", "kill"),
+    ("rollback", "torn"),
+    ("adopt", "eio"),
+    ("retry", "kill"),
+    ("refresh", "torn"),
+]
 
 
 def chosen(found, modes, name):

@@ -50,6 +50,8 @@ def trial(
 ) -> tuple[crash.Trial, list[Operation]]:
     """Deal blows (mode, operation) at a run and its reruns; give the trial, and what was hit."""
     run = watched(server, ends, polls)
+    # A refresh that is asked for again is another refresh: what follows it is a run.
+    follows = watched(server, ends._replace(argv=five.RUN), polls) if "--full-refresh" in ends.argv else run
     dealt = [AtOperation(mode, at, run) for mode, at in blows]
     again: list[int] = []
 
@@ -57,7 +59,7 @@ def trial(
         def attack(tree: Path, i: int) -> int:
             code = one(tree, i)
             if code == crash.FINISHED:  # what it could do without, the next run clears up
-                again.append(run(tree, {}))
+                again.append(follows(tree, {}))
             return code
 
         return attack
