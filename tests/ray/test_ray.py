@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,7 @@ import pytest
 from tests.ray.cluster import ROOT, Cluster, belonging, environment
 from tests.soak import scenes
 
-from gristmill.testing import crash
+from gristmill.testing import corpora, crash, laws
 
 pytest.importorskip("ray", reason='Ray is not installed: pip install "gristmill[ray]"')
 pytestmark = pytest.mark.xdist_group("ray")
@@ -199,3 +200,51 @@ def listening(processes):
         except psutil.Error:
             continue
     return found
+
+
+DECIDED = """\
+version: 1
+dataset: ./corpus
+sources: [{name: s, files: {path: "data/*.jsonl", text: text, id: id, split_bytes: 2000}}]
+steps:
+  - clean.text
+  - dedup.exact
+  - filter.length: {min_chars: LEAST}
+gate: {min_quality_score: 0, drift: null}
+exports:
+  - name: lines
+    jsonl: {path: ./out/lines, docs_per_chunk: 8}
+  - name: rows
+    sql: {dsn: "sqlite:///rows.db", table: docs}
+"""
+
+
+def test_records_are_decided_about_anew_on_a_cluster_as_on_one_machine(cluster, tmp_path):
+    """By thresholds alone (`--redecide`), and with all read again (`--full-refresh`); a table takes the changes."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    on_it = ["run.engine=ray", f"run.ray.address={cluster.address}"]
+
+    def decide(tree, least, *arguments):
+        (tree / "gristmill.yml").write_text(DECIDED.replace("LEAST", str(least)))
+        done = subprocess.run(
+            driving(tree, *arguments), env=cluster.env, cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+    corpora.write(here / "data" / "a.jsonl", corpora.documents(40, seed=1, sentences=3, duplicates=0.2))
+    decide(here, 12, "run.workers=1")
+    shutil.copytree(here, there)
+    for least, mode in ((120, "--redecide"), (20, "--full-refresh")):
+        decide(here, least, mode, "run.workers=1")
+        decide(there, least, mode, *on_it)
+        assert laws.check(there / "corpus", [there / "out" / "lines"]) == []
+        ends = [crash.look(tree, "corpus", ["out/lines"]) for tree in (here, there)]
+        assert ends[0].seq == ends[1].seq
+        assert ends[0].rows == ends[1].rows
+        assert ends[0].exports == ends[1].exports
+        assert rows_of(here) == rows_of(there) != []
+
+
+def rows_of(tree):
+    with contextlib.closing(sqlite3.connect(tree / "rows.db")) as connection:
+        return connection.execute("SELECT * FROM docs ORDER BY id").fetchall()
