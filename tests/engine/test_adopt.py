@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from tests.properties.lab import Lab, flat, jsonl
 
-from gristmill.core.errors import ConfigError, GateRefused
+from gristmill.core.errors import ConfigError, GateRefused, GristmillError
 from gristmill.testing import crash, laws
 
 TEXTS = [f"Document {n} of those that somebody else has cleaned." for n in range(40)]
@@ -148,7 +148,37 @@ def test_what_cannot_be_adopted_is_refused_and_nothing_is_written(lab, how, says
 def test_the_same_name_twice_is_refused(lab):
     adopt(lab)
     with pytest.raises(ConfigError, match="has records of a source 'adopted' already"):
+        adopt(lab, fields={"text": "body"})
+    lab.put("in/later.jsonl", b'{"text": "a text of a later day, as long as it must be"}\n')
+    lab.run()
+    with pytest.raises(ConfigError, match="has records of a source 'adopted' already"):
         adopt(lab)
+
+
+def test_who_has_not_heard_of_the_end_asks_again_and_nothing_is_new(lab):
+    adopt(lab)
+    assert adopt(lab).status == "nothing_new"
+    (lab.folder / "clean" / "more.jsonl").write_bytes(b'{"body": "one more", "doc": "more"}\n')
+    with pytest.raises(ConfigError, match="snapshot 1 adopted this as 'adopted', and it has changed since"):
+        adopt(lab)
+
+
+@pytest.mark.parametrize("mode", ["adopt", "full-refresh"])
+def test_what_failed_after_its_commit_is_not_done_once_more_when_it_is_asked_for_again(lab, mode):
+    def ask():
+        return adopt(lab) if mode == "adopt" else lab.pipeline().run(mode="full-refresh", workers=1)
+
+    if mode == "full-refresh":
+        adopt(lab)
+    seq = laws.head_seq(lab.dataset) or 0
+    lab.configure(CONFIG | {"exports": [{"name": "rows", "sql": {"dsn": "sqlite:///later/rows.db", "table": "docs"}}]})
+    assert ask().status == "published_export_failed"
+    with pytest.raises(GristmillError, match="rows"):
+        ask()
+    (lab.folder / "later").mkdir()
+    again = ask()
+    assert (again.status, again.run, again.resumed) == ("published", seq + 1, True)
+    assert laws.head_seq(lab.dataset) == seq + 1
 
 
 def test_the_gate_judges_it(lab):

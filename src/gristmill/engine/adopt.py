@@ -58,8 +58,15 @@ def adoption(config: PipelineConfig, path: str, source: str, fields: dict[str, s
     return Adoption(source, written, fields)
 
 
+def entry(wanted: Adoption) -> dict[str, Any]:
+    """Give what the lineage says of it."""
+    return {"adopted": wanted.source, "path": wanted.path, "fields": wanted.fields}
+
+
 def check(config: PipelineConfig, head: Manifest, wanted: Adoption) -> None:
     """Refuse a name that is taken: a source of the config reads its own data, and would withdraw what is not in it.
+
+    The head may be this very adoption: whoever has not heard that it ended asks for it again.
 
     Raises:
         ConfigError: it is.
@@ -70,7 +77,7 @@ def check(config: PipelineConfig, head: Manifest, wanted: Adoption) -> None:
             f"the config has a source {wanted.source!r} that reads something else, so it would take what is adopted for gone; "
             "give another --source, or let it name the same path and fields"
         )
-    if wanted.source in head.states:
+    if wanted.source in head.states and entry(wanted) not in head.lineage:
         raise ConfigError(f"the dataset has records of a source {wanted.source!r} already; give another --source")
 
 

@@ -105,6 +105,11 @@ def draft(config: PipelineConfig, layout: Layout, head: Manifest, options: Optio
         return plan.draft(config, layout, head, options.source, options.window, options.retry)
     adopt.check(config, head, options.adopted)
     drafted = plan.draft(adopt.into(config, options.adopted), layout, head, options.adopted.source)
+    if options.adopted.source in head.states and not drafted.empty:
+        raise ConfigError(
+            f"snapshot {head.seq} adopted this as {options.adopted.source!r}, and it has changed since: "
+            "give what is new another --source, or a path of its own"
+        )
     return msgspec.structs.replace(drafted, adopted=options.adopted)
 
 

@@ -20,7 +20,7 @@ from gristmill.core.counts import Counts, StepCounts, add_into
 from gristmill.core.failpoints import failpoint
 from gristmill.core.source import UnitRead
 from gristmill.core.step import GlobalStep
-from gristmill.engine import distributions, drift, exports, gate, merge, plan, replay
+from gristmill.engine import adopt, distributions, drift, exports, gate, merge, plan, replay
 from gristmill.engine.gate import Quality
 from gristmill.engine.phases import Results, left_out, units_of
 from gristmill.engine.plan import Plan
@@ -205,8 +205,7 @@ def _lineage(work: Work, planned: Plan, described: dict[str, Any], total: Counts
     if changed or planned.mode != "forward":
         lineage.append({"mode": planned.mode, "stand": _stand(work, total)})
     if planned.adopted is not None:
-        told = planned.adopted
-        lineage.append({"adopted": told.source, "path": told.path, "fields": told.fields})
+        lineage.append(adopt.entry(planned.adopted))
     if planned.retried:
         lineage.append({"retried": planned.retried})
     return lineage

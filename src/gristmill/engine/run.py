@@ -77,9 +77,11 @@ def run(
             head = snapshot.head(layout)
             if _is_asked_for(options, frozen):
                 return report
-        died = bool(head.seq) and not layout.report(head.seq).exists()  # after its commit
+        left_open = _left_open(layout, head)
         waiting = finish(config, layout, head, options, events, make)
-        if died and waiting is None and _is_asked_for(options, plan.read_plan(layout, head.seq)):
+        if left_open and _is_asked_for(options, plan.read_plan(layout, head.seq)):
+            if waiting is not None:
+                raise waiting
             return ends.late_report(layout, head)
         drafted = drafted or draft(config, layout, head, options)
         planned = claim_next(config, layout, head, fingerprint, drafted)
@@ -90,8 +92,16 @@ def run(
         return _Run(config, options, events, make, head, planned, resumed=False).go()
 
 
+def _left_open(layout: Layout, head: Manifest) -> bool:
+    """Tell if the run of the head died or failed after its commit: without a report, or with an export that failed."""
+    if not head.seq:
+        return False
+    path = layout.report(head.seq)
+    return not path.exists() or msgspec.json.decode(path.read_bytes())["status"] == "published_export_failed"
+
+
 def _is_asked_for(options: Options, frozen: Plan) -> bool:
-    """Tell if a run that died was what is asked for, and no run like every day's: it is not to be done once more."""
+    """Tell if a run that died or failed was what is asked for, and no run like every day's: it is not to be done once more."""
     asked = (options.adopted, options.mode)
     return asked != (None, "forward") and asked == (frozen.adopted, frozen.mode)
 
