@@ -70,7 +70,7 @@ exports:
   - name: lines
     jsonl: {path: ./out/lines, docs_per_chunk: 8}
   - name: rows
-    sql: {dsn: "sqlite:///out/rows.db", table: docs}
+    sql: {dsn: "sqlite:///out/rows.db", table: docs, wait: 3s}  # a zombie may hold the file's one lock
 """
 
 
