@@ -39,10 +39,11 @@ def tar(name: str, data: bytes) -> bytes:
     ("name", "data"),
     [
         ("a.jsonl", LINES),
-        ("a.jsonl.gz", gzip.compress(LINES)),
+        ("a.jsonl.gz", gzip.compress(LINES, mtime=0)),
         ("a.tar", tar("a.jsonl", LINES)),
         ("a.json", json.dumps(RECORDS).encode()),
     ],
+    ids=["lines", "gzip", "tar", "json"],
 )
 def test_what_is_nested_deeper_than_it_may_be_is_quarantined(read, name, data):
     out = read({name: data}, max_depth=DEPTH)
