@@ -61,9 +61,27 @@ def test_file_without_the_text_column_fails(read):
     assert read(stored(nested), text="doc.text").rows[0]["meta"] == '{"doc":{"n":1}}'
 
 
-def test_group_of_rows_over_the_cap_is_not_decoded(read):
-    out = read(stored(pa.table({"text": ["x" * 5000] * 3}), use_dictionary=False), max_record_bytes=1500)
+def test_a_large_group_of_rows_over_the_cap_is_not_decoded(read):
+    table = pa.table({"text": ["x" * (23 << 20)] * 3})
+    out = read(stored(table, use_dictionary=False, compression="zstd"), max_record_bytes=1 << 20)
     assert out.failed == {"a.parquet": ("size.cap", True)}
+
+
+WHERE = {
+    "column": lambda value: value,
+    "list": lambda value: [value],
+    "object": lambda value: {"q": {"r": value}},
+    "map": lambda value: [("k", value)],
+}
+
+
+@pytest.mark.parametrize("put", WHERE.values(), ids=WHERE)
+def test_the_cap_of_a_record_is_over_all_its_columns_in_bytes_and_costs_that_record_alone(read, put):
+    kind = pa.map_(pa.string(), pa.string()) if put("x") == [("k", "x")] else None
+    column = pa.array([put(value) for value in ("é" * 400, "é" * 600, "x" * 1100)], kind)
+    out = read(stored(pa.table({"text": ["a", "b", "c"], "m": column})), max_record_bytes=1000)
+    assert out.rejects == [("size.cap", "a.parquet#1"), ("size.cap", "a.parquet#2")]
+    assert [row["text"] for row in out.rows] == ["a"]
 
 
 def test_other_columns_go_to_meta_as_json(read):

@@ -2,7 +2,8 @@
 
 Not here: which columns are meant (`core.mapping`), reading Parquet (`sources/formats/parquet.py`). Invariants: a text that is not
 UTF-8 comes out as bytes, for the caller to refuse; a time that Python has no word for comes out as text, and never as another
-time; two columns of one name are refused, as one would hide the other.
+time; two columns of one name are refused, as one would hide the other. How many bytes a row has is told before it is taken out
+(`row_bytes`): a dictionary can make much of little.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 _FIXED = pa.types.is_fixed_size_list
 _LISTS: list[tuple[Any, Any]] = [
@@ -55,7 +58,7 @@ def values(column: pa.Array) -> list[Any]:
             column = column.cast(pa.timestamp("us", "UTC" if kind.tz else None), safe=kind.unit != "ns")
         except pa.ArrowInvalid:
             return column.cast(pa.string()).to_pylist()  # type: ignore[no-any-return]
-    elif (coarse := _changed(kind, _microseconds)) != kind:
+    elif (coarse := _changed(kind, _plain)) != kind:
         # Python's own times have microseconds; pyarrow would give pandas' for more, where that is installed.
         column = column.cast(coarse, safe=False)
     elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
@@ -73,7 +76,9 @@ def values(column: pa.Array) -> list[Any]:
         return column.cast(told).to_pylist()  # type: ignore[no-any-return]
 
 
-def _microseconds(kind: pa.DataType) -> pa.DataType:
+def _plain(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(kind):
+        return _plain(kind.value_type)
     if pa.types.is_timestamp(kind) and kind.unit == "ns":
         return pa.timestamp("us", kind.tz)
     if pa.types.is_duration(kind) and kind.unit == "ns":
@@ -127,3 +132,34 @@ def _decoded(values: list[bytes | None]) -> list[str | bytes | None]:
         except UnicodeDecodeError:
             out.append(value)
     return out
+
+
+def row_bytes(column: pa.Array) -> NDArray[np.int64]:
+    """Give how many bytes each row of a column holds when it is taken out: of texts, and of numbers at their width, at least one a value."""
+    kind = column.type
+    if isinstance(kind, pa.BaseExtensionType):
+        return row_bytes(column.storage)
+    if pa.types.is_dictionary(kind):
+        of_value = np.append(row_bytes(column.dictionary), 0)  # -1, which stands for null, is the last
+        return of_value[column.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)]  # type: ignore[no-any-return]
+    if pa.types.is_struct(kind):
+        return sum(map(row_bytes, column.flatten()), np.ones(len(column), np.int64))
+    if pa.types.is_fixed_size_list(kind):
+        inner = row_bytes(column.values.slice(column.offset * kind.list_size, len(column) * kind.list_size))
+        return inner.reshape(len(column), kind.list_size).sum(axis=1)  # type: ignore[no-any-return]
+    if pa.types.is_map(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        borders = column.offsets.to_numpy()
+        begin, count = borders[0], borders[-1] - borders[0]
+        parts = [column.keys, column.items] if pa.types.is_map(kind) else [column.values]
+        inner = sum((row_bytes(part.slice(begin, count)) for part in parts), np.zeros(count, np.int64))
+        ends = np.concatenate([[0], np.cumsum(inner)])
+        return ends[borders[1:] - begin] - ends[borders[:-1] - begin]  # type: ignore[no-any-return]
+    try:
+        return np.full(len(column), max(kind.bit_width // 8, 1), np.int64)
+    except ValueError:  # of no fixed width
+        pass
+    if pa.types.is_null(kind):
+        return np.ones(len(column), np.int64)
+    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+        column = column.cast(pa.large_binary())
+    return pc.binary_length(column).cast(pa.int64()).fill_null(0).to_numpy()  # type: ignore[no-any-return]

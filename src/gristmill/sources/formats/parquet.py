@@ -4,7 +4,8 @@ Not here: which row groups (`sources/files.py`), the mapping of fields (`core.ma
 file. `bytes_in` is the share of the stored size that the rows are of the file's rows, so that it adds up to the size.
 Invariants: page checksums are verified wherever a file has them (else a flipped bit is read as text); a file that
 cannot be decoded, or has two columns of one name, fails as a whole; a row group that gives fewer rows than it promised
-fails it too. Warnings: `field.not_finite` (a number that JSON has no word for is null in `meta`), `file.large_group`,
+fails it too; a row is made an object of only when all its values, as they are in memory, are within `max_record_bytes`, and
+no more rows at a time than come to a batch. Warnings: `field.not_finite` (a number that JSON has no word for is null in `meta`), `file.large_group`,
 `field.retyped` (a column holds something else than in files before: it is read as it is).
 """
 
@@ -14,13 +15,15 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from gristmill.core.errors import UnitFailed
 from gristmill.core.files import Expansion
 from gristmill.core.mapping import Rows
-from gristmill.core.objects import UNDECODABLE, must_differ, not_finite, objects
+from gristmill.core.objects import UNDECODABLE, must_differ, not_finite, objects, row_bytes
 from gristmill.core.source import Page
 
 _MAX_BATCH_ROWS = 1024  # dictionary pages make rows larger in memory than the file tells
@@ -36,6 +39,7 @@ _KINDS: list[tuple[str, Callable[[Any], bool]]] = [
     ("bytes", lambda kind: "binary" in str(kind)),
 ]
 _FEW_BYTES = 64  # of a value, on average as it is stored
+_SMALL_GROUP_BYTES = 64 << 20  # of one row group, decoded: can be decoded whatever its rows are
 _LARGE_GROUP_BYTES = 1 << 30  # of one row group, decoded: it is read by one worker, from its begin
 
 
@@ -97,25 +101,25 @@ def read(
     total = sum(counts)
     at = sum(counts[:first])
     done = size * at // total if total else 0
-    made = 0  # characters in texts: what a dictionary can multiply
+    made = 0  # bytes of values: what a dictionary can multiply
     for group in range(first, last):
-        begin = at
-        if footer.row_group(group).total_byte_size > limits[1] * max(counts[group], 1):
+        begin, group_bytes = at, footer.row_group(group).total_byte_size
+        if group_bytes > max(limits[1] * counts[group], _SMALL_GROUP_BYTES):
             # The decoder has no limit of its own: this is the only moment to keep a bomb out of the memory.
             raise UnitFailed(rows.place, "size.cap", f"the rows of group {group} are over max_record_bytes on average")
-        if footer.row_group(group).total_byte_size > _LARGE_GROUP_BYTES:
+        if group_bytes > _LARGE_GROUP_BYTES:
             rows.warn("file.large_group")
-        for batch in _batches(file, group, limits[0], rows.place):
-            row_bytes = batch.nbytes // max(batch.num_rows, 1)
+        for batch, sizes in _batches(file, group, limits[0], rows.place):
             if odd := sum(map(not_finite, batch.columns)):
                 rows.warn_all({"field.not_finite": odd})
-            for record in _records(batch, rows.place):
-                made += sum(len(value) for value in record.values() if isinstance(value, str | bytes))
-                text = rows.text.get(record)
-                if isinstance(text, (str, bytes)) and len(text) > limits[1]:
-                    rows.reject("size.cap", at, f"a text of {len(text)} characters, over max_record_bytes", len(text))
+            fit = sizes <= limits[1]
+            records = _records(batch if fit.all() else batch.filter(pa.array(fit)), rows.place)
+            for size_bytes, fits in zip(sizes.tolist(), fit.tolist(), strict=True):
+                made += size_bytes
+                if fits:
+                    rows.add(next(records), at, size_bytes)
                 else:
-                    rows.add(record, at, row_bytes)
+                    rows.reject("size.cap", at, f"a row of {size_bytes} bytes, over max_record_bytes", size_bytes)
                 at += 1
                 if rows.full:
                     if why := expansion.broken(made, size):
@@ -123,6 +127,8 @@ def read(
                     end = size * min(at, total) // total
                     yield msgspec.structs.replace(rows.take(end - done), note=note)
                     done = end
+            if why := expansion.broken(made, size):
+                raise UnitFailed(rows.place, "size.cap", f"Parquet: {why}")
         if at - begin != counts[group]:
             detail = f"row group {group} promised {counts[group]} rows and gave {at - begin}"
             raise UnitFailed(rows.place, "file.corrupt", detail)
@@ -132,7 +138,9 @@ def read(
 
 
 def _repeated(file: Any, counts: list[int]) -> list[str]:
-    """Give the text columns of a file whose few stored bytes stand for many values: they are read as dictionaries, each value once.
+    """Give the columns of texts and bytes, in lists and objects too, of a file whose few stored bytes stand for many values.
+
+    They are read as dictionaries, each value once.
 
     By the row groups' sizes: pyarrow's view of a single column's ends the process where the footer is damaged (26.0, tried).
     """
@@ -140,8 +148,8 @@ def _repeated(file: Any, counts: list[int]) -> list[str]:
     values = sum(counts) * footer.num_columns
     if sum(footer.row_group(i).total_byte_size for i in range(len(counts))) >= _FEW_BYTES * values:
         return []
-    texts = (pa.types.is_string, pa.types.is_binary, pa.types.is_large_string, pa.types.is_large_binary)
-    return [field.name for field in file.schema_arrow if any(is_it(field.type) for is_it in texts)]
+    leaves = (file.schema.column(i) for i in range(len(file.schema)))
+    return [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
 
 
 def _by_values(raw: BinaryIO, names: list[str]) -> Any:
@@ -173,12 +181,21 @@ def _kind(found: pa.DataType) -> str:
     return next((kind for kind, is_it in _KINDS if is_it(found)), "" if pa.types.is_null(found) else str(found.id))
 
 
-def _batches(file: Any, group: int, batch_bytes: int, unit: str) -> Iterator[pa.RecordBatch]:
+def _batches(file: Any, group: int, batch_bytes: int, unit: str) -> Iterator[tuple[pa.RecordBatch, NDArray[np.int64]]]:
+    """Give the rows of a group in batches of no more than `batch_bytes` (or one row), with the bytes of each row."""
     try:
         stored = file.metadata.row_group(group)
         fit = batch_bytes * stored.num_rows // max(stored.total_byte_size, 1)
         size = max(1, min(_MAX_BATCH_ROWS, fit))
-        yield from file.iter_batches(batch_size=size, row_groups=[group], use_threads=False)
+        for batch in file.iter_batches(batch_size=size, row_groups=[group], use_threads=False):
+            sizes = sum(map(row_bytes, batch.columns), np.zeros(batch.num_rows, np.int64))
+            ends, at = np.cumsum(sizes), 0
+            while at < batch.num_rows:
+                end = max(at + 1, int(np.searchsorted(ends, ends[at] - sizes[at] + batch_bytes, "right")))
+                # taken, not sliced: what is cast below a sliced list is all that the list had
+                whole = end - at == batch.num_rows
+                yield batch if whole else batch.take(pa.array(np.arange(at, end))), sizes[at:end]
+                at = end
     except (*UNDECODABLE, OSError, MemoryError) as error:
         raise _failed(unit, error) from None
 
