@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 
 import pyarrow.parquet as pq
 import pytest
@@ -56,6 +58,32 @@ def test_a_record_that_kills_its_worker_is_set_aside(how, peaceful, server, tmp_
     found = quarantined(tree)
     assert {(id_, row["code"], row["step"]) for id_, row in found.items()} == {
         ("web/doc-000007", "crash.worker", "custom")
+    }
+    assert texts(tree) == {id_: text for id_, text in peaceful.items() if id_ != "web/doc-000007"}
+
+
+HANGS = {
+    "catches": """
+        while True:
+            try:
+                time.sleep(60)
+            except Exception:
+                pass""",
+    "compiled": "re.match('(a+)+$', 'a' * 60 + 'b')",
+}
+
+
+@pytest.mark.parametrize(("how", "workers"), [("catches", 1), ("compiled", 2)])
+def test_a_record_on_which_a_step_does_not_end_is_set_aside(how, workers, peaceful, server, tmp_path):
+    tree = tmp_path / "tree"
+    make(tree, DIES.replace("{how}", HANGS[how]).replace("import os", "import os, re, time"))
+    told = (tree / "gristmill.yml").read_text()
+    (tree / "gristmill.yml").write_text(told.replace("run: {", "run: {step_timeout_s: 1, "))
+    assert server.run([str(tree), str(workers)], {}) == 0
+    laws.assert_laws(tree / "corpus", [tree / export for export in scenes.EXPORTS])
+    found = quarantined(tree)
+    assert {(id_, row["code"], row["step"]) for id_, row in found.items()} == {
+        ("web/doc-000007", "timeout.step", "custom")
     }
     assert texts(tree) == {id_: text for id_, text in peaceful.items() if id_ != "web/doc-000007"}
 
@@ -150,3 +178,48 @@ def mine(record):
     laws.assert_laws(tree / "corpus", [tree / export for export in scenes.EXPORTS])
     assert "web/late" in texts(tree)
     assert flag.exists()
+
+
+FRAGILE = """\
+import os, signal
+
+from gristmill.sources.files import Files
+
+
+class Fragile(Files, frozen=True, kw_only=True):
+    \"\"\"Files, one of which ends the process of whoever reads it, in its middle.\"\"\"
+
+    def read(self, split, context):
+        for page in super().read(split, context):
+            yield page
+            if page.unit.endswith("bad.jsonl"):
+                os.kill(os.getpid(), signal.SIGSEGV)
+"""
+
+
+def test_a_file_that_kills_who_reads_it_is_set_aside_and_read_again_when_asked(tmp_path):
+    (tmp_path / "fragile.py").write_text(FRAGILE)
+    for name in ("a", "bad", "c"):
+        corpora.write(
+            tmp_path / "data/frail" / f"{name}.jsonl", [{"id": f"{name}{i}", "text": f"{name} {i}"} for i in range(3)]
+        )
+    config = {
+        "version": 1,
+        "dataset": "corpus",
+        "sources": [{"name": "s", "./fragile.py": {"path": "data/frail/*", "id": "id"}}],
+        "gate": {"min_quality_score": 0},
+    }
+    (tmp_path / "gristmill.yml").write_text(json.dumps(config))
+    command = [sys.executable, "-m", "gristmill"]
+    run = [*command, "run", "--workers", "2"]
+    done = subprocess.run(run, cwd=tmp_path, check=False, timeout=300, capture_output=True)
+    assert done.returncode == -signal.SIGSEGV, "so little is read in the run's own process"
+    subprocess.run(run, cwd=tmp_path, check=True, timeout=300, capture_output=True)
+    laws.assert_laws(tmp_path / "corpus")
+    assert sorted(texts(tmp_path)) == [f"s/{name}{i}" for name in "ac" for i in range(3)]
+    report = json.loads((tmp_path / "corpus/runs/1/report.json").read_bytes())
+    assert report["counts"]["quarantined"] == {"crash.worker": 1}
+    (tmp_path / "fragile.py").write_text(FRAGILE.replace("bad.jsonl", "mended"))
+    again = [*command, "quarantine", "retry", "--code", "crash.worker"]
+    subprocess.run(again, cwd=tmp_path, check=True, timeout=300, capture_output=True)
+    assert len(texts(tmp_path)) == 9

@@ -131,7 +131,8 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     cluster holds). retries: further tries of a task after a passing failure. batch_bytes: text
     a batch holds, about. merge_rows: keys a merge holds in memory at once, about. max_error_ratio: share of the records that may make a step raise before the run stops.
     landing_days: how long the landed pages of sources that cannot be read again are kept after their run. lease_s: of a dataset on an object
-    store, how long a run that gives no sign of life still holds it. ray: where the tasks go.
+    store, how long a run that gives no sign of life still holds it. step_timeout_s: how long a step may take for one call; a record that takes
+    longer alone is quarantined, 0 is no limit. ray: where the tasks go.
     """
 
     engine: Literal["local", "ray"] = "local"
@@ -142,6 +143,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_error_ratio: Ratio = 0.01
     landing_days: Count = 30
     lease_s: Annotated[int, msgspec.Meta(ge=2)] = 60
+    step_timeout_s: Count = 900
     ray: RaySettings = RaySettings()
 
 

@@ -1,13 +1,14 @@
 """Driving jobs through an executor: retries, dead workers, and finding the record that kills them.
 
 Not here: where jobs run (`executors/`), what they do (`engine.task`). Invariants: retry is decided by the error's
-type; a job that kills its worker is tried again, then run record by record to find the culprit, which is quarantined
-as `crash.worker`; a source that fails is left out only where its config says so; nothing is skipped.
+type; a job that kills its worker is tried again, then run record by record to find the culprit, or unit by unit if it dies
+while it reads, which is quarantined as `crash.worker` (as `timeout.step` if a step took too long on it); a source that fails is left out only where its config says so; nothing is skipped.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import time
 import traceback
 from collections.abc import Iterable, Iterator
@@ -20,7 +21,8 @@ from gristmill.engine.work import Job, Outcome, TaskResult, Work
 from gristmill.observe.events import Events, StageBegins, TaskDone, TaskFailed
 
 BACKOFF_S = (0.5, 2.0, 5.0)
-MAX_POISON = 20  # records of one task that may kill a worker before the run stops
+MAX_POISON = 20  # records and units of one task that may kill a worker before the run stops
+TOO_LATE = f"exit code {-signal.SIGALRM}"  # of a worker that a step's alarm ended (`engine.flow`)
 
 
 class Executor(Protocol):
@@ -91,10 +93,12 @@ class Driver:
             time.sleep(BACKOFF_S[min(tried, len(BACKOFF_S)) - 1])
             return job
         self.events.again(TaskFailed(stage=stage, task=job.id, tried=tried, why=outcome.died, died=True))
-        self.events.note(f"a worker died in task {job.id} ({outcome.died}); trying again")
+        is_late = outcome.died == TOO_LATE
+        why = f"a step took over {self.work.config.run.step_timeout_s} s" if is_late else outcome.died
+        self.events.note(f"a worker died in task {job.id} ({why}); trying again")
         if job.marker:
             return self._poisoned(job, outcome.died)
-        if tried < max(2, retries):
+        if tried < max(2, retries) and not is_late:
             return job
         if job.kind not in ("read", "stage"):
             raise StepError(f"task {job.id} killed its worker {tried} times ({outcome.died}); see {self.log}")
@@ -113,18 +117,25 @@ class Driver:
         return msgspec.structs.replace(job, void=why)
 
     def _poisoned(self, job: Job, died: str) -> Job:
+        """Give the job without the record or unit that its marker names, if that was named before or took too long."""
         marker = self.work.staged(f"{job.id}.marker")
-        if not marker.exists() or len(job.poison) >= MAX_POISON:
+        if not marker.exists() or len(job.poison) + len(job.deadly) >= MAX_POISON:
             raise StepError(
                 f"task {job.id} of source {job.source} keeps killing its worker ({died}) and no record explains it; "
                 f"see {self.log}; give the machine more memory, or take the input it reads out of the source"
             )
-        ord_, step = msgspec.json.decode(marker.read_bytes(), type=tuple[int, str])
+        named, step = msgspec.json.decode(marker.read_bytes(), type=tuple[int | str, str])
         marker.unlink()
-        if job.suspect != (ord_, step):  # it may have been near when something else struck: once more
-            return msgspec.structs.replace(job, suspect=(ord_, step))
-        self.events.note(f"task {job.id}: record {ord_} kills its worker in {step}; it is quarantined")
-        return msgspec.structs.replace(job, poison=job.poison | {ord_: step})
+        if (
+            job.suspect != (named, step) and died != TOO_LATE
+        ):  # it may have been near when something else struck: once more
+            return msgspec.structs.replace(job, suspect=(named, step))
+        if isinstance(named, str):
+            self.events.note(f"task {job.id}: reading {named} kills its worker; it is quarantined")
+            return msgspec.structs.replace(job, deadly=[*job.deadly, named])
+        code = "timeout.step" if died == TOO_LATE else "crash.worker"
+        self.events.note(f"task {job.id}: record {named} ends its worker in {step} ({code}); it is quarantined")
+        return msgspec.structs.replace(job, poison=job.poison | {named: (step, code)})
 
 
 def _done(stage: str, result: TaskResult, job: Job, stored: int) -> TaskDone:

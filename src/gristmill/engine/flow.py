@@ -1,8 +1,8 @@
 """Flow: the steps between two barriers, run over batch after batch, with what each of them said.
 
 Not here: where batches come from and go to (`engine.task`). Invariants: a row that leaves has a verdict; a step that
-raises on a row costs that row only (retried, then halved down to it, then quarantined); nothing here depends on how
-the records are cut into batches.
+raises on a row costs that row only (retried, then halved down to it, then quarantined); so does one that takes too long
+on it (from then on it is called row by row); nothing here depends on how the records are cut into batches.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gristmill.core import alarm
 from gristmill.core.batch import Batch, Int64s
 from gristmill.core.counts import StepCounts
 from gristmill.core.errors import GristmillError
@@ -50,11 +51,13 @@ class Crash(msgspec.Struct, frozen=True):
     """What is known of records that killed a worker.
 
     marker: file that names the record and step about to run, when records go one by one to find the culprit.
-    poison: ord -> step name; such a record is quarantined when it reaches that step.
+    poison: ord -> step name and code; such a record is quarantined when it reaches that step. limit_s: how long a step may
+    take for a call (`core.alarm`); 0 for any time.
     """
 
     marker: Path | None = None
-    poison: dict[int, str] = {}
+    poison: dict[int, tuple[str, str]] = {}
+    limit_s: float = 0.0
 
 
 class Flow:
@@ -70,6 +73,7 @@ class Flow:
         self.sides = sides
         self.crash = crash
         self.retries = retries
+        self._slow: set[str] = set()  # steps that took too long for a batch once
 
     def run(self, batch: Batch) -> Batch:
         """Run all steps; give the rows that are left."""
@@ -107,13 +111,21 @@ class Flow:
 
     def _attempt(self, bound: BoundStep, step: Any, batch: Batch) -> tuple[Batch, pa.Array | None]:
         """Run one step; if it raises, try again, then halve the batch down to the rows it raises on."""
+        if bound.name in self._slow and len(batch) > 1:
+            return self._parts(bound, step, batch, [1] * len(batch))
         waits = RETRY_WAITS_S[: self.retries]
         for wait_s in (*waits, None):
             try:
                 self._mark(bound, batch)
-                done, reasons = _apply(step, batch)
+                with alarm.limit(self.crash.limit_s):
+                    done, reasons = _apply(step, batch)
             except (GristmillError, MemoryError):
                 raise
+            except alarm.LateError:
+                if len(batch) == 1:
+                    return Batch(batch.rows, pa.array(["timeout.step"])), None
+                self._slow.add(bound.name)
+                return self._parts(bound, step, batch, [1] * len(batch))
             except Exception as error:
                 if wait_s is not None:
                     time.sleep(wait_s)
@@ -123,17 +135,21 @@ class Flow:
             else:
                 self._note_signals(bound, done)  # here, as a batch that was halved forgets them
                 return done, reasons
-        return self._halves(bound, step, batch)
+        retries, self.retries = self.retries, 0  # the whole batch has had its tries
+        halves = self._parts(bound, step, batch, [len(batch) // 2, len(batch) - len(batch) // 2])
+        self.retries = retries
+        return halves
 
-    def _halves(self, bound: BoundStep, step: Any, batch: Batch) -> tuple[Batch, pa.Array | None]:
+    def _parts(self, bound: BoundStep, step: Any, batch: Batch, sizes: list[int]) -> tuple[Batch, pa.Array | None]:
+        """Run one step on parts of a batch, of `sizes` rows."""
         rows, errors, reasons = [], [], []
-        waits, self.retries = self.retries, 0  # the whole batch has had its tries
-        for start, n in ((0, len(batch) // 2), (len(batch) // 2, len(batch) - len(batch) // 2)):
+        start = 0
+        for n in sizes:
             part, why = self._attempt(bound, step, batch.slice(start, n))
+            start += n
             rows.append(part.rows)
             errors.append(part.errors if part.errors is not None else pa.nulls(n, pa.string()))
             reasons.append(pc.cast(why, pa.string()) if why is not None else pa.nulls(n, pa.string()))
-        self.retries = waits
         joined = pa.Table.from_batches(rows).combine_chunks().to_batches()[0]
         return Batch(joined, pa.concat_arrays(errors)), pa.concat_arrays(reasons)
 
@@ -210,7 +226,7 @@ class Flow:
     def _note_signals(self, bound: BoundStep, batch: Batch) -> None:
         if not isinstance(bound.step, Filter):
             return
-        for name in sorted({signal for signal, _ in bound.step.RULES.values()} & set(batch.signals)):
+        for name in sorted({measured for measured, _ in bound.step.RULES.values()} & set(batch.signals)):
             columns = {
                 "ord": batch.rows.column("ord"),
                 "step": bound.name,
@@ -225,17 +241,21 @@ class Flow:
 
     def _mark(self, bound: BoundStep, batch: Batch) -> None:
         if self.crash.marker is not None:
-            scratch = self.crash.marker.with_name(f".{self.crash.marker.name}.{disk.mark()}")
-            scratch.write_bytes(msgspec.json.encode([int(batch.ords[0]), bound.name]))
-            scratch.replace(self.crash.marker)
+            mark(self.crash.marker, int(batch.ords[0]), bound.name)
 
     def _without_poison(self, bound: BoundStep, batch: Batch) -> Batch:
-        poison = [ord_ for ord_, step in self.crash.poison.items() if step == bound.name]
-        hit = np.isin(batch.ords, poison)
-        if not hit.any():
+        poison = {ord_: code for ord_, (step, code) in self.crash.poison.items() if step == bound.name}
+        words = [poison.get(ord_) for ord_ in batch.ords.tolist()] if poison else []
+        if not any(words):
             return batch
-        words = ["crash.worker" if poisoned else None for poisoned in hit.tolist()]
         return self._settle(bound, Batch(batch.rows, pa.array(words, pa.string())), None)
+
+
+def mark(marker: Path, named: int | str, step: str) -> None:
+    """Name what is about to be done, a record or a unit, for who finds this process dead."""
+    scratch = marker.with_name(f".{marker.name}.{disk.mark()}")
+    scratch.write_bytes(msgspec.json.encode([named, step]))
+    scratch.replace(marker)
 
 
 def _apply(step: Any, batch: Batch) -> tuple[Batch, pa.Array | None]:

@@ -202,6 +202,7 @@ class _Run:
         )  # fmt: skip
         self.work = Work(setup)
         small = frozen.stored_bytes < INLINE_BYTES or len(frozen.tasks) < 2
+        small = small and not resumed  # what ended the process before may do so again: then a worker's
         self.driver = Driver(self.work, make(self.work, options.workers or config.run.workers or 0, small), events)
         self.started, self.clock, self.cpu_clock = claim.now(), time.perf_counter(), cost.cpu_s()
         announce(events, self.layout, frozen, resumed=resumed)

@@ -20,13 +20,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gristmill.core import alarm
 from gristmill.core.batch import RECORD_SCHEMA, Batch
 from gristmill.core.counts import add_into
 from gristmill.core.errors import SourceError, UnitFailed
 from gristmill.core.failpoints import failpoint
 from gristmill.core.source import Page, ReadContext, Reject, UnitRead
 from gristmill.engine import cost, distributions, exports, identity, merge, withdraw
-from gristmill.engine.flow import Crash, Flow
+from gristmill.engine.flow import Crash, Flow, mark
 from gristmill.engine.landing import Landing, landed
 from gristmill.engine.merge import OBSERVED, Decisions, ObservedWriter, observe
 from gristmill.engine.outcomes import apply_decisions, close_sides, open_sides, settle_first, stage_sides
@@ -74,7 +75,7 @@ def run_task(work: Work, job: Job) -> TaskResult:
 
 def read_task(work: Work, job: Job) -> TaskResult:
     """Read a split, name its records, run the first steps, stage the rest and what the barrier must see."""
-    failed: dict[str, UnitFailed] = {}
+    failed = {unit: UnitFailed(unit, "crash.worker", "a worker process died while it read it") for unit in job.deadly}
     for _ in range(len(job.split.units) + 1 if job.split else 1):
         try:
             return _Reading(work, job, failed).run()
@@ -158,7 +159,25 @@ class _Reading:
             return landed(self.work.layout, self.job)
         if self.bound.source.LANDED:
             return Landing(self.work, self.job).pages(context)
+        if self.job.marker and len(self.split.units):
+            return self._one_by_one(context)
         return self.bound.source.read(self.split, context)
+
+    def _one_by_one(self, context: ReadContext) -> Iterator[Page]:
+        """Read unit by unit, each named in the marker while it is read."""
+        marker, units = self.work.staged(f"{self.job.id}.marker"), set(self.split.units)
+        for unit in self.split.units:
+            if unit in context.skip:
+                continue
+            pages = iter(
+                self.bound.source.read(self.split, msgspec.structs.replace(context, skip=frozenset(units - {unit})))
+            )
+            while True:
+                mark(marker, unit, "read")
+                if (page := next(pages, None)) is None:
+                    break
+                yield page
+        marker.unlink(missing_ok=True)
 
     def _take(self, page: Page) -> None:
         """Count a page and give its rows their ords."""
@@ -317,5 +336,7 @@ def stage_task(work: Work, job: Job) -> TaskResult:
 
 
 def crash_of(work: Work, job: Job) -> Crash:
-    """Give what is known of worker deaths in this task."""
-    return Crash(marker=work.staged(f"{job.id}.marker") if job.marker else None, poison=job.poison)
+    """Give what is known of worker deaths in this task, and how long its steps may take."""
+    marker = work.staged(f"{job.id}.marker") if job.marker else None
+    is_limited = work.expendable or alarm.raises()
+    return Crash(marker, job.poison, work.config.run.step_timeout_s if is_limited else 0)

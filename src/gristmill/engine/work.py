@@ -59,7 +59,9 @@ class Job(msgspec.Struct, frozen=True):
 
     skip: units that another task of the same source found bad: nothing of them is read here either. void: the source failed
     and may be left out (`on_error: skip`): nothing is read. replay: its units are as they were, and their records are to be decided about again
-    (`engine.replay`): units of the source, or pages that an earlier run landed; leave: units of the split that are not meant. sees: how many staged files of earlier phases a machine must see (`engine.staged`).
+    (`engine.replay`): units of the source, or pages that an earlier run landed; leave: units of the split that are not meant. marker: records and units
+    go one by one, each named before its turn, to find what ends the worker: (record's ord, step) or (unit, "read"). poison: such records, by ord, with step and code;
+    deadly: such units; suspect: what was named at the last death. sees: how many staged files of earlier phases a machine must see (`engine.staged`).
     """
 
     id: str
@@ -74,8 +76,9 @@ class Job(msgspec.Struct, frozen=True):
     chunk: Chunk | None = None
     shards: list[Shard] = []
     marker: bool = False
-    poison: dict[int, str] = {}
-    suspect: tuple[int, str] | None = None
+    poison: dict[int, tuple[str, str]] = {}
+    deadly: list[str] = []
+    suspect: tuple[int | str, str] | None = None
     skip: list[UnitRead] = []
     void: str = ""
     replay: Literal["", "units", "landing"] = ""
@@ -120,10 +123,14 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Work:
-    """One run, as its tasks see it. asked: the config as it is written; config: with what is adopted as one more source."""
+    """One run, as its tasks see it. asked: the config as it is written; config: with what is adopted as one more source.
 
-    def __init__(self, setup: Setup) -> None:
+    expendable: its process is a worker's, which a step that takes too long may end.
+    """
+
+    def __init__(self, setup: Setup, *, expendable: bool = False) -> None:
         self.setup = setup
+        self.expendable = expendable
         self.seq = setup.seq
         self.asked = setup.config if setup.config is not None else self._load()
         located = layout_of(self.asked)

@@ -1,12 +1,14 @@
 """The inline executor: tasks run one after the other in this very process.
 
-Not here: worker processes (`processes.py`). Invariant: the same results as any other executor.
+Not here: worker processes (`processes.py`). Invariants: the same results as any other executor; a step that takes too long is
+left by an exception, which code that does not come back to Python never sees (there a worker of `processes.py` is ended).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from gristmill.core import alarm
 from gristmill.engine.task import run_task
 from gristmill.engine.work import Job, Outcome, Work
 
@@ -23,7 +25,9 @@ class Inline:
         """Run each job when its outcome is asked for."""
         for job in jobs:
             try:
-                yield Outcome(job, result=run_task(self.work, job))
+                with alarm.raising():
+                    result = run_task(self.work, job)
+                yield Outcome(job, result=result)
             except Exception as error:
                 yield Outcome(job, error=error)
 

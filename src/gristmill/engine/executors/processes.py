@@ -104,6 +104,7 @@ def _serve(pipe: Connection[Any, Any], setup: Setup) -> None:
     """Do jobs until the pipe closes. Signals are the parent's business."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # a step that takes too long ends this worker
     _die_with_parent()
     work: Work | None = None
     threading.current_thread().name = f"gristmill-worker-{os.getpid()}"
@@ -113,7 +114,7 @@ def _serve(pipe: Connection[Any, Any], setup: Setup) -> None:
         except (EOFError, OSError):
             return
         try:
-            work = work or Work(setup)
+            work = work or Work(setup, expendable=True)
             answer: tuple[Any, BaseException | None] = (run_task(work, job), None)
         except Exception as error:
             answer = (None, portable(error))

@@ -28,7 +28,7 @@ from typing import Any
 import msgspec
 
 from gristmill.config.settings import RaySettings, RayStage, RunSettings
-from gristmill.core import errors
+from gristmill.core import alarm, errors
 from gristmill.core.build import build
 from gristmill.core.errors import ConfigError, GristmillError, MissingExtra, StepError, Stopped, Transient
 from gristmill.core.machine import MERGE_ROW_BYTES, WORKER_MB, worker_count
@@ -363,7 +363,8 @@ def serve(order: bytes, job: bytes) -> bytes:
     try:
         work, todo = _work(order), msgspec.json.decode(job, type=Job)
         wait_for(work, todo.sees)
-        answer = _Answer(result=run_task(work, todo))
+        with alarm.raising():
+            answer = _Answer(result=run_task(work, todo))
     except Exception as error:
         answer = _Answer(failure=_Failure.of(portable(error)))
     return msgspec.json.encode(answer)
@@ -378,11 +379,7 @@ def _work(order: bytes) -> Work:
     """
     told, node = msgspec.json.decode(order, type=_Order), socket.gethostname()
     here = build()
-    other = [
-        f"{name} {here.get(name)} there, {told.build[name]} here"
-        for name in told.build
-        if here.get(name) != told.build[name]
-    ]
+    other = [f"{name} {here.get(name)} there, {it} here" for name, it in told.build.items() if here.get(name) != it]
     if other:
         raise ConfigError(
             f"Ray node {node} is of another build than the driver: {'; '.join(other)}; install the same on all nodes"
