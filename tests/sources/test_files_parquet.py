@@ -8,6 +8,7 @@ import subprocess
 import sys
 import uuid
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -161,7 +162,7 @@ print(json.dumps([failed, int(peak) >> 10]))
 
 
 def test_a_dictionary_that_makes_much_of_little_is_stopped_and_takes_no_memory(tmp_path):
-    """10 MiB as often as there are rows: 200 MB from a kilobyte; as a column that nobody asked for; and within a list, an object, a map."""
+    """10 MiB as often as there are rows: 200 MB from a kilobyte; as a column that nobody asked for; within a list, an object, a map; and lists of a million."""
     large = pa.DictionaryArray.from_arrays(pa.array([0] * 20, pa.int32()), pa.array(["x" * (10 << 20)]))
     options = {"compression": "zstd", "dictionary_pagesize_limit": 1 << 30}
     (tmp_path / "a.parquet").write_bytes(stored({"text": large}, **options))
@@ -171,6 +172,8 @@ def test_a_dictionary_that_makes_much_of_little_is_stopped_and_takes_no_memory(t
         "c": pa.ListArray.from_arrays(each, large),
         "d": pa.StructArray.from_arrays([pa.StructArray.from_arrays([large], ["r"])], ["q"]),
         "e": pa.MapArray.from_arrays(each, pa.array(["k"] * 20), large),
+        "f": pa.ListArray.from_arrays([n * 1_000_000 for n in each], pa.array(np.zeros(20_000_000, bool))),
+        "g": pa.ListArray.from_arrays([n * 1_000_000 for n in each], pa.nulls(20_000_000, pa.string())),
     }
     for name, column in within.items():
         (tmp_path / f"{name}.parquet").write_bytes(stored({"text": ["t"] * 20, "m": column}, **options))

@@ -135,7 +135,7 @@ def _decoded(values: list[bytes | None]) -> list[str | bytes | None]:
 
 
 def row_bytes(column: pa.Array) -> NDArray[np.int64]:
-    """Give how many bytes each row of a column holds when it is taken out: of texts, and of numbers at their width, at least one a value."""
+    """Give how many bytes each row of a column holds when it is taken out: of texts and one more, and of numbers at their width."""
     kind = column.type
     if isinstance(kind, pa.BaseExtensionType):
         return row_bytes(column.storage)
@@ -162,4 +162,4 @@ def row_bytes(column: pa.Array) -> NDArray[np.int64]:
         return np.ones(len(column), np.int64)
     if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
         column = column.cast(pa.large_binary())
-    return pc.binary_length(column).cast(pa.int64()).fill_null(0).to_numpy()  # type: ignore[no-any-return]
+    return pc.binary_length(column).cast(pa.int64()).fill_null(0).to_numpy() + 1  # type: ignore[no-any-return]

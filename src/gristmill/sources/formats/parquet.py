@@ -24,9 +24,20 @@ from gristmill.core.errors import UnitFailed
 from gristmill.core.files import Expansion
 from gristmill.core.mapping import Rows
 from gristmill.core.objects import UNDECODABLE, must_differ, not_finite, objects, row_bytes
+from gristmill.core.parquetfooter import value_counts
 from gristmill.core.source import Page
 
 _MAX_BATCH_ROWS = 1024  # dictionary pages make rows larger in memory than the file tells
+_FEW_ROWS = 16  # where they do, and cannot be read as dictionaries
+_WIDTHS = {
+    "BOOLEAN": 1,
+    "INT32": 4,
+    "FLOAT": 4,
+    "INT64": 8,
+    "DOUBLE": 8,
+    "INT96": 12,
+    "BYTE_ARRAY": 4,
+}  # the last as a place in a dictionary
 _KINDS: list[tuple[str, Callable[[Any], bool]]] = [
     ("text", lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)),
     ("boolean", pa.types.is_boolean),
@@ -82,8 +93,11 @@ def read(
         footer = file.metadata
         names = set(file.schema_arrow.names)
         counts = [footer.row_group(i).num_rows for i in range(footer.num_row_groups)]
+        most_rows = _MAX_BATCH_ROWS
         if repeated := _repeated(file, counts):
-            file = _by_values(raw, repeated) or file
+            by_values = _by_values(raw, repeated)
+            file, most_rows = by_values or file, _MAX_BATCH_ROWS if by_values else _FEW_ROWS
+        decoded = _decoded_bytes(raw, file, size)
     except (*UNDECODABLE, OSError, MemoryError) as error:
         raise _failed(rows.place, error) from None
     try:
@@ -103,13 +117,16 @@ def read(
     done = size * at // total if total else 0
     made = 0  # bytes of values: what a dictionary can multiply
     for group in range(first, last):
-        begin, group_bytes = at, footer.row_group(group).total_byte_size
+        begin, group_bytes = at, max(footer.row_group(group).total_byte_size, decoded[group])
+        if why := expansion.broken(decoded[group], size):
+            raise UnitFailed(rows.place, "size.cap", f"Parquet, row group {group}: {why}")
         if group_bytes > max(limits[1] * counts[group], _SMALL_GROUP_BYTES):
             # The decoder has no limit of its own: this is the only moment to keep a bomb out of the memory.
             raise UnitFailed(rows.place, "size.cap", f"the rows of group {group} are over max_record_bytes on average")
         if group_bytes > _LARGE_GROUP_BYTES:
             rows.warn("file.large_group")
-        for batch, sizes in _batches(file, group, limits[0], rows.place):
+        few = max(1, min(most_rows, limits[0] * counts[group] // max(group_bytes, 1)))
+        for batch, sizes in _batches(file, group, few, limits[0], rows.place):
             if odd := sum(map(not_finite, batch.columns)):
                 rows.warn_all({"field.not_finite": odd})
             fit = sizes <= limits[1]
@@ -152,6 +169,19 @@ def _repeated(file: Any, counts: list[int]) -> list[str]:
     return [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
 
 
+def _decoded_bytes(raw: BinaryIO, file: Any, size: int) -> list[int]:
+    """Give how many bytes each row group has in memory at the least: a list can hold more values than the file has bytes."""
+    leaves = [file.schema.column(i) for i in range(len(file.schema))]
+    widths = [_WIDTHS.get(leaf.physical_type, leaf.length) for leaf in leaves]
+    if any(leaf.max_repetition_level for leaf in leaves):
+        counted = value_counts(raw, size)
+        if len(counted) != file.metadata.num_row_groups:
+            raise ValueError(f"a footer of {len(counted)} row groups, where {file.metadata.num_row_groups} were read")
+    else:
+        counted = [[file.metadata.row_group(i).num_rows] * len(leaves) for i in range(file.metadata.num_row_groups)]
+    return [sum(count * width for count, width in zip(counts, widths, strict=True)) for counts in counted]
+
+
 def _by_values(raw: BinaryIO, names: list[str]) -> Any:
     """Open a file with these columns as dictionaries; None where their encoding cannot be read as such (the delta ones)."""
     try:
@@ -181,13 +211,12 @@ def _kind(found: pa.DataType) -> str:
     return next((kind for kind, is_it in _KINDS if is_it(found)), "" if pa.types.is_null(found) else str(found.id))
 
 
-def _batches(file: Any, group: int, batch_bytes: int, unit: str) -> Iterator[tuple[pa.RecordBatch, NDArray[np.int64]]]:
+def _batches(
+    file: Any, group: int, batch_rows: int, batch_bytes: int, unit: str
+) -> Iterator[tuple[pa.RecordBatch, NDArray[np.int64]]]:
     """Give the rows of a group in batches of no more than `batch_bytes` (or one row), with the bytes of each row."""
     try:
-        stored = file.metadata.row_group(group)
-        fit = batch_bytes * stored.num_rows // max(stored.total_byte_size, 1)
-        size = max(1, min(_MAX_BATCH_ROWS, fit))
-        for batch in file.iter_batches(batch_size=size, row_groups=[group], use_threads=False):
+        for batch in file.iter_batches(batch_size=batch_rows, row_groups=[group], use_threads=False):
             sizes = sum(map(row_bytes, batch.columns), np.zeros(batch.num_rows, np.int64))
             ends, at = np.cumsum(sizes), 0
             while at < batch.num_rows:
