@@ -212,7 +212,10 @@ BAD_MEMBERS = {
     ),
     "half an array": (zipped([("a.jsonl", b'[{"text": "x"},\n'), ("good.jsonl", LINE)]), "file.truncated"),
     "a bomb": (zipped([("a.jsonl", bytes(11 << 20)), ("good.jsonl", LINE), (".large", NOISE)]), "size.cap"),
-    "a packed bomb": (zipped([("a.jsonl", gzip.compress(bytes(11 << 20))), ("good.jsonl", LINE)]), "size.cap"),
+    "a packed bomb": (
+        zipped([("a.jsonl", gzip.compress(bytes(11 << 20))), ("good.jsonl", LINE), (".large", NOISE)]),
+        "size.cap",
+    ),
 }
 
 

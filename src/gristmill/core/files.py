@@ -52,6 +52,30 @@ class Expansion(msgspec.Struct, frozen=True):
         return ""
 
 
+class Allowance:
+    """What may come out of one file of `stored` bytes, counted over everything packed in it: side by side, and in each other."""
+
+    def __init__(self, limits: Expansion, stored: int, unit: str) -> None:
+        self.limits, self._stored, self._unit = limits, stored, unit
+        self._made = 0
+
+    def count(self, made: int) -> None:
+        """Add bytes that came out of any layer.
+
+        Raises:
+            UnitFailed: size.cap, of the whole file: with them it is too much.
+        """
+        self._made += made
+        if why := self.limits.broken(self._made, self._stored):
+            raise UnitFailed(self._unit, "size.cap", f"all that is packed in it, together: {why}")
+
+    def counted(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        """Give the blocks, each counted."""
+        for block in blocks:
+            self.count(len(block))
+            yield block
+
+
 class Local(msgspec.Struct, frozen=True):
     """The files of this machine, seen from the config's folder: a `Place`."""
 
@@ -185,10 +209,10 @@ def expand(raw: BinaryIO | Stream, codec: str, unit: str, limits: Expansion) -> 
         except BROKEN as error:
             raise UnitFailed(unit, "file.corrupt", f"{codec}: {error} (after {made} bytes came out)") from None
         made += len(out)
+        if out:
+            yield out  # also what is too much, so that an `Allowance` behind this one knows of it
         if why := limits.broken(made, raw.tell()):
             raise UnitFailed(unit, "size.cap", f"{codec}: {why}")
-        if out:
-            yield out
         if member.eof:
             rest, member, members = member.unused_data, None, members + 1
 

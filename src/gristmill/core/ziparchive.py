@@ -224,11 +224,11 @@ def _content(raw: BinaryIO, entry: Entry, place: str, limits: Expansion) -> Iter
     for block in _unpacked(packed, entry, place) if entry.method else packed:
         made += len(block)
         crc = isal_zlib.crc32(block, crc)
+        yield block  # also what is too much, so that the archive's `Allowance` knows of it
         if why := limits.broken(made, entry.stored):
             raise UnitFailed(place, "size.cap", why)
         if made > entry.size:
             break
-        yield block
     if made != entry.size or crc != entry.crc:
         what = f"{made} bytes came out, {entry.size} were told" if made != entry.size else "the checksum is another"
         raise UnitFailed(place, "file.corrupt", what)

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gristmill.core.errors import UnitFailed
-from gristmill.core.files import Expansion
+from gristmill.core.files import Allowance
 from gristmill.core.mapping import Rows
 from gristmill.core.objects import UNDECODABLE, must_differ, not_finite, objects
 from gristmill.core.source import Page
@@ -62,12 +62,12 @@ def read(
     groups: tuple[int, int] | None,
     size: int,
     limits: tuple[int, int],
-    expansion: Expansion,
+    allowance: Allowance,
     known: dict[str, str] | None = None,
 ) -> Iterator[Page]:
     """Read row groups [first, last), or all, of an open file of `size` bytes. limits: batch_bytes, max_record_bytes.
 
-    expansion: of what comes out of the file, which dictionaries can make much larger than it is. known: what columns of these names were in files before (a number, a text, a list); new ones are added. Each page has those of this
+    allowance: of the outermost file this one lies in; against its limits this one is held by itself, too: dictionaries can make much of little. known: what columns of these names were in files before (a number, a text, a list); new ones are added. Each page has those of this
     file as its note.
 
     Raises:
@@ -97,7 +97,8 @@ def read(
     total = sum(counts)
     at = sum(counts[:first])
     done = size * at // total if total else 0
-    made = 0  # characters in texts: what a dictionary can multiply
+    allowances = (allowance, Allowance(allowance.limits, size, rows.place))
+    made = 0  # characters in texts, what a dictionary can multiply, that are not counted yet
     for group in range(first, last):
         begin = at
         if footer.row_group(group).total_byte_size > limits[1] * max(counts[group], 1):
@@ -118,17 +119,24 @@ def read(
                     rows.add(record, at, row_bytes)
                 at += 1
                 if rows.full:
-                    if why := expansion.broken(made, size):
-                        raise UnitFailed(rows.place, "size.cap", f"Parquet: {why}")
+                    made = _count(made, allowances)
                     end = size * min(at, total) // total
                     yield msgspec.structs.replace(rows.take(end - done), note=note)
                     done = end
         if at - begin != counts[group]:
             detail = f"row group {group} promised {counts[group]} rows and gave {at - begin}"
             raise UnitFailed(rows.place, "file.corrupt", detail)
+    _count(made, allowances)
     end = size * at // total if total else size
     if end != done or not rows.taken:
         yield msgspec.structs.replace(rows.take(end - done), note=note)
+
+
+def _count(made: int, allowances: tuple[Allowance, ...]) -> int:
+    """Count so many characters against each; give how many are left to count: none."""
+    for each in allowances:
+        each.count(made)
+    return 0
 
 
 def _repeated(file: Any, counts: list[int]) -> list[str]:
