@@ -253,6 +253,28 @@ def test_text_lines_are_records_with_their_offsets(read):
     assert out.bytes_in["a.txt"] == 127
 
 
+NO_TEXT = {
+    "a program": b"\x7fELF\2\1\1\0\0\0\nline\nline\n",
+    "UTF-16 without a mark": "one\ntwo\n".encode("utf-16-le"),
+    "UTF-16 the other way": "one\ntwo\n".encode("utf-16-be"),
+}
+
+
+@pytest.mark.parametrize("data", NO_TEXT.values(), ids=NO_TEXT)
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_what_is_no_text_is_no_text_by_lines_either(read, data, pack):
+    many = pack(data + b"and more lines\n" * 2000)
+    out = read({"a.txt": many, "b.txt": b"fine\n"}, lines=True, split_bytes=1000)
+    assert out.failed == {"a.txt": ("type.mismatch", True)}
+    assert [row["text"] for row in out.rows] == ["fine"]
+    assert [code for code, _ in read({"a.txt": many}).rejects] == ["type.mismatch"]
+
+
+def test_a_nul_far_into_a_text_is_taken_out_by_lines_too(read):
+    out = read({"a.txt": b"x" * (8 << 10) + b"\ny\0z\n"}, lines=True)
+    assert ([row["text"] for row in out.rows][1], out.warnings, out.failed) == ("yz", {"text.nul": 1}, {})
+
+
 @pytest.mark.parametrize("pack", [lambda d: gzip.compress(d, 9), lambda d: zstd.compress(d, 19)], ids=["gzip", "zstd"])
 def test_bomb_is_stopped_and_an_honest_ratio_is_not(read, pack):
     bomb = pack(bytes(30_000_000))

@@ -53,7 +53,7 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     path: a path or glob (`**` for any folders), or several, from the config's folder on, or of one store: s3://, gs://,
     az://, hf://, sftp:// and others; https:// only as exact addresses. format: told by the content
     if `auto`. text, id, url, time, lang, license: the field for each column: a name, a dotted path, or a template like
-    "{title}: {body}"; all other fields go to `meta` (text, HTML and PDF files have no fields and need no mapping). lines: of text files, each line is a record. delimiter: of CSV files, by default a comma, or a tab if
+    "{title}: {body}"; all other fields go to `meta` (text, HTML and PDF files have no fields and need no mapping). lines: of text files, each line is a record. delimiter: of CSV files, one ASCII character, by default a comma, or a tab if
     they are called .tsv; their first row is the header. encoding: of text, JSON and CSV; auto: told by a byte order mark,
     else UTF-8. members: of zip and tar archives, globs for the files in them that are read, by default all but
     hidden ones. max_record_bytes: a longer one is quarantined. max_depth: of objects and lists in each other.
@@ -95,8 +95,13 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             problems.append(
                 f"format: {self.format} files have no fields, so text, id, url, time, lang and license cannot be given"
             )
-        if self.delimiter is not None and not re.fullmatch(r'[^"\r\n]', self.delimiter):
-            problems.append("delimiter: give one character that is no quote and no line end, such as ; or |")
+        if self.delimiter is not None and not (
+            self.delimiter.isascii() and re.fullmatch(r'[^\0"\r\n]', self.delimiter)
+        ):
+            problems.append(
+                "delimiter: give one ASCII character that is no quote, line end or NUL, such as ; or |; write files that "
+                "are cut at another anew with one of these"
+            )
         if self.encoding != "auto" and (odd := encodings.problem(self.encoding)):
             problems.append(f"encoding: {odd}")
         if self.members is not None and not all(self.asked):
@@ -325,7 +330,7 @@ class _Reading(NamedTuple):
         if head.startswith(UTF16) and kind != "html" and (kind != "text" or source.lines):
             detail = "begins with the mark of UTF-16 or UTF-32; give encoding: auto, or convert it to UTF-8"
             raise UnitFailed(file.place, "text.encoding", detail)
-        yield from self._records(file._replace(blocks=blocks), rows, kind, encoding)
+        yield from self._records(file._replace(head=head, blocks=blocks), rows, kind, encoding)
 
     def _records(self, file: _File, rows: Rows, kind: str, encoding: str) -> Iterator[Page]:
         source, blocks, limit = self.source, file.blocks, self.source.max_record_bytes
@@ -346,7 +351,7 @@ class _Reading(NamedTuple):
             most = min(limit, source.extract.max_bytes)
             yield from documents.read(blocks, rows, extracted, self.extractor, most, encoding or None)
         elif source.lines:
-            yield from text.read_lines(blocks, rows, file.start, limit)
+            yield from text.read_lines(blocks, rows, file.head, file.start, limit)
         else:
             yield from text.read(blocks, rows, limit)
 
