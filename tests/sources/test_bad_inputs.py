@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import lzma
 import os
 import socket
 import struct
@@ -23,6 +24,7 @@ CHECKED = {zstd.CompressionParameter.checksum_flag: 1}
 LINES = b"".join(b'{"text": "line %d", "n": %d}\n' % (i, i * i) for i in range(20_000))
 GZ = gzip.compress(LINES, mtime=0)
 ZST = zstd.compress(LINES, options=CHECKED)
+XZ = lzma.compress(LINES, preset=0)
 SKIPPABLE = b"\x53\x2a\x4d\x18" + struct.pack("<I", 5) + b"hello"
 
 
@@ -159,7 +161,11 @@ UNITS = {
     "zstd checksum": ({"a.jsonl.zst": flipped(ZST, len(ZST) - 1)}, "file.corrupt"),
     "zstd flip": ({"a.jsonl.zst": flipped(ZST, len(ZST) // 2)}, "file.corrupt"),
     "zstd trailing": ({"a.jsonl.zst": ZST + b"garbage"}, "file.trailing"),
-    "zstd window of 2 GiB": ({"a.jsonl.zst": b"\x28\xb5\x2f\xfd\x00\xa8" + bytes(20)}, "file.corrupt"),
+    "zstd window of 2 GiB": ({"a.jsonl.zst": b"\x28\xb5\x2f\xfd\x00\xa8" + bytes(20)}, "file.unsupported"),
+    "xz padded by no multiple of four": ({"a.jsonl.xz": XZ + bytes(6)}, "file.trailing"),
+    "xz padded by no multiple of four between streams": ({"a.jsonl.xz": XZ + bytes(3) + XZ}, "file.trailing"),
+    "xz padded, then garbage": ({"a.jsonl.xz": XZ + bytes(300_000) + b"x"}, "file.trailing"),
+    "zstd padded": ({"a.jsonl.zst": ZST + bytes(4)}, "file.trailing"),
     "Parquet cut": ({"a.parquet": PARQUET[:-100]}, "file.corrupt"),
     "Parquet magic only": ({"a.parquet": b"PAR1"}, "file.corrupt"),
     "Parquet without head": ({"a.parquet": PARQUET[4:20]}, "file.corrupt"),
@@ -181,6 +187,8 @@ def test_damaged_file_fails_as_a_whole(read, files, code):
 FINE = {
     "gzip members": {"a.jsonl.gz": GZ + gzip.compress(b"") + GZ},
     "gzip padding": {"a.jsonl.gz": GZ + bytes(300_000) + GZ + bytes(7)},
+    "xz padding": {"a.jsonl.xz": XZ + bytes(300_000) + XZ + bytes(4)},
+    "xz streams": {"a.jsonl.xz": XZ + XZ},
     "zstd frames": {"a.jsonl.zst": SKIPPABLE + ZST + SKIPPABLE + SKIPPABLE + ZST + SKIPPABLE},
     "BOM": {"a.jsonl": b"\xef\xbb\xbf" + LINES + LINES},
     "no final newline": {"a.jsonl": (LINES + LINES)[:-1]},
