@@ -330,6 +330,8 @@ class _Reading(NamedTuple):
         if head.startswith(UTF16) and kind != "html" and (kind != "text" or source.lines):
             detail = "begins with the mark of UTF-16 or UTF-32; give encoding: auto, or convert it to UTF-8"
             raise UnitFailed(file.place, "text.encoding", detail)
+        if stored is not None and (odd := encodings.contradiction(source.encoding, file.head)):
+            raise UnitFailed(file.place, "text.encoding", odd)
         yield from self._records(file._replace(head=head, blocks=blocks), rows, kind, encoding)
 
     def _records(self, file: _File, rows: Rows, kind: str, encoding: str) -> Iterator[Page]:
