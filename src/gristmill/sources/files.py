@@ -2,7 +2,7 @@
 
 Not here: what is new (`core.filesets`), where files lie (`core.places`, `net`), decompression (`core.files`), encodings
 (`core.encodings`), archives and formats (`formats/`), the mapping of fields (`core.mapping`), identity and state (`engine`). A unit
-is a file; a record's origin is `<unit>#<locator>`, in an archive `<unit>!/<member>#<locator>`.
+is a file; a record's origin is `<unit>#<locator>`, in an archive `<unit>!/<member>#<locator>`, and no unit has such a name.
 Invariants: the splits follow from the data alone; what is read is what was planned, or `file.changed` is raised; content
 and not the name decides compression and format.
 """
