@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import lzma
 import os
 import socket
 import struct
@@ -23,6 +24,7 @@ CHECKED = {zstd.CompressionParameter.checksum_flag: 1}
 LINES = b"".join(b'{"text": "line %d", "n": %d}\n' % (i, i * i) for i in range(20_000))
 GZ = gzip.compress(LINES, mtime=0)
 ZST = zstd.compress(LINES, options=CHECKED)
+XZ = lzma.compress(LINES, preset=0)
 SKIPPABLE = b"\x53\x2a\x4d\x18" + struct.pack("<I", 5) + b"hello"
 
 
@@ -159,7 +161,11 @@ UNITS = {
     "zstd checksum": ({"a.jsonl.zst": flipped(ZST, len(ZST) - 1)}, "file.corrupt"),
     "zstd flip": ({"a.jsonl.zst": flipped(ZST, len(ZST) // 2)}, "file.corrupt"),
     "zstd trailing": ({"a.jsonl.zst": ZST + b"garbage"}, "file.trailing"),
-    "zstd window of 2 GiB": ({"a.jsonl.zst": b"\x28\xb5\x2f\xfd\x00\xa8" + bytes(20)}, "file.corrupt"),
+    "zstd window of 2 GiB": ({"a.jsonl.zst": b"\x28\xb5\x2f\xfd\x00\xa8" + bytes(20)}, "file.unsupported"),
+    "xz padded by no multiple of four": ({"a.jsonl.xz": XZ + bytes(6)}, "file.trailing"),
+    "xz padded by no multiple of four between streams": ({"a.jsonl.xz": XZ + bytes(3) + XZ}, "file.trailing"),
+    "xz padded, then garbage": ({"a.jsonl.xz": XZ + bytes(300_000) + b"x"}, "file.trailing"),
+    "zstd padded": ({"a.jsonl.zst": ZST + bytes(4)}, "file.trailing"),
     "Parquet cut": ({"a.parquet": PARQUET[:-100]}, "file.corrupt"),
     "Parquet magic only": ({"a.parquet": b"PAR1"}, "file.corrupt"),
     "Parquet without head": ({"a.parquet": PARQUET[4:20]}, "file.corrupt"),
@@ -181,6 +187,8 @@ def test_damaged_file_fails_as_a_whole(read, files, code):
 FINE = {
     "gzip members": {"a.jsonl.gz": GZ + gzip.compress(b"") + GZ},
     "gzip padding": {"a.jsonl.gz": GZ + bytes(300_000) + GZ + bytes(7)},
+    "xz padding": {"a.jsonl.xz": XZ + bytes(300_000) + XZ + bytes(4)},
+    "xz streams": {"a.jsonl.xz": XZ + XZ},
     "zstd frames": {"a.jsonl.zst": SKIPPABLE + ZST + SKIPPABLE + SKIPPABLE + ZST + SKIPPABLE},
     "BOM": {"a.jsonl": b"\xef\xbb\xbf" + LINES + LINES},
     "no final newline": {"a.jsonl": (LINES + LINES)[:-1]},
@@ -251,6 +259,28 @@ def test_text_lines_are_records_with_their_offsets(read):
     assert [(row["text"], row["origin"]) for row in out.rows] == [("one", "a.txt#0"), ("four", "a.txt#123")]
     assert out.rejects == [("text.encoding", "a.txt#12"), ("size.cap", "a.txt#17")]
     assert out.bytes_in["a.txt"] == 127
+
+
+NO_TEXT = {
+    "a program": b"\x7fELF\2\1\1\0\0\0\nline\nline\n",
+    "UTF-16 without a mark": "one\ntwo\n".encode("utf-16-le"),
+    "UTF-16 the other way": "one\ntwo\n".encode("utf-16-be"),
+}
+
+
+@pytest.mark.parametrize("data", NO_TEXT.values(), ids=NO_TEXT)
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_what_is_no_text_is_no_text_by_lines_either(read, data, pack):
+    many = pack(data + b"and more lines\n" * 2000)
+    out = read({"a.txt": many, "b.txt": b"fine\n"}, lines=True, split_bytes=1000)
+    assert out.failed == {"a.txt": ("type.mismatch", True)}
+    assert [row["text"] for row in out.rows] == ["fine"]
+    assert [code for code, _ in read({"a.txt": many}).rejects] == ["type.mismatch"]
+
+
+def test_a_nul_far_into_a_text_is_taken_out_by_lines_too(read):
+    out = read({"a.txt": b"x" * (8 << 10) + b"\ny\0z\n"}, lines=True)
+    assert ([row["text"] for row in out.rows][1], out.warnings, out.failed) == ("yz", {"text.nul": 1}, {})
 
 
 @pytest.mark.parametrize("pack", [lambda d: gzip.compress(d, 9), lambda d: zstd.compress(d, 19)], ids=["gzip", "zstd"])

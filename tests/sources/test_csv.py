@@ -106,9 +106,9 @@ def test_odd_but_right_files_are_read_whole(read, data, texts):
     assert out.bytes_in["a.csv"] == len(data)
 
 
-@pytest.mark.parametrize("delimiter", ["", ",,", '"', "\n", "\r"])
+@pytest.mark.parametrize("delimiter", ["", ",,", '"', "\n", "\r", "\0", "§", "\x80", "、", "\u2028"])
 def test_a_delimiter_that_cannot_be_one_is_refused(read, delimiter):
-    with pytest.raises(ValueError, match="delimiter"):
+    with pytest.raises(ValueError, match="delimiter: give one ASCII character"):
         read({"a.csv": HEAD}, delimiter=delimiter)
 
 

@@ -212,7 +212,10 @@ BAD_MEMBERS = {
     ),
     "half an array": (zipped([("a.jsonl", b'[{"text": "x"},\n'), ("good.jsonl", LINE)]), "file.truncated"),
     "a bomb": (zipped([("a.jsonl", bytes(11 << 20)), ("good.jsonl", LINE), (".large", NOISE)]), "size.cap"),
-    "a packed bomb": (zipped([("a.jsonl", gzip.compress(bytes(11 << 20))), ("good.jsonl", LINE)]), "size.cap"),
+    "a packed bomb": (
+        zipped([("a.jsonl", gzip.compress(bytes(11 << 20))), ("good.jsonl", LINE), (".large", NOISE)]),
+        "size.cap",
+    ),
 }
 
 
@@ -231,6 +234,35 @@ def test_names_that_are_no_text_are_refused(read):
     out = read({"a.tar": patched(raw, 148, b"%06o\0 " % total) + data[512:]})
     assert out.rejects == [("archive.name", "a.tar!/a\\xffa\\xffa")]
     assert len(out.rows) == 1
+
+
+def sparse(extents, size=1024):
+    """Give a sparse member as GNU tar writes it in its own formats: four extents in the header, 21 in each block behind it."""
+    info = tarfile.TarInfo("sparse.jsonl")
+    info.type, info.size = tarfile.GNUTYPE_SPARSE, size
+    head = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    told = [b"%011o\0%011o\0" % (4096 * n, size // extents) for n in range(extents)]
+    head[386 : 386 + 24 * len(told[:4])] = b"".join(told[:4])
+    head[482] = extents > 4
+    head[148:156] = b"%06o\0 " % (sum(head) - sum(head[148:156]) + 8 * 32)
+    blocks = [told[at : at + 21] for at in range(4, extents, 21)]
+    maps = [b"".join(some).ljust(504, b"\0") + bytes([some is not blocks[-1]]) + bytes(7) for some in blocks]
+    return bytes(head) + b"".join(maps) + bytes(range(256)) * (size // 256)
+
+
+@pytest.mark.parametrize("extents", [1, 4, 5, 25, 26, 60])
+def test_a_sparse_member_costs_itself_and_its_neighbours_are_read(read, extents):
+    data = tarred({"a.jsonl": LINE})[:1024] + sparse(extents) + tarred({"b.jsonl": LINE})
+    out = read({"a.tar": data, "b.tar.gz": gzip.compress(data)})
+    assert [row["origin"] for row in out.rows] == [
+        f"{unit}!/{name}.jsonl#0" for unit in ("a.tar", "b.tar.gz") for name in "ab"
+    ]
+    assert out.rejects == [("file.unsupported", f"{unit}!/sparse.jsonl") for unit in ("a.tar", "b.tar.gz")]
+    assert out.failed == {}
+
+
+def test_an_archive_cut_within_the_map_of_a_sparse_member_is_cut(read):
+    assert read({"a.tar": sparse(60)[:700]}).failed == {"a.tar": ("file.truncated", True)}
 
 
 TAR = tarred({"a.jsonl": LINE * 100, "b.jsonl": LINE * 100}, tarfile.USTAR_FORMAT)

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from tests.sources.conftest import read_everything
 
 from gristmill.core.encodings import Stored
+from gristmill.core.errors import UnitFailed
+from gristmill.core.source import PlanContext, ReadContext
 from gristmill.sources.files import Files
 
 TEXTS = ["plain", "Füße", "Ĳ", "日本語", "😀 and 𝄞", "a\u2028b"]
@@ -93,6 +95,45 @@ def test_what_cannot_be_decoded_costs_its_record_and_no_other(read):
     assert out.bytes_in["a.jsonl"] == len(good + half + good) + 1
     table = b"text,n\na\x81,1\nb,2\n"
     assert read({"b.csv": table}, path="*.csv", encoding="cp1252").rejects == [("text.encoding", "b.csv#7")]
+
+
+MARKS = {
+    "utf-8": b"\xef\xbb\xbf",
+    "utf-16-le": b"\xff\xfe",
+    "utf-16-be": b"\xfe\xff",
+    "utf-32-le": b"\xff\xfe\0\0",
+    "utf-32-be": b"\0\0\xfe\xff",
+}
+DECLARED = ["utf-16", "utf-32", *WIDE, "latin-1", "cp1252", "gb18030", "shift_jis"]
+
+
+@pytest.mark.parametrize("mark", MARKS)
+@pytest.mark.parametrize("declared", DECLARED)
+def test_a_mark_that_says_another_encoding_than_is_declared_costs_the_file(read, tmp_path, declared, mark):
+    texts = {"a.txt": "words", "b.jsonl": '{"text": "words"}\n', "c.csv": "text\nwords\n"}
+    files = {name: MARKS[mark] + text.encode(mark) for name, text in texts.items()}
+    files["d.txt"] = "none".encode(declared)[2 if declared == "utf-16" else 4 if declared == "utf-32" else 0 :]
+    out = read(files, encoding=declared)
+    agrees = declared in {mark, mark[:6]} and mark != "utf-8"
+    assert [row["text"] for row in out.rows] == [*["words"] * (3 * agrees), "none"]
+    assert out.failed == ({} if agrees else dict.fromkeys(texts, ("text.encoding", True)))
+    assert out.rejects == []
+    said = [] if agrees else [said_of(tmp_path, declared)]
+    assert all(declared in detail and mark in detail and "encoding: auto" in detail for detail in said)
+
+
+def said_of(folder, declared):
+    source = Files(path="a.txt", encoding=declared)
+    [split] = source.plan(None, PlanContext(folder)).splits
+    with pytest.raises(UnitFailed) as raised:
+        list(source.read(split, ReadContext(folder=folder)))
+    return raised.value.detail
+
+
+def test_in_a_page_the_mark_is_believed_whatever_is_declared(read):
+    page = "<!doctype html><html><body><article><p>" + "Größe und Maß der Füße, in Wörtern. " * 30 + "</p></article>"
+    out = read({"a.html": ("\ufeff" + page).encode("utf-16-le")}, encoding="latin-1")
+    assert out.rows[0]["text"].startswith("Größe und Maß")
 
 
 def test_pages_in_a_declared_encoding_are_read_by_it(read):

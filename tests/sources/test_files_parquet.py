@@ -203,7 +203,7 @@ import io, json, sys
 import pyarrow as pa
 import pyarrow.parquet as pq
 from gristmill.core.errors import UnitFailed
-from gristmill.core.files import Expansion
+from gristmill.core.files import Allowance, Expansion
 from gristmill.core.mapping import Mapping, Rows
 from gristmill.sources.formats import parquet
 out = io.BytesIO()
@@ -215,7 +215,8 @@ for at in range(len(data) - 8 - int.from_bytes(data[-8:-4], "little"), len(data)
     damaged = data[:at] + bytes([data[at] ^ (1 << at % 8)]) + data[at + 1 :]
     try:
         rows = Rows("u", Mapping(), 8 << 20)
-        for page in parquet.read(io.BytesIO(damaged), rows, None, len(damaged), (8 << 20, 64 << 20), Expansion()):
+        allowance = Allowance(Expansion(), len(damaged), "u")
+        for page in parquet.read(io.BytesIO(damaged), rows, None, len(damaged), (8 << 20, 64 << 20), allowance):
             page.rows.validate(full=True)
         read += 1
     except UnitFailed as error:

@@ -29,6 +29,17 @@ def test_only_mapped_fields_leave_meta_and_the_others_keep_their_order():
     assert row_of({"text": "t"})[0]["meta"] is None
 
 
+@pytest.mark.parametrize(
+    "mapping", [{"text": "a.b"}, {"text": "a.b", "id": "a.b"}, {"text": "{a.b}{a.b}"}, {"text": "a.b", "lang": "a.b"}]
+)
+def test_what_stands_under_the_path_of_an_exact_name_stays_in_meta(mapping):
+    row, _ = row_of({"a.b": "lit", "a": {"b": "nest"}}, **mapping)
+    assert row["text"].startswith("lit")
+    assert row["meta"] == '{"a":{"b":"nest"}}'
+    row, _ = row_of({"a": {"b": "nest", "c": 1}}, **mapping)
+    assert (row["text"].startswith("nest"), row["meta"]) == (True, '{"a":{"c":1}}')
+
+
 IDS = [("a", "a"), (0, "0"), (-12, "-12"), (2**63, str(2**63)), ("", "id.missing"), (None, "id.missing"), (True, "id.invalid"),
        (1.0, "id.invalid"), ({}, "id.invalid"), ([1], "id.invalid"), ("a\0", "id.invalid")]  # fmt: skip
 

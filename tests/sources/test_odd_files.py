@@ -1,13 +1,20 @@
 """Files that are odd in ways no table foresaw: nothing of them goes by in silence."""
 
+import base64
 import gzip
 import io
 import lzma
+import struct
+import zlib
 
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow.parquet import encryption
+from tests.sources.test_files_archives import tarred
+
+from gristmill.core.files import zstd
 
 
 def stored(table, **options):
@@ -96,3 +103,62 @@ def test_what_is_compressed_twice_is_refused_and_not_unpacked_again(read):
     assert not out.rows
     assert {code for code, _ in out.rejects} <= {"text.encoding", "json.syntax"}
     assert out.rejects
+
+
+class Keys(encryption.KmsClient):
+    """Gives the keys it is given."""
+
+    def wrap_key(self, key_bytes, master_key_identifier):
+        return base64.b64encode(key_bytes)
+
+    def unwrap_key(self, wrapped_key, master_key_identifier):
+        return base64.b64decode(wrapped_key)
+
+
+def encrypted(*, plaintext_footer):
+    factory = encryption.CryptoFactory(lambda _: Keys())
+    configuration = encryption.EncryptionConfiguration(
+        footer_key="a", column_keys={"b": ["text"]}, plaintext_footer=plaintext_footer
+    )
+    properties = factory.file_encryption_properties(encryption.KmsConnectionConfig(), configuration)
+    return stored(pa.table({"text": ["a"] * 9}), encryption_properties=properties)
+
+
+def nested(levels):
+    column = pa.array(["x"])
+    for _ in range(levels):
+        column = pa.StructArray.from_arrays([column], ["a"])
+    return stored(pa.table({"text": ["t"], "m": column}))
+
+
+def wide_xz():
+    """Make xz whose header asks for a dictionary of 3 GiB."""
+    data = bytearray(lzma.compress(b"text", preset=0))
+    end = 12 + (data[12] + 1) * 4
+    data[data.index(b"\x21\x01", 12, end) + 2] = 39
+    data[end - 4 : end] = struct.pack("<L", zlib.crc32(data[12 : end - 4]))
+    return bytes(data)
+
+
+def wide_zstd():
+    options = {zstd.CompressionParameter.window_log: 30, zstd.CompressionParameter.content_size_flag: 0}
+    packer = zstd.ZstdCompressor(options=options)
+    return packer.compress(b"text") + packer.flush()
+
+
+WHOLE_BUT_OURS_NOT = {
+    "zstd with a window of 1 GiB": ("a.txt.zst", wide_zstd()),
+    "xz with a dictionary of 3 GiB": ("a.txt.xz", wide_xz()),
+    "Parquet of over 100 levels": ("a.parquet", nested(110)),
+    "Parquet with an encrypted footer": ("a.parquet", encrypted(plaintext_footer=False)),
+    "Parquet with an encrypted footer and no name": ("a", encrypted(plaintext_footer=False)),
+    "Parquet with encrypted columns": ("a.parquet", encrypted(plaintext_footer=True)),
+}
+
+
+@pytest.mark.parametrize(("name", "data"), WHOLE_BUT_OURS_NOT.values(), ids=WHOLE_BUT_OURS_NOT)
+def test_what_is_whole_and_cannot_be_read_is_not_called_broken(read, name, data):
+    out = read({name: data, "b.tar": tarred({name: data, "good.txt": b"good"})})
+    assert out.failed == {name: ("file.unsupported", True)}
+    assert out.rejects == [("file.unsupported", f"b.tar!/{name}")]
+    assert [row["text"] for row in out.rows] == ["good"]

@@ -32,6 +32,7 @@ _BOMS = (
     (b"\xff\xfe", "utf-16-le"),
     (b"\xfe\xff", "utf-16-be"),
 )
+_UTF8_BOM = b"\xef\xbb\xbf"
 _NO_CHARSETS = {"utf-7", "idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem"}
 _WIDE = {"utf-16": "utf-16-le", "utf-32": "utf-32-le"}  # without a mark, as browsers take it
 
@@ -61,6 +62,18 @@ def encoding_of(declared: str, head: bytes) -> str:
     if name in _WIDE:
         return told if told.startswith(name) else _WIDE[name]
     return "" if name in {"utf-8", "utf-8-sig"} else name
+
+
+def contradiction(declared: str, head: bytes) -> str:
+    """Give the sentence for a file whose byte order mark tells another encoding than is declared, or nothing."""
+    told = "utf-8" if head.startswith(_UTF8_BOM) else bom_of(head)
+    name = "" if declared == "auto" else codecs.lookup(declared).name
+    if not told or not name or name in {told, f"{told}-sig"} or (name in _WIDE and told.startswith(name)):
+        return ""
+    return (
+        f"declared as {declared}, and begins with the mark of {told}; give encoding: auto for files with a mark, and those "
+        "without one a source of their own"
+    )
 
 
 class _Piece(NamedTuple):

@@ -35,6 +35,12 @@ CHUNK_BYTES = 1 << 17  # of compressed input: what is left after a member is cop
 RATIO_FREE_BYTES = 10 << 20  # what anything may expand to: a small bomb does no harm
 _SAMPLE_BYTES = 16 << 10
 _WINDOW_LOG_MAX = 27  # zstd: 128 MiB; a frame that asks for more is refused, not allocated
+_XZ_MEMORY_BYTES = 256 << 20  # a dictionary and little besides
+_OVER_MEMORY = (
+    "requires too much memory for decoding",
+    "Memory usage limit exceeded",
+)  # in the words of libzstd and lzma
+_PADDING = {"gzip": 1, "xz": 4}  # zeros that may stand between members and behind them come in multiples of so many
 
 
 class Expansion(msgspec.Struct, frozen=True):
@@ -50,6 +56,30 @@ class Expansion(msgspec.Struct, frozen=True):
         if made > RATIO_FREE_BYTES and made > self.max_ratio * stored:
             return f"{stored} bytes gave {made}: over {self.max_ratio} to one (max_ratio)"
         return ""
+
+
+class Allowance:
+    """What may come out of one file of `stored` bytes, counted over everything packed in it: side by side, and in each other."""
+
+    def __init__(self, limits: Expansion, stored: int, unit: str) -> None:
+        self.limits, self._stored, self._unit = limits, stored, unit
+        self._made = 0
+
+    def count(self, made: int) -> None:
+        """Add bytes that came out of any layer.
+
+        Raises:
+            UnitFailed: size.cap, of the whole file: with them it is too much.
+        """
+        self._made += made
+        if why := self.limits.broken(self._made, self._stored):
+            raise UnitFailed(self._unit, "size.cap", f"all that is packed in it, together: {why}")
+
+    def counted(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        """Give the blocks, each counted."""
+        for block in blocks:
+            self.count(len(block))
+            yield block
 
 
 class Local(msgspec.Struct, frozen=True):
@@ -136,7 +166,7 @@ CODECS = {
         zstd_decompressor,
     ),
     "bzip2": Codec(re.compile(rb"BZh[1-9]"), bz2.BZ2Decompressor),
-    "xz": Codec(re.compile(rb"\xfd7zX"), lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=256 << 20)),
+    "xz": Codec(re.compile(rb"\xfd7zX"), lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES)),
 }
 _MAGICS = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd", "bzip2": b"BZh", "xz": b"\xfd7zX"}
 _MAGIC_BYTES = 4
@@ -160,7 +190,7 @@ def expand(raw: BinaryIO | Stream, codec: str, unit: str, limits: Expansion) -> 
     """Give the decompressed bytes of all members of an open file, in blocks of at most `BLOCK_BYTES`.
 
     Raises:
-        UnitFailed: file.truncated, file.trailing, file.corrupt or size.cap.
+        UnitFailed: file.truncated, file.trailing, file.corrupt, file.unsupported (it takes too much memory) or size.cap.
     """
     magic, start = CODECS[codec]
     member = None
@@ -168,7 +198,7 @@ def expand(raw: BinaryIO | Stream, codec: str, unit: str, limits: Expansion) -> 
     rest = b""  # what follows the last whole member, as far as it was read
     while True:
         if member is None:
-            data = _lead(raw, rest, padded=members > 0 and codec == "gzip")
+            data = _lead(raw, rest, _PADDING.get(codec, 0) if members else 0)
             if not data:
                 return
             if not magic.match(data):
@@ -183,23 +213,36 @@ def expand(raw: BinaryIO | Stream, codec: str, unit: str, limits: Expansion) -> 
         try:
             out = member.decompress(data, BLOCK_BYTES)
         except BROKEN as error:
-            raise UnitFailed(unit, "file.corrupt", f"{codec}: {error} (after {made} bytes came out)") from None
+            raise undone(unit, codec, error, made) from None
         made += len(out)
+        if out:
+            yield out  # also what is too much, so that an `Allowance` behind this one knows of it
         if why := limits.broken(made, raw.tell()):
             raise UnitFailed(unit, "size.cap", f"{codec}: {why}")
-        if out:
-            yield out
         if member.eof:
             rest, member, members = member.unused_data, None, members + 1
 
 
-def _lead(raw: BinaryIO | Stream, data: bytes, *, padded: bool) -> bytes:
-    """Give `data`, with more of the file if a member's magic may lie in it, without the padding of tapes and devices."""
+def undone(unit: str, codec: str, error: Exception, made: int) -> UnitFailed:
+    """Give the failure of a stream of which a decompressor said `error` (`BROKEN`), after so many bytes had come out."""
+    if any(words in str(error) for words in _OVER_MEMORY):
+        most = f"{1 << _WINDOW_LOG_MAX - 20} MiB for zstd, {_XZ_MEMORY_BYTES >> 20} for xz"
+        detail = (
+            f"{codec}: its window or dictionary is larger than allowed ({most}); compress it again with a smaller one"
+        )
+        return UnitFailed(unit, "file.unsupported", detail)
+    return UnitFailed(unit, "file.corrupt", f"{codec}: {error} (after {made} bytes came out)")
+
+
+def _lead(raw: BinaryIO | Stream, data: bytes, padding: int) -> bytes:
+    """Give `data`, with more of the file if a member's magic may lie in it, without zeros in a multiple of `padding`."""
+    zeros = 0
     while True:
-        data = data.lstrip(b"\0") if padded else data
-        if len(data) >= _MAGIC_BYTES or not (more := raw.read(CHUNK_BYTES)):
-            return data
-        data += more
+        bare = data.lstrip(b"\0") if padding else data
+        zeros += len(data) - len(bare)
+        if len(bare) >= _MAGIC_BYTES or not (more := raw.read(CHUNK_BYTES)):
+            return b"\0" + bare if padding and zeros % padding else bare
+        data = bare + more
 
 
 class Stream:

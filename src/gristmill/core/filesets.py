@@ -2,7 +2,7 @@
 
 Shared by all sources whose unit is a file (`sources/files.py`, `sources/warc.py`). Not here: where files lie
 (`core.places`, `net`), what is in them (the sources). A unit is a file, named by its path below the fixed part of the
-globs (with several globs: of all of them, so adding one in another folder renames the units). Unchanged is a file whose
+globs (with several globs: of all of them, so adding one in another folder renames the units), with `!//` for `!/`. Unchanged is a file whose
 ETag and size, or where its place has none, whose size, mtime and sampled content are those of the last snapshot.
 Invariants: the splits follow from the data alone, never from times or the number of workers; what is read is what was
 planned, or `file.changed` is raised; a file that cannot be opened is neither listed nor gone.
@@ -94,9 +94,9 @@ class FileSet(msgspec.Struct, frozen=True):
             SourceError: what is there cannot be told, or no file is there (any more).
         """
         listing = self.place.list(self.globs)
-        failed = list(listing.failed)
+        failed = [(_apart(unit), code, detail) for unit, code, detail in listing.failed]
         pieces: list[Piece] = []
-        for found in listing.found:
+        for found in sorted(found._replace(unit=_apart(found.unit)) for found in listing.found):
             digest = self._digest(found)
             if isinstance(digest, OSError):
                 failed.append((found.unit, "file.unreadable", f"cannot be read: {digest.strerror or digest}"))
@@ -186,6 +186,11 @@ class FileSet(msgspec.Struct, frozen=True):
         expected = Looked(piece.size, piece.mtime_ns, piece.etag)
         if now != expected and not (piece.etag and (now.size, now.etag) == (piece.size, piece.etag)):
             raise _changed(piece)
+
+
+def _apart(unit: str) -> str:
+    """Give a unit a name that no member of an archive has: theirs have `!/` in front, and never begin with a slash."""
+    return unit.replace("!/", "!//")
 
 
 def pieces_of(split: Split) -> list[Piece]:

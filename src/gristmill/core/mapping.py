@@ -109,17 +109,6 @@ class Field:
         key = self.names[0] if self.names and not self._pieces else "."
         return "." not in key and orjson.dumps(key) == f'"{key}"'.encode()
 
-    def leave(self, record: Record) -> None:
-        """Take the mapped fields away from `record`."""
-        for name in self.names:
-            if record.pop(name, self) is self and "." in name:
-                *above, last = name.split(".")
-                inner: Any = record
-                for key in above:
-                    inner = inner.get(key) if isinstance(inner, dict) else None
-                if isinstance(inner, dict):
-                    inner.pop(last, None)
-
     def missing(self, names: set[str]) -> bool:
         """Tell if none of these column names can give this field a value."""
         return bool(self.names) and not any(name in names or name.partition(".")[0] in names for name in self.names)
@@ -137,6 +126,19 @@ def _dig(record: Record, name: str) -> Any:
     return inner
 
 
+def _leave(record: Record, name: str) -> None:
+    """Take away what `_dig` gives."""
+    if name in record or "." not in name:
+        record.pop(name, None)
+        return
+    *above, last = name.split(".")
+    inner: Any = record
+    for key in above:
+        inner = inner.get(key) if isinstance(inner, dict) else None
+    if isinstance(inner, dict):
+        inner.pop(last, None)
+
+
 class Rows:
     """The page in the making of one unit. A reader adds rows and rejects, and takes the page when it is `full`."""
 
@@ -150,8 +152,9 @@ class Rows:
         self._time = Field(mapping.time) if mapping.time else None
         self._strings = [(name, Field(spec)) for name in _STRINGS if (spec := getattr(mapping, name))]
         always = [self.text, self._id] if self._id else [self.text]
-        self._plain_names = [name for field in always for name in field.names]
-        self._nested = [field for field in always if any("." in name for name in field.names)]
+        names = [name for field in always for name in field.names]
+        self._plain_names = [name for name in names if "." not in name]
+        self._nested = [name for name in names if "." in name]
         self._leaving = self._nested  # of the record at hand, besides the plain names
         optional = [field for _, field in self._strings] + ([self._time] if self._time else [])
         self._names = frozenset(name for field in [*always, *optional] for name in field.names)
@@ -224,8 +227,8 @@ class Rows:
             self._optional(record)
         for name in self._plain_names:  # after all are read: two columns may come from one field
             record.pop(name, None)
-        for field in self._leaving:
-            field.leave(record)
+        for name in dict.fromkeys(self._leaving):  # once: `a.b` may be a key and a path, of which one was read
+            _leave(record, name)
         try:
             meta = orjson.dumps(record, default=plain) if record else None
         except TypeError:  # orjson reads 1024 levels but writes 254
@@ -307,7 +310,7 @@ class Rows:
         for name, field in self._strings:
             value = field.get(record)
             if value is None or type(value) is str:
-                self._leaving.append(field)
+                self._leaving += field.names
             else:
                 self.warn(f"{name}.type")
                 value = None
@@ -318,7 +321,7 @@ class Rows:
             if value is not None and moment is None:
                 self.warn("time.unparsed")
             else:
-                self._leaving.append(self._time)
+                self._leaving += self._time.names
             self._others["time"].append(moment)
 
     def _pack(self) -> None:

@@ -3,8 +3,9 @@ r"""What JSON says twice, or with more digits than a number holds here: counted,
 orjson, which decodes for the formats, takes the last of several values under one key, and makes a float of an
 integer beyond 64 bits. Warnings: `json.duplicate_key`, `json.int_range`, one for each value that has them. Not here:
 what is no JSON at all (`core.mapping`). Invariants: records are not changed; the usual line costs one count of bytes, and
-is looked at closely only where that count is not that of the keys that came out, or there are as many digits in a row. (Where
-keys have a space before their colon, which no usual writer puts there, a line may hide a key that stands twice.)
+is looked at closely only where that count is not that of the keys that came out, a key has a space or tab before its colon, or
+there are as many digits in a row. (An object within others that has a line end there may hide a key that stands twice: to look
+for that as well would cost as much again, and no writer puts it there.)
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import numpy.typing as npt
 
 _KEY_END = b'":'
 _PAIR = np.frombuffer(_KEY_END, "<u2")[0]
+_SPACED = (b" :", b"\t:")
+_SPACED_PAIRS = [np.frombuffer(pair, "<u2")[0] for pair in _SPACED]
 _LONG = re.compile(rb"\d{20}|-\d{19}")  # the least integers beyond 64 bits
 _FEW_BYTES = 4 << 10  # of one value: numpy begins to pay
 _STRIDE = 9  # a run of 19 digits has two places that lie so far apart, wherever one begins to look
@@ -32,7 +35,8 @@ def oddities(pieces: list[bytes], records: list[Any]) -> Counter[str]:
         return Counter()
     ends = np.cumsum([len(piece) + 1 for piece in pieces], dtype=np.int64)
     keys = np.array([len(record) if type(record) is dict else -1 for record in records])
-    more = [at for at in np.flatnonzero(_keys(data, ends) != keys).tolist() if _differs(pieces[at], records[at])]
+    other = {*np.flatnonzero(_keys(data, ends) != keys).tolist(), *_spaced(data, ends)}
+    more = [at for at in other if _differs(pieces[at], records[at])]
     suspects = {*more, *np.searchsorted(ends, _long(data), "right").tolist()}
     return Counter(code for at in suspects for code in _look(pieces[at]))
 
@@ -42,15 +46,29 @@ def oddities_of_one(piece: bytes, record: Any) -> Counter[str]:
     if len(piece) >= _FEW_BYTES:
         return oddities([piece], [record])
     keys = len(record) if type(record) is dict else -1
-    odd = (piece.count(_KEY_END) != keys and _differs(piece, record)) or _LONG.search(piece)
+    other = piece.count(_KEY_END) != keys or any(pair in piece for pair in _SPACED)
+    odd = (other and _differs(piece, record)) or _LONG.search(piece)
     return Counter(_look(piece) if odd else ())
 
 
 def _keys(data: bytes, ends: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Give how often each piece has a quote before a colon (bytes.count takes four times as long)."""
-    even = np.flatnonzero(np.frombuffer(data, "<u2", len(data) // 2) == _PAIR) * 2
-    odd = np.flatnonzero(np.frombuffer(data, "<u2", (len(data) - 1) // 2, 1) == _PAIR) * 2 + 1
+    even, odd = _places(data, _PAIR)
     return np.diff(np.searchsorted(even, ends) + np.searchsorted(odd, ends), prepend=0)
+
+
+def _places(data: bytes, pair: np.uint16) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Give the even and the odd places where these two bytes stand."""
+    even = np.flatnonzero(np.frombuffer(data, "<u2", len(data) // 2) == pair) * 2
+    odd = np.flatnonzero(np.frombuffer(data, "<u2", (len(data) - 1) // 2, 1) == pair) * 2 + 1
+    return even, odd
+
+
+def _spaced(data: bytes, ends: npt.NDArray[np.int64]) -> set[int]:
+    """Give the pieces in which a blank stands before a colon, and not behind the word of a text."""
+    at = np.concatenate([places for pair in _SPACED_PAIRS for places in _places(data, pair)])
+    before = np.frombuffer(data, np.uint8)[at - 1]
+    return set(np.searchsorted(ends, at[(before == ord('"')) | (before <= ord(" "))], "right").tolist())
 
 
 def _long(data: bytes) -> list[int]:

@@ -7,6 +7,7 @@ that cannot be read raises ValueError, whatever it holds.
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from typing import Any, BinaryIO
 
@@ -14,15 +15,15 @@ _GROUPS, _COLUMNS, _META, _VALUES = 4, 1, 3, 5  # fields of FileMetaData, RowGro
 _WIDTHS = {3: 1, 7: 8, 13: 16}  # bytes of what has a fixed width: byte, double, UUID
 
 
-def value_counts(raw: BinaryIO, size: int) -> list[list[int]]:
-    """Give the number of values, nulls among them, of each column chunk, by row group, of a file of `size` bytes.
+def value_counts(raw: BinaryIO) -> list[list[int]]:
+    """Give the number of values, nulls among them, of each column chunk, by row group.
 
     Raises:
         ValueError: the footer cannot be read.
     """
-    raw.seek(size - 8)
+    end = raw.seek(-8, os.SEEK_END)
     length = int.from_bytes(raw.read(8)[:4], "little")
-    raw.seek(max(size - 8 - length, 0))
+    raw.seek(max(end - length, 0))
     return _counted(raw.read(length))
 
 

@@ -18,6 +18,8 @@ RECORD = 512
 _MAX_EXTENSION_BYTES = 1 << 20  # of a long name or a pax header
 _MAX_SIZE = 1 << 60
 _SUM = slice(148, 156)
+_SPARSE = b"S"  # GNU's: a map of what is stored begins in the header, and may go on in blocks behind it
+_MAP_GOES_ON, _MAP_GOES_ON_AGAIN = 482, 504  # where the header, and each such block, tells (tar(5), GNU tar's tar.h)
 
 
 class Member(NamedTuple):
@@ -40,7 +42,7 @@ _KINDS = {
     **dict.fromkeys((b"1", b"2"), "link"),
     **dict.fromkeys((b"3", b"4", b"6"), "special"),
 }
-_ODD = {b"S": "a sparse file", b"M": "a part of a file that begins on another volume"}
+_ODD = {_SPARSE: "a sparse file; pack it without --sparse", b"M": "a part of a file that begins on another volume"}
 _PASSED_OVER = {b"V", b"D", b"K", b"g"}  # a label, a list of names, where a link leads, defaults for all
 
 
@@ -85,6 +87,8 @@ def members(stream: Stream, unit: str) -> Iterator[Member]:
         if kind in _PASSED_OVER:
             _skip(stream, size + -size % RECORD, unit)
             continue
+        if kind == _SPARSE and block[_MAP_GOES_ON]:
+            _skip_map(stream, unit)
         raw = pax.get("path", long_name or _name(block))
         yield from _member(stream, unit, (raw, kind, size), sparse=any(key.startswith("GNU.sparse.") for key in pax))
         long_name, pax = b"", {}
@@ -98,7 +102,7 @@ def _member(stream: Stream, unit: str, told: tuple[bytes, bytes, int], *, sparse
         word = "folder"
     detail = "" if kind in _KINDS else _ODD.get(kind, f"a member of type {kind!r}")
     if sparse and word == "file":
-        word, detail = "file.unsupported", _ODD[b"S"]
+        word, detail = "file.unsupported", _ODD[_SPARSE]
     has_data = word not in {"folder", "link", "special"}  # what links say of their size is of the file they lead to
     content = _Content(stream, size if has_data else 0, unit)
     yield Member(name, is_text, word, size if has_data else 0, content.blocks(), detail)
@@ -131,6 +135,15 @@ def _skip(stream: Stream, size: int, unit: str, *, short: bool = False) -> None:
         size -= len(data)
     if short:
         raise UnitFailed(unit, "file.truncated", "the archive ends within a member")
+
+
+def _skip_map(stream: Stream, unit: str) -> None:
+    """Pass over the blocks of a sparse member's map, which its size does not count."""
+    goes_on = 1
+    while goes_on:
+        block = stream.exactly(RECORD)
+        _skip(stream, 0, unit, short=len(block) < RECORD)
+        goes_on = block[_MAP_GOES_ON_AGAIN]
 
 
 def _after(stream: Stream, unit: str) -> None:

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, NamedTuple
 from isal import isal_zlib
 
 from gristmill.core.errors import UnitFailed
-from gristmill.core.files import BLOCK_BYTES, BROKEN, CHUNK_BYTES, Expansion, Inflater, plain, zstd_decompressor
+from gristmill.core.files import BLOCK_BYTES, BROKEN, CHUNK_BYTES, Expansion, Inflater, plain, undone, zstd_decompressor
 from gristmill.core.tararchive import Member
 
 _END = struct.Struct("<4s4H2LH")
@@ -215,7 +215,7 @@ def _content(raw: BinaryIO, entry: Entry, place: str, limits: Expansion) -> Iter
     """Give the bytes of one member.
 
     Raises:
-        UnitFailed: of `place`: file.corrupt, file.truncated or size.cap.
+        UnitFailed: of `place`: file.corrupt, file.truncated, file.trailing, file.unsupported or size.cap.
     """
     head = b"".join(plain(raw, entry.start, entry.start + _LOCAL.size))
     begin = entry.start + _LOCAL.size + sum(_LOCAL.unpack(head)[-2:])
@@ -224,11 +224,11 @@ def _content(raw: BinaryIO, entry: Entry, place: str, limits: Expansion) -> Iter
     for block in _unpacked(packed, entry, place) if entry.method else packed:
         made += len(block)
         crc = isal_zlib.crc32(block, crc)
+        yield block  # also what is too much, so that the archive's `Allowance` knows of it
         if why := limits.broken(made, entry.stored):
             raise UnitFailed(place, "size.cap", why)
         if made > entry.size:
             break
-        yield block
     if made != entry.size or crc != entry.crc:
         what = f"{made} bytes came out, {entry.size} were told" if made != entry.size else "the checksum is another"
         raise UnitFailed(place, "file.corrupt", what)
@@ -236,7 +236,7 @@ def _content(raw: BinaryIO, entry: Entry, place: str, limits: Expansion) -> Iter
 
 def _unpacked(packed: Iterator[bytes], entry: Entry, place: str) -> Iterator[bytes]:
     name, start = _METHODS[entry.method]
-    member = start()
+    member, made = start(), 0
     while not member.eof:
         data = next(packed, b"") if member.needs_input else b""
         if member.needs_input and not data:
@@ -244,7 +244,8 @@ def _unpacked(packed: Iterator[bytes], entry: Entry, place: str) -> Iterator[byt
         try:
             out = member.decompress(data, BLOCK_BYTES)
         except BROKEN as error:
-            raise UnitFailed(place, "file.corrupt", f"{name}: {error}") from None
+            raise undone(place, name, error, made) from None
+        made += len(out)
         if out:
             yield out
     if member.unused_data or next(packed, b""):

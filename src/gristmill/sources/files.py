@@ -2,7 +2,7 @@
 
 Not here: what is new (`core.filesets`), where files lie (`core.places`, `net`), decompression (`core.files`), encodings
 (`core.encodings`), archives and formats (`formats/`), the mapping of fields (`core.mapping`), identity and state (`engine`). A unit
-is a file; a record's origin is `<unit>#<locator>`, in an archive `<unit>!/<member>#<locator>`.
+is a file; a record's origin is `<unit>#<locator>`, in an archive `<unit>!/<member>#<locator>`, and no unit has such a name.
 Invariants: the splits follow from the data alone; what is read is what was planned, or `file.changed` is raised; content
 and not the name decides compression and format.
 """
@@ -20,7 +20,7 @@ import msgspec
 
 from gristmill.core import encodings, tararchive, ziparchive
 from gristmill.core.errors import ConfigError, MissingExtra, UnitFailed
-from gristmill.core.files import Expansion, Stream, codec_of, expand, line_range, plain
+from gristmill.core.files import Allowance, Expansion, Stream, codec_of, expand, line_range, plain
 from gristmill.core.filesets import FileSet, Piece, pieces_of
 from gristmill.core.mapping import MAX_DEPTH, Mapping, Rows, Where
 from gristmill.core.places import Options, Place
@@ -53,11 +53,11 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     path: a path or glob (`**` for any folders), or several, from the config's folder on, or of one store: s3://, gs://,
     az://, hf://, sftp:// and others; https:// only as exact addresses. format: told by the content
     if `auto`. text, id, url, time, lang, license: the field for each column: a name, a dotted path, or a template like
-    "{title}: {body}"; all other fields go to `meta` (text, HTML and PDF files have no fields and need no mapping). lines: of text files, each line is a record. delimiter: of CSV files, by default a comma, or a tab if
+    "{title}: {body}"; all other fields go to `meta` (text, HTML and PDF files have no fields and need no mapping). lines: of text files, each line is a record. delimiter: of CSV files, one ASCII character, by default a comma, or a tab if
     they are called .tsv; their first row is the header. encoding: of text, JSON and CSV; auto: told by a byte order mark,
     else UTF-8. members: of zip and tar archives, globs for the files in them that are read, by default all but
     hidden ones. max_record_bytes: a longer one is quarantined. max_depth: of objects and lists in each other.
-    max_file_bytes, max_ratio: of what comes out of a compressed file, an archive, or a member of one (the ratio above 10 MiB).
+    max_file_bytes, max_ratio: of what comes out of a compressed file, or of an archive with all that is packed in it (the ratio above 10 MiB).
     split_bytes: size of a piece of work, by default 1/64 of the input within 16 to 256 MiB. allow_empty: it is fine if
     no file is there (any more). storage: how to reach the store, such as region, endpoint and keys (docs/sources/stores.md).
     extract: how main text is taken out of HTML and PDF files, and what one may cost (docs/sources/html.md, pdf.md).
@@ -95,8 +95,13 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             problems.append(
                 f"format: {self.format} files have no fields, so text, id, url, time, lang and license cannot be given"
             )
-        if self.delimiter is not None and not re.fullmatch(r'[^"\r\n]', self.delimiter):
-            problems.append("delimiter: give one character that is no quote and no line end, such as ; or |")
+        if self.delimiter is not None and not (
+            self.delimiter.isascii() and re.fullmatch(r'[^\0"\r\n]', self.delimiter)
+        ):
+            problems.append(
+                "delimiter: give one ASCII character that is no quote, line end or NUL, such as ; or |; write files that "
+                "are cut at another anew with one of these"
+            )
         if self.encoding != "auto" and (odd := encodings.problem(self.encoding)):
             problems.append(f"encoding: {odd}")
         if self.members is not None and not all(self.asked):
@@ -205,7 +210,8 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             for piece in pieces_of(split):
                 if piece.unit not in context.skip:
                     with files.opened(piece) as raw:
-                        reading = _Reading(self, piece.unit, context.batch_bytes, extractor, columns)
+                        allowance = Allowance(self.limits, piece.size, piece.unit)
+                        reading = _Reading(self, piece.unit, context.batch_bytes, extractor, columns, allowance)
                         yield from self._pages(piece, raw, reading)
 
     def _pages(self, piece: Piece, raw: BinaryIO, reading: _Reading) -> Iterator[Page]:
@@ -266,12 +272,13 @@ class _Reading(NamedTuple):
     batch_bytes: int
     extractor: Extractor
     columns: dict[str, str]  # of Parquet files before
+    allowance: Allowance  # of all that comes out of the unit, but for its own compression, which `expand` counts
 
     def archive(
         self, piece: Piece, raw: BinaryIO, container: str, codec: str, blocks: Iterator[bytes]
     ) -> Iterator[Page]:
         """Read an archive."""
-        source, limits = self.source, self.source.limits
+        source = self.source
         if named_container(piece.unit) != container or named_codec(piece.unit) != codec:
             rows = Rows(piece.unit, Mapping(), self.batch_bytes)
             rows.warn("file.extension")
@@ -279,16 +286,17 @@ class _Reading(NamedTuple):
         if container == "zip":
             if codec:
                 raise UnitFailed(piece.unit, "archive.nested", f"a zip inside {codec}; decompress it first")
-            found = ziparchive.members(raw, piece.size, piece.unit, limits, archive.MAX_MEMBERS)
+            found = ziparchive.members(raw, piece.size, piece.unit, source.limits, archive.MAX_MEMBERS)
         else:
             found = tararchive.members(Stream(blocks), piece.unit)
-        yield from archive.read(found, piece.unit, piece.size, limits, source.asked, self._member)
+        yield from archive.read(found, piece.unit, self.allowance, source.asked, self._member)
 
     def _member(self, member: Member, place: str) -> Iterator[Page]:
         head, blocks = _peek(member.blocks)
         codec = codec_of(head)
         if codec:
-            head, blocks = _peek(expand(Stream(blocks), codec, place, self.source.limits))
+            expanded = expand(Stream(blocks), codec, place, self.source.limits)
+            head, blocks = _peek(self.allowance.counted(expanded))
         if container_of(head, member.name):
             raise UnitFailed(place, "archive.nested", "an archive inside an archive; take it out first")
         yield from self.file(_File(place, member.name, member.size, head, blocks, codec), is_first=True)
@@ -322,7 +330,9 @@ class _Reading(NamedTuple):
         if head.startswith(UTF16) and kind != "html" and (kind != "text" or source.lines):
             detail = "begins with the mark of UTF-16 or UTF-32; give encoding: auto, or convert it to UTF-8"
             raise UnitFailed(file.place, "text.encoding", detail)
-        yield from self._records(file._replace(blocks=blocks), rows, kind, encoding)
+        if stored is not None and (odd := encodings.contradiction(source.encoding, file.head)):
+            raise UnitFailed(file.place, "text.encoding", odd)
+        yield from self._records(file._replace(head=head, blocks=blocks), rows, kind, encoding)
 
     def _records(self, file: _File, rows: Rows, kind: str, encoding: str) -> Iterator[Page]:
         source, blocks, limit = self.source, file.blocks, self.source.max_record_bytes
@@ -336,14 +346,14 @@ class _Reading(NamedTuple):
         elif kind == "parquet":
             raw, size = (file.raw, file.size) if file.raw is not None else _in_memory(blocks, file)
             yield from parquet.read(
-                raw, rows, file.groups, size, (self.batch_bytes, limit), source.limits, self.columns
+                raw, rows, file.groups, size, (self.batch_bytes, limit), self.allowance, self.columns
             )
         elif (extracted := _EXTRACTED.get(kind)) is not None:
             _must_have(extracted)
             most = min(limit, source.extract.max_bytes)
             yield from documents.read(blocks, rows, extracted, self.extractor, most, encoding or None)
         elif source.lines:
-            yield from text.read_lines(blocks, rows, file.start, limit)
+            yield from text.read_lines(blocks, rows, file.head, file.start, limit)
         else:
             yield from text.read(blocks, rows, limit)
 

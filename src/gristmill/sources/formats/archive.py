@@ -4,7 +4,8 @@ Not here: taking archives apart (`core.ziparchive`, `core.tararchive`), what is 
 `content`). The archive is the unit: it changes as a whole. A member that is bad costs itself: its pages are held back until it has
 ended, up to `_HELD_BYTES`; one that turns out bad after that costs the archive. Names are data and lead nowhere.
 Invariants: every member is read, or rejected with a code, or counted; the first of several of one name is the one that is read;
-bytes_in adds up to what came out of the members.
+bytes_in adds up to what came out of the members; all of it, and what `content` takes out of it in turn, is counted against one
+allowance.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import PurePosixPath
 import pyarrow as pa
 
 from gristmill.core.errors import UnitFailed
-from gristmill.core.files import Expansion
+from gristmill.core.files import Allowance
 from gristmill.core.places import key_glob
 from gristmill.core.source import PAGE_SCHEMA, Page, Reject
 from gristmill.core.tararchive import Member
@@ -31,16 +32,15 @@ Content = Callable[[Member, str], Iterator[Page]]
 
 
 def read(
-    members: Iterator[Member], unit: str, size: int, limits: Expansion, asked: list[str], content: Content
+    members: Iterator[Member], unit: str, allowance: Allowance, asked: list[str], content: Content
 ) -> Iterator[Page]:
-    """Read the members of an archive of `size` bytes. asked: globs of names, none for all; content: reads one, at a place.
+    """Read the members of an archive. asked: globs of names, none for all; content: reads one, at a place.
 
     Raises:
         UnitFailed: of `unit`: the archive is damaged, a bomb, or a member of it is bad that was half given.
     """
     wanted = [key_glob(glob) for glob in asked]
     seen: set[bytes] = set()
-    made = 0
     passed: dict[str, int] = {}
     for member in members:
         if member.kind == "folder":
@@ -56,11 +56,8 @@ def read(
         elif not why and digest in seen:
             why = ("archive.duplicate", "another member before it has this name")
         elif not why:
-            counted = _Counted(member.blocks)
+            counted = _Counted(allowance.counted(member.blocks))
             yield from _held(content(member._replace(name=name, blocks=counted.blocks()), place), unit, place, counted)
-            made += counted.bytes
-            if broken := limits.broken(made, size):
-                raise UnitFailed(unit, "size.cap", f"the archive: {broken}")
         if why:
             yield _page(unit, [Reject(why[0], place, why[1], member.size)])
         seen.add(digest)

@@ -75,7 +75,9 @@ def detect(head: bytes, unit: str) -> tuple[str, bool]:
     A .json whose first line is a whole object followed by another is read as JSON lines, which survive a bad line.
     """
     claimed = named_format(unit)
-    if head.startswith(b"PAR1"):
+    if head.startswith(b"PAR1") or (
+        head.startswith(b"PARE") and head[7:8] == b"\0"
+    ):  # encrypted: a length, and no text
         return "parquet", claimed not in {None, "parquet"}
     if head.startswith(b"%PDF-"):
         return "pdf", claimed not in {None, "pdf"}

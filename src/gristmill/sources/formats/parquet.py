@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from gristmill.core.errors import UnitFailed
-from gristmill.core.files import Expansion
+from gristmill.core.files import Allowance
 from gristmill.core.mapping import Rows
 from gristmill.core.objects import UNDECODABLE, must_differ, not_finite, objects, row_bytes
 from gristmill.core.parquetfooter import value_counts
@@ -49,6 +49,8 @@ _KINDS: list[tuple[str, Callable[[Any], bool]]] = [
     ("list", pa.types.is_nested),
     ("bytes", lambda kind: "binary" in str(kind)),
 ]
+# What pyarrow says, as of a broken file, of ones that it cannot read (26.0, tried): over 100 levels of schema; keys are needed.
+_UNABLE = ("schema too deeply nested", "encrypted metadata", "Cannot decrypt")
 _FEW_BYTES = 64  # of a value, on average as it is stored
 _SMALL_GROUP_BYTES = 64 << 20  # of one row group, decoded: can be decoded whatever its rows are
 _LARGE_GROUP_BYTES = 1 << 30  # of one row group, decoded: it is read by one worker, from its begin
@@ -77,12 +79,12 @@ def read(
     groups: tuple[int, int] | None,
     size: int,
     limits: tuple[int, int],
-    expansion: Expansion,
+    allowance: Allowance,
     known: dict[str, str] | None = None,
 ) -> Iterator[Page]:
     """Read row groups [first, last), or all, of an open file of `size` bytes. limits: batch_bytes, max_record_bytes.
 
-    expansion: of what comes out of the file, which dictionaries can make much larger than it is. known: what columns of these names were in files before (a number, a text, a list); new ones are added. Each page has those of this
+    allowance: of the outermost file this one lies in; against its limits this one is held by itself, too: dictionaries can make much of little. known: what columns of these names were in files before (a number, a text, a list); new ones are added. Each page has those of this
     file as its note.
 
     Raises:
@@ -97,7 +99,7 @@ def read(
         if repeated := _repeated(file, counts):
             by_values = _by_values(raw, repeated)
             file, most_rows = by_values or file, _MAX_BATCH_ROWS if by_values else _FEW_ROWS
-        decoded = _decoded_bytes(raw, file, size)
+        decoded = _decoded_bytes(raw, file)
     except (*UNDECODABLE, OSError, MemoryError) as error:
         raise _failed(rows.place, error) from None
     try:
@@ -115,10 +117,11 @@ def read(
     total = sum(counts)
     at = sum(counts[:first])
     done = size * at // total if total else 0
-    made = 0  # bytes of values: what a dictionary can multiply
+    allowances = (allowance, Allowance(allowance.limits, size, rows.place))
+    made = 0  # bytes of values, what a dictionary can multiply, that are not counted yet
     for group in range(first, last):
         begin, group_bytes = at, max(footer.row_group(group).total_byte_size, decoded[group])
-        if why := expansion.broken(decoded[group], size):
+        if why := allowance.limits.broken(decoded[group], size):
             raise UnitFailed(rows.place, "size.cap", f"Parquet, row group {group}: {why}")
         if group_bytes > max(limits[1] * counts[group], _SMALL_GROUP_BYTES):
             # The decoder has no limit of its own: this is the only moment to keep a bomb out of the memory.
@@ -139,19 +142,24 @@ def read(
                     rows.reject("size.cap", at, f"a row of {size_bytes} bytes, over max_record_bytes", size_bytes)
                 at += 1
                 if rows.full:
-                    if why := expansion.broken(made, size):
-                        raise UnitFailed(rows.place, "size.cap", f"Parquet: {why}")
+                    made = _count(made, allowances)
                     end = size * min(at, total) // total
                     yield msgspec.structs.replace(rows.take(end - done), note=note)
                     done = end
-            if why := expansion.broken(made, size):
-                raise UnitFailed(rows.place, "size.cap", f"Parquet: {why}")
+            made = _count(made, allowances)
         if at - begin != counts[group]:
             detail = f"row group {group} promised {counts[group]} rows and gave {at - begin}"
             raise UnitFailed(rows.place, "file.corrupt", detail)
     end = size * at // total if total else size
     if end != done or not rows.taken:
         yield msgspec.structs.replace(rows.take(end - done), note=note)
+
+
+def _count(made: int, allowances: tuple[Allowance, ...]) -> int:
+    """Count so many bytes against each; give how many are left to count: none."""
+    for each in allowances:
+        each.count(made)
+    return 0
 
 
 def _repeated(file: Any, counts: list[int]) -> list[str]:
@@ -169,12 +177,12 @@ def _repeated(file: Any, counts: list[int]) -> list[str]:
     return [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
 
 
-def _decoded_bytes(raw: BinaryIO, file: Any, size: int) -> list[int]:
+def _decoded_bytes(raw: BinaryIO, file: Any) -> list[int]:
     """Give how many bytes each row group has in memory at the least: a list can hold more values than the file has bytes."""
     leaves = [file.schema.column(i) for i in range(len(file.schema))]
     widths = [_WIDTHS.get(leaf.physical_type, leaf.length) for leaf in leaves]
     if any(leaf.max_repetition_level for leaf in leaves):
-        counted = value_counts(raw, size)
+        counted = value_counts(raw)
         if len(counted) != file.metadata.num_row_groups:
             raise ValueError(f"a footer of {len(counted)} row groups, where {file.metadata.num_row_groups} were read")
     else:
@@ -234,7 +242,8 @@ def _failed(unit: str, error: Exception) -> UnitFailed:
     words = str(error).partition("\n")[0][:200]
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno):
         return UnitFailed(unit, "file.unreadable", f"{type(error).__name__}: {words}", advance=False)
-    code = "file.unsupported" if isinstance(error, pa.ArrowNotImplementedError) else "file.corrupt"
+    unable = isinstance(error, pa.ArrowNotImplementedError) or any(said in words for said in _UNABLE)
+    code = "file.unsupported" if unable else "file.corrupt"
     return UnitFailed(unit, code, f"Parquet: {words}")
 
 

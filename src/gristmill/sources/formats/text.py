@@ -1,6 +1,7 @@
 """Plain text: a whole file is one record, or each line is.
 
-Not here: other encodings than UTF-8 (refused as `text.encoding`). Locator: 0, or the byte offset of the line. Only the
+Not here: other encodings than UTF-8 (refused as `text.encoding`). Locator: 0, or the byte offset of the line. A file with a NUL
+near its start is binary, or UTF-16, and no text in either way of reading. Only the
 text is filled; there are no fields to map. Invariant: text is taken as it stands, byte for byte, except for a BOM, NUL
 characters (counted) and, by lines, the line's end.
 """
@@ -9,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from gristmill.core.errors import UnitFailed
 from gristmill.core.files import lines
 from gristmill.core.mapping import Rows
 from gristmill.core.source import Page
 
 _BOM = b"\xef\xbb\xbf"
 _PROBE_BYTES = 8 << 10  # as far as git and grep look for a NUL to call a file binary
+_BINARY = "NUL bytes near the start: not UTF-8 text"
 
 
 def read(blocks: Iterable[bytes], rows: Rows, max_record_bytes: int) -> Iterator[Page]:
@@ -33,14 +36,20 @@ def read(blocks: Iterable[bytes], rows: Rows, max_record_bytes: int) -> Iterator
     elif b"\0" in data[:_PROBE_BYTES]:
         # UTF-16 text is full of NULs too: say what it is.
         code = "text.encoding" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "type.mismatch"
-        rows.reject(code, 0, "NUL bytes near the start: not UTF-8 text", size)
+        rows.reject(code, 0, _BINARY, size)
     elif size:
         _add(rows, data.removeprefix(_BOM), 0, size)
     yield rows.take(size)
 
 
-def read_lines(blocks: Iterable[bytes], rows: Rows, start: int, max_record_bytes: int) -> Iterator[Page]:
-    """Read whole lines, the first of which begins at byte `start` of the file, each as one record."""
+def read_lines(blocks: Iterable[bytes], rows: Rows, head: bytes, start: int, max_record_bytes: int) -> Iterator[Page]:
+    """Read whole lines, the first of which begins at byte `start` of the file, each as one record. head: of the whole file.
+
+    Raises:
+        UnitFailed: type.mismatch: the file is binary; each range of it says so.
+    """
+    if b"\0" in head[:_PROBE_BYTES]:
+        raise UnitFailed(rows.place, "type.mismatch", _BINARY)
     done = start
     for group in lines(blocks, start, max_record_bytes):
         at = group.start
