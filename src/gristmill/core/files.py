@@ -140,6 +140,10 @@ CODECS = {
 }
 _MAGICS = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd", "bzip2": b"BZh", "xz": b"\xfd7zX"}
 _MAGIC_BYTES = 4
+_PADDED = {
+    "gzip",
+    "xz",
+}  # zeros behind a member are nothing: tapes and devices add them, and the .xz format has them (2.2)
 BROKEN: Any = (zstd.ZstdError, isal_zlib.error, lzma.LZMAError, OSError, EOFError, ValueError)
 
 
@@ -168,7 +172,7 @@ def expand(raw: BinaryIO | Stream, codec: str, unit: str, limits: Expansion) -> 
     rest = b""  # what follows the last whole member, as far as it was read
     while True:
         if member is None:
-            data = _lead(raw, rest, padded=members > 0 and codec == "gzip")
+            data = _lead(raw, rest, padded=members > 0 and codec in _PADDED)
             if not data:
                 return
             if not magic.match(data):
