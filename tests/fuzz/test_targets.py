@@ -31,5 +31,5 @@ def test_what_was_found_once_holds(path):
 
 
 def test_there_is_a_target_for_every_reader():
-    readers = {"jsonl", "json", "csv", "text", "compressed", "parquet", "warc", "html", "charset", "pdf"}
+    readers = {"jsonl", "json", "csv", "text", "compressed", "parquet", "warc", "html", "charset", "pdf", "encodings"}
     assert readers | {"config", "cells", "rest", "dataset", "s3keys", "web"} == set(TARGETS)

@@ -37,5 +37,5 @@ def one(data: bytes) -> None:
         SOURCE,
         "f.warc",
         data,
-        stored=not data.startswith((b"\x1f\x8b", b"\x28\xb5", b"BZh", b"\xfd7z", b"\x5d\x2a\x4d\x18")),
+        size=None if data.startswith((b"\x1f\x8b", b"\x28\xb5", b"BZh", b"\xfd7z", b"\x5d\x2a\x4d\x18")) else -1,
     )

@@ -111,7 +111,7 @@ FILES = {
     ),
     "many marks of members that are none": (ONE + b"\x1f\x8b\x08" * 3000 + TWO, ["1", "2"], ["file.corrupt"]),
     "no empty lines between": (wet(1)[:-4] + wet(2), ["1", "2"], []),
-    "a version that is none": (wet(1).replace(b"WARC/1.0", b"WARC/one") + wet(2), ["2"], ["warc.length"]),
+    "a version that is none": (wet(1).replace(b"WARC/1.0", b"WARC/one") + wet(2), ["2"], ["warc.header"]),
     "versions of other years": (
         wet(1).replace(b"WARC/1.0", b"WARC/0.18") + wet(2).replace(b"WARC/1.0", b"WARC/1.1"),
         ["1", "2"],

@@ -4,6 +4,7 @@ A trial has a prefix of the bucket and a folder of its own. What lies below the 
 `gristmill.testing.crash`, beside the end of the same scene on a local disk: every lasting byte must be equal.
 """
 
+import json
 import os
 import random
 import shutil
@@ -16,24 +17,24 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import obstore
-from obstore.store import S3Store
-from tests.net.stores import KEY_ID, SECRET, Store
+from tests.net.stores import Store
 from tests.soak import scenes
+from tests.store.emulators import Emulator
 
-from gristmill.core import failpoints
+from gristmill.core import buckets, failpoints
 from gristmill.testing import crash
 
 LEASE_S = 3
 NAMES = tuple(name for name in failpoints.NAMES if not name.startswith(("load.", "gc.")))
-KEYS = {"REMOTE_KEY_ID": KEY_ID, "REMOTE_SECRET": SECRET}
 
 
 class Bucket:
     """The store under test, as the judge sees it. via: the port the runs go through, if not its own."""
 
-    def __init__(self, store: Store, via: int | None = None) -> None:
-        self.client = S3Store(store.bucket, config=store.storage, client_options={"allow_http": True})
-        self.name, self.port = store.bucket, via or store.port
+    def __init__(self, store: Store | Emulator, via: int | None = None) -> None:
+        self.scheme = store.scheme if isinstance(store, Emulator) else "s3"
+        self.client = buckets.client(buckets.KINDS[self.scheme], store.bucket, store.storage)
+        self.name, self.storage = store.bucket, store.via(via) if via and isinstance(store, Store) else store.storage
         self.brought: dict[tuple[str | None, int], bytes] = {}
 
     def copy(self, start: str, to: str) -> None:
@@ -66,9 +67,10 @@ class Place(NamedTuple):
 
     tree: Path
     prefix: str
+    keys: Mapping[str, str]
 
     def env(self, copy: int = 0) -> dict[str, str]:
-        return KEYS | {"XDG_CACHE_HOME": str(self.tree / f"machine-{copy}")}
+        return dict(self.keys) | {"XDG_CACHE_HOME": str(self.tree / f"machine-{copy}")}
 
 
 def place(bucket: Bucket, tree: Path, start: Path, prefix: str) -> Place:
@@ -78,12 +80,12 @@ def place(bucket: Bucket, tree: Path, start: Path, prefix: str) -> Place:
     shutil.copytree(start / "data", tree / "data")
     shutil.copy(start / "live.py", tree / "live.py")
     text = (start / "gristmill.yml").read_text("utf-8")
-    url = f"s3://{bucket.name}/{prefix}"
-    reach = f'{{endpoint: "http://127.0.0.1:{bucket.port}", region: us-east-1, access_key_id: "${{env:REMOTE_KEY_ID}}", secret_access_key: "${{env:REMOTE_SECRET}}"}}'
+    url = f"{bucket.scheme}://{bucket.name}/{prefix}"
+    reach = json.dumps({name: f"${{env:REMOTE_{name.upper()}}}" for name in bucket.storage})
     text = text.replace("dataset: ./corpus", f"dataset: {url}/corpus\nstorage: {reach}")
     text = text.replace("./out/", f"{url}/out/").replace("run: {", f"run: {{lease_s: {LEASE_S}, ")
     (tree / "gristmill.yml").write_text(text, "utf-8")
-    return Place(tree, prefix)
+    return Place(tree, prefix, {f"REMOTE_{name.upper()}": str(value) for name, value in bucket.storage.items()})
 
 
 class Trials:

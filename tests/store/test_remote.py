@@ -13,7 +13,7 @@ from gristmill import Dataset, Pipeline
 from gristmill.core.errors import ConfigError, LockedError, StaleError, Transient
 from gristmill.store import lease
 from gristmill.store.mirror import Mirror
-from gristmill.store.remote import ABSENT, Remote
+from gristmill.store.remote import ABSENT, Remote, _is_under_way
 
 NAMES = iter(range(1000))
 
@@ -72,6 +72,12 @@ def test_a_store_that_heeds_no_conditions_is_refused(remote):
     assert "does not heed the conditions of a write" in told
     assert list(remote.problems()) == []
     assert remote.listing("") == []
+
+
+def test_a_name_that_is_taken_is_no_write_under_way():
+    taken = "status code: 409 Conflict: <Error><Code>BlobAlreadyExists</Code>"  # Azure's answer to If-None-Match
+    assert not _is_under_way(ValueError(taken))
+    assert _is_under_way(ValueError("status code: 409 Conflict: <Error><Code>ConditionalRequestConflict</Code>"))
 
 
 # --- the lease ---------------------------------------------------------------------------------------------------

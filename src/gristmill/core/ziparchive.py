@@ -43,10 +43,11 @@ _DOCUMENT = re.compile(
 
 
 class Entry(NamedTuple):
-    """A member as the directory tells it. start: of its local header."""
+    """A member as the directory tells it. is_text: its name is what it is told to be. start: of its local header."""
 
     raw_name: bytes
     name: str
+    is_text: bool
     kind: str
     detail: str
     flags: int
@@ -78,7 +79,7 @@ def members(raw: BinaryIO, size: int, unit: str, limits: Expansion, max_members:
     for entry in _entries(raw, found, unit):
         kind, detail = (entry.kind, entry.detail) if entry.kind != "file" else _why_not(raw, entry)
         blocks = _content(raw, entry, f"{unit}!/{entry.name}", limits) if kind == "file" else iter(())
-        yield Member(entry.name, True, kind, entry.size, blocks, detail)
+        yield Member(entry.name, entry.is_text, kind, entry.size, blocks, detail)
 
 
 def _directory(raw: BinaryIO, size: int, unit: str) -> Directory:
@@ -144,7 +145,7 @@ def _entries(raw: BinaryIO, found: Directory, unit: str) -> Iterator[Entry]:
 def _entry(fields: tuple[Any, ...], raw_name: bytes, extra: bytes) -> Entry:
     _, _, system, _, _, flags, method, _, _, crc, stored, size, _, _, _, _, _, attributes, start = fields
     size, stored, start = _wide_sizes(extra, size, stored, start)
-    name = _name(raw_name, flags)
+    name, is_text = _name(raw_name, flags)
     kind = detail = ""
     mode = (attributes >> 16) & 0o170000 if system in _UNIX else 0
     if name.endswith("/"):
@@ -157,7 +158,7 @@ def _entry(fields: tuple[Any, ...], raw_name: bytes, extra: bytes) -> Entry:
         kind, detail = "archive.encrypted", "its content is encrypted"
     elif method and method not in _METHODS:
         kind, detail = "file.unsupported", f"compressed by method {method} of zip; known are 0, 8, 12 and 93"
-    return Entry(raw_name, name, kind or "file", detail, flags, method, crc, stored, size, start)
+    return Entry(raw_name, name, is_text, kind or "file", detail, flags, method, crc, stored, size, start)
 
 
 def _wide_sizes(extra: bytes, size: int, stored: int, start: int) -> tuple[int, int, int]:
@@ -173,12 +174,13 @@ def _wide_sizes(extra: bytes, size: int, stored: int, start: int) -> tuple[int, 
     return size, stored, start
 
 
-def _name(raw_name: bytes, flags: int) -> str:
-    """Give a name as text: UTF-8 where it is (many write it without saying so), else the old code page 437."""
+def _name(raw_name: bytes, flags: int) -> tuple[str, bool]:
+    """Give a name as text, and if it is one: UTF-8 (many write it without saying so), else the old code page 437, unless UTF-8 is what it says it is."""
     try:
-        return raw_name.decode()
+        return raw_name.decode(), True
     except UnicodeDecodeError:
-        return raw_name.decode("utf-8", "backslashreplace") if flags & _UTF8 else raw_name.decode("cp437")
+        is_told = bool(flags & _UTF8)
+        return raw_name.decode("utf-8", "backslashreplace") if is_told else raw_name.decode("cp437"), not is_told
 
 
 def _look_over(raw: BinaryIO, found: Directory, unit: str) -> None:

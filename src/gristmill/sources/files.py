@@ -327,6 +327,8 @@ class _Reading(NamedTuple):
             rows.warn("file.extension")
         if file.codec and not head:
             rows.warn("file.empty")
+            yield rows.take(0)
+            return
         if head.startswith(UTF16) and kind != "html" and (kind != "text" or source.lines):
             detail = "begins with the mark of UTF-16 or UTF-32; give encoding: auto, or convert it to UTF-8"
             raise UnitFailed(file.place, "text.encoding", detail)

@@ -7,6 +7,7 @@ answer to an earlier try of ours was lost, and it is ours; no message holds a cr
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import mmap
 import os
@@ -171,7 +172,7 @@ class Remote(msgspec.Struct, frozen=True):
             try:
                 done = obstore.put(self.client, self.prefix + key, content, **options)
             except Exception as error:
-                if only is not None and "status code: 409" in str(error):  # another conditional write is under way
+                if only is not None and _is_under_way(error):
                     raise ConnectionError from None
                 if only is None or not _is_condition(error):
                     raise
@@ -201,11 +202,20 @@ class Remote(msgspec.Struct, frozen=True):
 
     def delete(self, keys: list[str]) -> None:
         """Remove objects; those that are not there are removed already."""
-        import obstore
-
         for at in range(0, len(keys), 500):
             wanted = [self.prefix + key for key in keys[at : at + 500]]
-            self._tried(wanted[0], lambda wanted=wanted: obstore.delete(self.client, wanted))  # type: ignore[misc]
+            self._tried(wanted[0], lambda wanted=wanted: self._remove(wanted))  # type: ignore[misc]
+
+    def _remove(self, keys: list[str]) -> None:
+        """Remove objects together; one by one where one is not there: of GCS and Azure obstore then stops, with others left."""
+        import obstore
+
+        try:
+            obstore.delete(self.client, keys)
+        except FileNotFoundError:
+            for key in keys:
+                with contextlib.suppress(FileNotFoundError):
+                    obstore.delete(self.client, key)
 
     def _made(self, key: str, size: int, done: Any) -> Seen:
         return Seen(key, size, buckets.quoted(done["e_tag"] or ""), done["version"] or "")
@@ -292,6 +302,11 @@ def mapped(path: Path) -> bytes | mmap.mmap:
     """Give a file's content without reading it yet."""
     with path.open("rb") as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else b""
+
+
+def _is_under_way(error: Exception) -> bool:
+    """Tell if another conditional write is under way. Azure says 409 of a name that is taken, too (Azurite 3.37, tried)."""
+    return "status code: 409" in str(error) and "BlobAlreadyExists" not in str(error)
 
 
 def _is_condition(error: Exception) -> bool:

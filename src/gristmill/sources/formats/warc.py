@@ -159,7 +159,7 @@ class _Cutter:
         if header is None:
             left = len(self._data) - self._at
             begun = self._data.startswith(_MAGIC, self._at) or _MAGIC.startswith(self._data[self._at :])
-            if left < MAX_HEADER_BYTES and begun:
+            if left < MAX_HEADER_BYTES and begun and _HEAD_END.search(self._data, self._at) is None:
                 return self._resync(begin, "cut", f"the header of a record is cut after {left} bytes", 1)
             return self._resync(begin, "warc.header", str(fields), 1)
         assert isinstance(fields, dict)
