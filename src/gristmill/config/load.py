@@ -322,7 +322,8 @@ class _Reader:
             for each in items:
                 places[f"{kind}.{each.name}"] = each.place
                 held[f"{kind}.{each.name}"] = _below(self.document.references, each.path)
-        return Written(places, {key: found for key, found in held.items() if found}, self.document.secrets)
+        held = {key: found for key, found in held.items() if found}
+        return Written(places, held, self.document.secrets, self.document.raw["dataset"])
 
 
 def _below(references: dict[Keys, str], path: Keys) -> dict[Keys, str]:
