@@ -1,4 +1,4 @@
-"""Whether what a run writes to on this machine may be written: the dataset, exports in files, the textfile of metrics.
+"""Whether what a run writes to on this machine may be written: the dataset, exports in files (and are theirs), the textfile of metrics.
 
 Not here: databases (an export's own `check`), object stores (`store.remote`). Invariants: nothing is changed and nothing tried, the
 system is asked; what is not there yet is asked of the nearest folder above. What may be written now may be full, or gone, later.
@@ -17,7 +17,7 @@ from gristmill.store.layout import Layout
 
 
 def unwritable(config: PipelineConfig, layout: Layout) -> list[str]:
-    """Say what would stop a run: a place of the dataset or of an export that this user may not write to."""
+    """Say what would stop a run: a place of the dataset or of an export that this user may not write to, or that is not the export's."""
     root = layout.root.resolve()
     inner = [Path(entry.path) for entry in _entries(root) if entry.name == layout.lock.name or entry.is_dir()]
     asked = [("dataset", "dataset" if layout.remote is None else "work_dir", root, [root, *sorted(inner)])]
@@ -25,7 +25,18 @@ def unwritable(config: PipelineConfig, layout: Layout) -> list[str]:
         if isinstance(bound.export, FileExport) and "://" not in bound.export.path:
             folder = exports.outlet_of(bound, config).folder
             asked.append((f"exports.{bound.name}", f"export {bound.name!r} ({bound.part})", folder, [folder]))
-    return [told for key, called, place, paths in asked for told in _told(config, key, called, place, paths)]
+    found = [told for key, called, place, paths in asked for told in _told(config, key, called, place, paths)]
+    return found or list(_taken(config, layout))
+
+
+def _taken(config: PipelineConfig, layout: Layout) -> Iterator[str]:
+    """Say where something else lies than what an export put there; of an object store the export itself asks."""
+    for bound in config.exports:
+        if isinstance(bound.export, FileExport) and "://" not in bound.export.path:
+            outlet = exports.outlet_of(bound, config)
+            stranger = exports.of_another(bound, outlet, layout) if outlet.folder.is_dir() else None
+            if stranger is not None:
+                yield _place(config, f"exports.{bound.name}") + stranger
 
 
 def textfile_problems(config: PipelineConfig) -> list[str]:
