@@ -26,6 +26,7 @@ from gristmill.engine.estimate import Estimate
 from gristmill.engine.health import Health
 from gristmill.engine.place import layout_of
 from gristmill.engine.report import Report
+from gristmill.engine.rights import textfile_problems, unwritable
 from gristmill.engine.run import run
 from gristmill.engine.watch import Watch
 from gristmill.engine.work import Mode, Setup, Work
@@ -90,16 +91,17 @@ class Pipeline:
 
     def problems(self) -> list[str]:
         """Give what a user could act on before a run; no side effect."""
-        return [*changes.problems(self.config), *self._more_problems()]
+        return self.examine()[0]
 
     def examine(self) -> tuple[list[str], list[str]]:
         """Give what would stop a run, and notes on what would not; no side effect."""
         found, notes = changes.examine(self.config)
-        return [*found, *self._more_problems()], notes
+        return [*found, *self._more_problems(), *textfile_problems(self.config)], notes
 
     def _more_problems(self) -> list[str]:
-        """Say which distributions there are not, and what the engine that is named lacks; loads it only if it is Ray."""
-        found = [*self.layout.files.problems(), *drift.strangers(self.config)]
+        """Say what may not be written, which distributions there are not, and what the engine that is named lacks; loads it only if it is Ray."""
+        found = unwritable(self.config, self.layout)
+        found += [*self.layout.files.problems(), *drift.strangers(self.config)]
         if self.config.run.engine == "local":
             return found
         from gristmill.engine.executors import ray
@@ -282,7 +284,7 @@ class Pipeline:
 
     def stage_plan(self, *, wait_s: float = 0.0, events: Events | None = None) -> dict[str, Any]:
         """Claim and freeze the next run for a scheduler (`engine.seams`)."""
-        found = changes.problems(self.config, sources=False)
+        found = [*changes.problems(self.config, sources=False), *unwritable(self.config, self.layout)]
         if found:
             raise ConfigError(*found)
         options = Options(overrides=self.overrides, wait_s=wait_s)

@@ -5,6 +5,7 @@ from tests.properties.lab import Lab, jsonl
 
 from gristmill.console import terminal
 from gristmill.core.errors import ConfigError
+from gristmill.core.visible import visible
 
 ROWS = [
     {"id": "kept", "text": "A text that stays", "url": "https://a.example/1"},
@@ -31,6 +32,21 @@ def _lab(tmp_path_factory):
     )
     lab.run()
     return lab
+
+
+@pytest.mark.parametrize("key", ["a\nb\tc", "turn\u202eed \x1b[31m", "tag\U000e0041", "plain \\x41 \\n"])
+def test_a_record_is_found_by_its_id_as_it_is_shown(tmp_path, key):
+    lab = Lab(tmp_path, {"sources": [{"name": "s", "files": {"path": "in/*", "id": "id"}}]})
+    lab.put("in/a.jsonl", jsonl([{"id": key, "text": "A text that stays"}, {"id": "other", "text": "Another"}]))
+    lab.put("in/b\nc.jsonl", b"not json\n")
+    lab.run()
+    for wanted in (f"s/{key}", visible(f"s/{key}")):
+        assert [row["id"] for row in explain(lab, wanted)["published"]] == [f"s/{key}"]
+    (bad,) = lab.open().inspect("quarantined")
+    assert explain(lab, visible(bad["origin"]))["history"][0]["code"] == "json.syntax"
+    assert lab.open().quarantine_counts(unit=visible("b\nc.jsonl"))[0]["open"] == 1
+    with pytest.raises(ConfigError, match="no record with the id"):
+        explain(lab, "s/none\\n")
 
 
 def explain(lab, wanted):

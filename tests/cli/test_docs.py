@@ -73,3 +73,10 @@ def test_what_the_config_says_is_text_and_nothing_else(lab, capsys):
 def test_it_goes_into_a_file(lab, capsys):
     assert docs(lab, capsys, "--output", str(lab.folder / "catalogue.md")) == ""
     assert (lab.folder / "catalogue.md").read_text("utf-8").startswith("# Catalogue\n")
+
+
+def test_the_page_is_the_same_wherever_the_config_lies(lab, capsys):
+    for argv in ([], ["--json"]):
+        page = docs(lab, capsys, *argv)
+        assert "./set" in page
+        assert str(lab.folder) not in page

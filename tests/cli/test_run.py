@@ -217,10 +217,10 @@ def test_three_seams(fresh):
     assert fresh("stage", "plan").json["status"] == "nothing_new"
 
 
-def test_unwritable_dataset_is_1_with_the_place(fresh):
+def test_unwritable_dataset_is_2_with_the_place(fresh):
     fresh.config(CONFIG.replace("./corpus", "./data/a.jsonl/corpus"))
     answer = fresh("run", "--json")
-    assert answer.code == 1
+    assert answer.code == 2
     assert "a.jsonl" in answer.err
     assert json.loads(answer.out)["status"] == "failed"
 

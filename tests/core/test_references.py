@@ -65,6 +65,19 @@ def test_bad_references(text, phrase, tmp_path):
         ({"dsn": "${env:DSN}", "password": "${file:pw}", "token_count": 5}, []),
         ({"password": None, "secret": "", "max_tokens": 5, "eos_token": "</s>"}, []),
         ({"url": "https://host:80/a@b", "mail": "a:b@c"}, []),
+        ({"url": "https://h/?a=1&SIG=x"}, [("url",)]),
+        ({"url": "https://h/?api-key=x&b=${env:B}"}, [("url",)]),
+        ({"url": "https://h/?sig=${env:SIG}&key={id}&page_token=5&token=&sigma=1"}, []),
+        ({"url": "https://h/?s%69g=x"}, [("url",)]),
+        ({"url": "https://h/?url=https%3A%2F%2Fk%2F%3Ftoken%3Dx"}, [("url",)]),
+        ({"path": "s3://b/part-?/key=5/x"}, []),
+        ({"dsn": "postgresql://u@h/d?sslmode=require&require_auth=scram-sha-256&passfile=/p"}, []),
+        (
+            {"params": {"key": "x", "page": 5}, "headers": {"X-Vault-Token": "x"}},
+            [("params", "key"), ("headers", "X-Vault-Token")],
+        ),
+        ({"params": {"key": "${env:KEY}"}, "auth": {"key": {"query": "api_key"}}, "key": "id"}, []),
+        ({"web": {"urls": ["https://h/?key=page"], "feeds": ["https://h/?key=x"]}}, [("web", "feeds", 0)]),
     ],
 )
 def test_written_secrets(tree, found):

@@ -132,7 +132,7 @@ LASTING = {"verdicts", "signals", "quarantine", "manifest.json", "plan.json", "d
 
 
 def _lasting(name: str) -> bool:
-    """DESIGN promise 2: shards, index, state, verdicts, manifest and chunks; not claims, reports, logs, the Delta log."""
+    """DESIGN promise 2: shards, index, state, verdicts, manifest and chunks; not claims, reports, logs, the Delta log, the dataset's id."""
     parts = name.split("/")
     if parts[0] == "set":
         if parts[1] in {"index", "state"}:
@@ -140,7 +140,7 @@ def _lasting(name: str) -> bool:
         if parts[1] == "table":
             return "_delta_log" not in parts
         return parts[1] == "runs" and (parts[3] in LASTING)
-    return parts[0].startswith("out")
+    return parts[0].startswith("out") and not parts[-1].startswith(".")
 
 
 def flat(counts: Any) -> Counter[str]:

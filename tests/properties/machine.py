@@ -329,7 +329,7 @@ class Mill(RuleBasedStateMachine):
     def lose(self, which: int, how: str) -> None:
         """Lose a chunk of an export, or have it damaged; the next run makes it whole."""
         folder = self.lab.exports()[which % len(self.lab.exports())]
-        chunks = sorted(path for path in folder.glob("*") if path.name != "manifest.json")
+        chunks = sorted(path for path in folder.glob("[!.]*") if path.name != "manifest.json")
         if how == "all":
             shutil.rmtree(folder, ignore_errors=True)
         elif how == "manifest":

@@ -10,16 +10,28 @@ import aiohttp
 import apprise
 import deltalake
 import dlt
+import fsspec.implementations.sftp
 import obstore
 import openlineage.client
 import pymysql
 import sqlalchemy
 
 import gristmill.config.load
+import gristmill.database.alchemy
+import gristmill.database.connect
+import gristmill.database.loading
 import gristmill.engine.run
 import gristmill.exports.jsonl
 import gristmill.exports.sql
+import gristmill.kernels.columns
+import gristmill.kernels.hashing
+import gristmill.kernels.jsonl
+import gristmill.kernels.remove
+import gristmill.net.httpfiles
+import gristmill.net.remote
+import gristmill.net.walk
 import gristmill.pipeline
+import gristmill.report.page
 import gristmill.sources.dlt
 import gristmill.sources.files
 import gristmill.sources.rest
@@ -29,7 +41,8 @@ import gristmill.sources.web
 import gristmill.steps.clean.text
 from gristmill import cli
 from gristmill.console import session
-from gristmill.engine import drive, plan
+from gristmill.engine import drive, loads, plan
+from gristmill.observe import channels
 from gristmill.testing import crash
 
 LOADED = [
@@ -37,6 +50,7 @@ LOADED = [
     apprise,
     deltalake,
     dlt,
+    fsspec,
     obstore,
     openlineage.client,
     pymysql,
@@ -51,7 +65,9 @@ def command(folder: str, said: str, *argv: str) -> int:
     for stream in (1, 2):
         os.dup2(handle, stream)
     os.chdir(folder)
-    drive.BACKOFF_S = plan.BACKOFF_S = tuple(0.01 for _ in drive.BACKOFF_S)  # what does not answer here never will
+    # What does not answer here never will.
+    drive.BACKOFF_S = plan.BACKOFF_S = loads.BACKOFF_S = tuple(0.01 for _ in drive.BACKOFF_S)
+    channels._PAUSES_S = (0.01, 0.01)
     session.catch_sigterm()
     return cli.perform([*argv])
 

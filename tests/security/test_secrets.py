@@ -51,19 +51,23 @@ def port():
     server.server_close()
 
 
-def config(port):
-    """Give a config with a reference in every field that can hold a secret, and how many there are."""
+def config(port, keys_folder):
+    """Give a config with a reference in every field that can hold a secret, every third to a file; exports to a store; the number of references.
+
+    Those exports stand apart, as a folder that cannot be made ends a run before it begins.
+    """
     n = 0
 
     def canary():
         nonlocal n
         n += 1
-        return f"${{env:CANARY_{n}}}"
+        return f"${{file:{keys_folder}/CANARY_{n}}}" if n % 3 == 0 else f"${{env:CANARY_{n}}}"
 
     here = f"http://127.0.0.1:{port}"
     rest = {"endpoint": f"{here}/api", "allow_hosts": ["127.0.0.1"], "attempts": 1, "wait_s": 0}
     store = {"endpoint": here, "region": "r", "allow_http": "true", "retries": 0}
     keys = {"access_key_id": "id"} | store
+    http = {"allow_hosts": ["127.0.0.1"], "retries": 0}
     parts = {
         "bearer": {"rest": rest | {"auth": {"bearer": canary()}}},
         "header": {
@@ -86,6 +90,12 @@ def config(port):
             }
         },
         "url": {"rest": rest | {"endpoint": f"{here}/api?sig={canary()}"}},
+        "children": {
+            "rest": rest | {"endpoint": f"{here}/{{id}}", "parents": {"endpoint": here, "params": {"key": canary()}}}
+        },
+        "page": {"files": {"path": f"{here}/a.jsonl", "storage": http | {"token": canary()}}},
+        "signed": {"files": {"path": f"{here}/a.jsonl?X-Amz-Signature={canary()}", "storage": http}},
+        "shell": {"files": {"path": "sftp://u@127.0.0.1:1/in/*.jsonl", "storage": {"password": canary()}}},
         "bucket": {
             "files": {
                 "path": "s3://b/*.jsonl",
@@ -107,7 +117,9 @@ def config(port):
         "exports": [
             {"name": "x", "jsonl": {"path": "./out"}},
             {"name": "t", "sql": {"dsn": f"postgresql://u:{canary()}@127.0.0.1:1/d", "table": "t"}},
+            {"name": "p", "sql": {"dsn": f"postgresql://u@127.0.0.1:1/d?password={canary()}", "table": "t"}},
         ],
+        "storage": keys | {"secret_access_key": canary(), "session_token": canary()},
         "alerts": [
             {"webhook": {"url": f"{here}/hook/{canary()}", "headers": {"Authorization": canary()}}},
             {"apprise": {"url": f"json://u:{canary()}@127.0.0.1:{port}/x"}},
@@ -118,7 +130,10 @@ def config(port):
             "pushgateway": f"{here}/{canary()}",
             "openlineage": {"url": here, "api_key": canary()},
         },
-    }, n  # fmt: skip
+    }, [
+        {"name": "far", "jsonl": {"path": "s3://b/far"}},
+        {"name": "own", "parquet": {"path": "s3://b/own", "storage": keys | {"secret_access_key": canary()}}},
+    ], n  # fmt: skip
 
 
 def spellings(secret):
@@ -146,21 +161,24 @@ LATER = [
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory, port, gristmill):
-    folder = tmp_path_factory.mktemp("secrets")
-    told, n = config(port)
+    folder, keys_folder = tmp_path_factory.mktemp("secrets"), tmp_path_factory.mktemp("keys")
+    told, far, n = config(port, keys_folder)
     (folder / "gristmill.yml").write_text(json.dumps(told))
     (folder / "in").mkdir()
     (folder / "in" / "a.jsonl").write_text('{"id": 1, "text": "some text"}\n{"id": 2, "text": \n')
     (folder / "tap.py").write_text(TAP)
     # Where one goes into a header or an address it must be able to: no blank, no slash.
     canaries = {f"CANARY_{i + 1}": f"canary{i + 1:02}-Zq7Xw9Lm2Tk5-+~" for i in range(n)}
-    return Lab(folder, canaries, gristmill)
+    for name, secret in canaries.items():
+        (keys_folder / name).write_text(secret + "\n")
+    return Lab(folder, far, canaries, gristmill)
 
 
 class Lab(NamedTuple):
     """A folder with a config full of secrets, and the command."""
 
     folder: Path
+    far: list[dict]
     canaries: dict[str, str]
     command: Callable[..., tuple[int, bytes]]
 
@@ -170,7 +188,7 @@ class Lab(NamedTuple):
 
 def hits(lab, said):
     """Give where a canary stands: in what was said, or in a file."""
-    folder, canaries, _ = lab
+    folder, canaries = lab.folder, lab.canaries
     ours = {"gristmill.yml", "tap.py"}
     texts = {f"said by {name}": text for name, text in said.items()}
     texts |= {
@@ -183,22 +201,28 @@ def hits(lab, said):
 def test_no_secret_comes_out_of_a_run_that_ends_fails_or_dies(lab):
     """What a scheduler is handed and hands on (XCom) is what `gristmill stage` says."""
     folder = lab.folder
+    told = json.loads((folder / "gristmill.yml").read_text())
     said = {}
     code, said["the run that dies"] = lab.run("run", "--json", GRISTMILL_FAILPOINT="commit.before_delta=kill")
     assert code == -9
     code, said["the run that goes on"] = lab.run("run", "--json")
     assert code in {0, 1}, said["the run that goes on"].decode()
-    assert (folder / "set" / "runs" / "1" / "report.json").exists()
+    assert (folder / "set" / "runs" / "1" / "report.json").exists(), said["the run that goes on"].decode()
     report = json.loads((folder / "set" / "runs" / "1" / "report.json").read_bytes())
-    failed = {error["source"] for error in report["errors"]}
-    assert {"bearer", "bucket", "base", "taps"} <= failed, "sources that were not even asked say nothing of secrets"
+    failed = {error["source"] for error in report["errors"]} - {None, "plain"}
+    assert failed == {one["name"] for one in told["sources"][1:]}, "what was not even asked says nothing of secrets"
+    assert {error["context"].get("export") for error in report["errors"]} >= {"t", "p"}
     for argv in LATER if os.environ.get("GRISTMILL_SOAK") else LATER[1::2]:  # all of them take half a minute
         code, said[" ".join(argv)] = lab.run(*argv)
-    told = json.loads((folder / "gristmill.yml").read_text())
     told["sources"] = [{key: value for key, value in one.items() if key != "on_error"} for one in told["sources"]]
     (folder / "gristmill.yml").write_text(json.dumps(told))
     code, said["the run that fails"] = lab.run("run")
     assert code in {1, 2}
+    told["exports"] += lab.far
+    (folder / "gristmill.yml").write_text(json.dumps(told))
+    for name in ("far", "own"):
+        code, said[f"export {name}"] = lab.run("--debug", "export", name)
+        assert b"PermissionDenied" in said[f"export {name}"]
     assert sorted(set(hits(lab, said))) == []
 
 
@@ -208,20 +232,49 @@ def test_the_search_would_find_one(lab):
         assert ("said by x", name) in hits(lab, {"x": f"a {form} b".encode()})
 
 
+URL = "https://h/a.jsonl"
 SPELLED = [
     ("sql", {"dsn": "postgresql://me:hunter2secret@h/d", "table": "t", "key": "id"}),
+    ("sql", {"dsn": "postgresql://me@h/d?password=hunter2secret", "table": "t", "key": "id"}),
+    ("sql", {"dsn": "postgresql://me@h/d?sslmode=require&sslpassword=hunter2secret", "table": "t", "key": "id"}),
+    ("sql", {"dsn": "mysql+pymysql://me@h/d?Passwd=hunter2secret", "table": "t", "key": "id"}),
+    ("sql", {"dsn": "mssql+pyodbc:///?odbc_connect=UID%3Dme%3BPWD%3Dhunter2secret", "table": "t", "key": "id"}),
     ("rest", {"endpoint": "https://me:hunter2secret@h/api"}),
     ("rest", {"endpoint": "https://h/api", "auth": {"bearer": "hunter2secret"}}),
     ("rest", {"endpoint": "https://h/api", "auth": {"basic": {"user": "u", "password": "hunter2secret"}}}),
     ("rest", {"endpoint": "https://h/api", "auth": {"key": {"secret": "hunter2secret", "header": "X"}}}),
+    ("rest", {"endpoint": "https://h/api?a=1&api_key=hunter2secret"}),
+    ("rest", {"endpoint": "https://h/api?key=hunter2secret&cx=${env:HOME}"}),
+    ("rest", {"endpoint": "https://h/api", "params": {"sig": "hunter2secret"}}),
+    ("rest", {"endpoint": "https://h/api", "headers": {"X-API-Key": "hunter2secret"}}),
     ("files", {"path": "s3://b/*", "storage": {"secret_access_key": "hunter2secret"}}),
+    ("files", {"path": f"{URL}?sv=1&sig=hunter2secret"}),
+    ("files", {"path": [f"{URL}?a=1", f"{URL}?X-Amz-Signature=hunter2secret"]}),
+    ("files", {"path": f"{URL}?X-Goog%2DSignature=hunter2secret"}),
+    ("warc", {"path": f"{URL}?access_token=hunter2secret"}),
 ]
 
 
 @pytest.mark.parametrize(("part", "params"), SPELLED, ids=lambda value: str(value)[:40])
 def test_a_secret_that_is_spelled_out_is_refused_and_not_repeated(gristmill, tmp_path, part, params):
-    told = {"version": 1, "dataset": "./set", "sources": [{"name": "a", part: params}]}
-    (tmp_path / "gristmill.yml").write_text(json.dumps(told))
+    _is_refused(gristmill, tmp_path, {"sources": [{"name": "a", part: params}]})
+
+
+def test_a_secret_that_is_spelled_out_beside_sources_is_refused_too(gristmill, tmp_path):
+    plain = {"sources": [{"files": {"path": "in/*.jsonl"}}]}
+    _is_refused(
+        gristmill,
+        tmp_path,
+        plain | {"exports": [{"sql": {"dsn": "postgresql://u@h/d?password=hunter2secret", "table": "t"}}]},
+    )
+    _is_refused(gristmill, tmp_path, plain | {"alerts": [{"webhook": {"url": "https://h/hook?sig=hunter2secret"}}]})
+    _is_refused(
+        gristmill, tmp_path, plain | {"overlays": {"big": {"storage": {"endpoint": "https://h/?sig=hunter2secret"}}}}
+    )
+
+
+def _is_refused(gristmill, tmp_path, told):
+    (tmp_path / "gristmill.yml").write_text(json.dumps({"version": 1, "dataset": "./set"} | told))
     code, said = gristmill(tmp_path, "check")
     assert code == 2, said.decode()
     assert b"hunter2" not in said

@@ -10,9 +10,14 @@ from tests.store.proxy import StoreProxy
 from tests.store.remotes import Bucket, Trials, place
 
 from gristmill import Dataset, Pipeline
+from gristmill.config.settings import BoundExport
 from gristmill.core.errors import ConfigError, LockedError, StaleError, Transient
+from gristmill.engine.exports import of_another
+from gristmill.exports.jsonl import Jsonl
 from gristmill.store import lease
+from gristmill.store.layout import Layout
 from gristmill.store.mirror import Mirror
+from gristmill.store.outlet import Outlet
 from gristmill.store.remote import ABSENT, Remote, _is_under_way
 
 NAMES = iter(range(1000))
@@ -144,6 +149,16 @@ def test_a_write_that_was_under_way_at_a_takeover_does_not_land(remote, tmp_path
     with pytest.raises(StaleError):
         mirror._replace("x", b"of the zombie")
     assert remote.get("x")[0] == b"of the successor"
+
+
+def test_the_place_of_an_export_is_one_datasets(remote, tmp_path):
+    outlet = Outlet(tmp_path, remote)
+    bound = BoundExport(name="x", part="jsonl", export=Jsonl(path=remote.url))
+    assert of_another(bound, outlet, Layout(tmp_path / "set")) is None
+    remote.put("chunk_00000.jsonl.zst", b"precious")
+    assert "that no manifest lists" in of_another(bound, outlet, Layout(tmp_path / "set"))
+    assert [outlet.claim(dataset) for dataset in ("one", "other", "one")] == [True, False, True]
+    assert "its id is one" in of_another(bound, outlet, Layout(tmp_path / "set"))
 
 
 # --- the working folder ------------------------------------------------------------------------------------------

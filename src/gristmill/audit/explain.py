@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from gristmill.core.batch import TABLE_SCHEMA
 from gristmill.core.errors import ConfigError
+from gristmill.core.visible import meant
 from gristmill.store.layout import Layout
 from gristmill.store.snapshot import ExportState, Manifest, read_manifest
 
@@ -30,13 +31,23 @@ def sides(layout: Layout, seq: int, kind: str) -> list[Path]:
 
 
 def explain(layout: Layout, manifests: list[Manifest], wanted: str) -> dict[str, Any]:
-    """Tell all that is known of the record with this id or URL, oldest first.
+    """Tell all that is known of the record with this id or URL, oldest first; if there is none, of the one that is shown so.
 
     Raises:
         ConfigError: nothing is known of it.
     """
     if not manifests:
         raise ConfigError(f"{layout.name} holds no snapshot yet; run `gristmill run` first")
+    for spelled in dict.fromkeys([wanted, meant(wanted)]):
+        if (told := _explained(layout, manifests, spelled)) is not None:
+            return told
+    raise ConfigError(
+        f"no record with the id, URL or origin {wanted!r} was published, dropped or quarantined; ids look like "
+        "'<source>/<key>' or '<source>/<path>#<offset>' (see `gristmill inspect --kept`)"
+    )
+
+
+def _explained(layout: Layout, manifests: list[Manifest], wanted: str) -> dict[str, Any] | None:
     head = manifests[-1]
     live = _rows_with(layout, head, wanted)
     ids = sorted({row["id"] for row in live}) or [wanted]
@@ -47,10 +58,7 @@ def explain(layout: Layout, manifests: list[Manifest], wanted: str) -> dict[str,
         for path in sides(layout, manifest.seq, "quarantine"):
             history += [{"run": manifest.seq, "action": "quarantine", **row} for row in _quarantined(path, wanted)]
     if not live and not history:
-        raise ConfigError(
-            f"no record with the id, URL or origin {wanted!r} was published, dropped or quarantined; ids look like "
-            "'<source>/<key>' or '<source>/<path>#<offset>' (see `gristmill inspect --kept`)"
-        )
+        return None
     for entry in history:
         if entry.get("dup_of") is not None and entry["dup_of"] not in {-1, entry["ord"]}:
             entry["dup_of_id"] = id_of(layout, manifests, entry["dup_of"])

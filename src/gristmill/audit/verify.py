@@ -19,7 +19,7 @@ from gristmill.core.batch import TABLE_SCHEMA
 from gristmill.core.errors import StoreError
 from gristmill.core.export import ManifestChunk
 from gristmill.core.load import Load
-from gristmill.engine.exports import in_files, outlet_of
+from gristmill.engine.exports import in_files, of_another, outlet_of
 from gristmill.engine.loads import Head
 from gristmill.kernels.columns import hash_columns
 from gristmill.store import disk, index, snapshot
@@ -40,7 +40,7 @@ def verify(layout: Layout, manifest: Manifest, config: PipelineConfig | None) ->
             if isinstance(bound.export, Load):
                 found += _table(bound.name, bound.export, config, layout, manifest)
             else:
-                found += _export(bound, config, manifest)
+                found += _export(bound, config, layout, manifest)
     return found
 
 
@@ -129,9 +129,12 @@ def _table(name: str, export: Load, config: PipelineConfig, layout: Layout, mani
         yield config.redact(f"export {name}: {told}; repair it with `gristmill export {name}`")
 
 
-def _export(bound: BoundExport, config: PipelineConfig, manifest: Manifest) -> Iterator[str]:
+def _export(bound: BoundExport, config: PipelineConfig, layout: Layout, manifest: Manifest) -> Iterator[str]:
     outlet = outlet_of(bound, config)
     try:
+        if (stranger := of_another(bound, outlet, layout)) is not None:
+            yield stranger
+            return
         listed = outlet.manifest()
     except StoreError as error:
         yield str(error)

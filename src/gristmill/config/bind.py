@@ -209,7 +209,7 @@ class _Binder:
             self.problems.append(f"{name}: the values are refused; why is not shown, as it may quote a secret")
         return named
 
-    def written(self, groups: dict[str, list[Named]]) -> Written:
+    def written(self, dataset: str, groups: dict[str, list[Named]]) -> Written:
         """Give what the parts hold by reference, once they have names."""
         found: dict[str, dict[Keys, str]] = {}
         for kind, items in groups.items():
@@ -218,7 +218,7 @@ class _Binder:
                 for named, references in self.references:
                     if named is each:
                         found[key] = references
-        return Written({}, found, self.secrets)
+        return Written({}, found, self.secrets, dataset)
 
 
 def from_parts(
@@ -279,6 +279,7 @@ def from_parts(
         run=run or RunSettings(),
         folder=folder,
         written=binder.written(
-            {"sources": named_sources, "steps": [*named_steps, *own], "exports": named_exports, "require": [last]}
+            dataset,
+            {"sources": named_sources, "steps": [*named_steps, *own], "exports": named_exports, "require": [last]},
         ),
     )

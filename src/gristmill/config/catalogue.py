@@ -37,7 +37,7 @@ COLUMNS = {
 def catalogue(config: PipelineConfig) -> dict[str, Any]:
     """Give the catalogue as plain values."""
     return {
-        "dataset": config.dataset,
+        "dataset": config.written.dataset or config.dataset,
         "description": config.description,
         "sources": [
             _about(config, "sources", source, source.source)

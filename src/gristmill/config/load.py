@@ -316,13 +316,14 @@ class _Reader:
                     )
 
     def _written(self, sources: list[Named], steps: list[Named], exports: list[Named]) -> Written:
-        places: dict[str, str] = {"require": self.document.at(("require",), key=True)}
+        places = {key: self.document.at((key,), key=True) for key in ("require", "dataset", "monitoring")}
         held: dict[str, dict[Keys, str]] = {"require": _below(self.document.references, ("require",))}
         for kind, items in (("sources", sources), ("steps", steps), ("exports", exports)):
             for each in items:
                 places[f"{kind}.{each.name}"] = each.place
                 held[f"{kind}.{each.name}"] = _below(self.document.references, each.path)
-        return Written(places, {key: found for key, found in held.items() if found}, self.document.secrets)
+        held = {key: found for key, found in held.items() if found}
+        return Written(places, held, self.document.secrets, self.document.raw["dataset"])
 
 
 def _below(references: dict[Keys, str], path: Keys) -> dict[Keys, str]:

@@ -270,13 +270,14 @@ class BoundExport(msgspec.Struct, frozen=True, kw_only=True):
 class Written(msgspec.Struct, frozen=True):
     """Where a config was written, and what it holds by reference. Keys: `sources.<name>`, `steps.<name>`, `require`, ….
 
-    places: `file:line:column` of each part. references: for each part, the text as written of the parameters that hold
-    a reference. secrets: value -> its reference.
+    places: `file:line:column` of each part, of `dataset` and `monitoring`. references: for each part, the text as written of the parameters that hold
+    a reference. secrets: value -> its reference. dataset: as the config has it, from its folder on.
     """
 
     places: dict[str, str] = {}
     references: dict[str, dict[Keys, str]] = {}
     secrets: dict[str, str] = {}
+    dataset: str = ""
 
     def __repr__(self) -> str:
         return f"Written({len(self.places)} places)"

@@ -11,6 +11,7 @@ planned, or `file.changed` is raised; a file that cannot be opened is neither li
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
@@ -20,8 +21,8 @@ import orjson
 import pyarrow as pa
 
 from gristmill.core.errors import ConfigError, SourceError, UnitFailed
-from gristmill.core.files import sample
-from gristmill.core.places import Found, Looked, Place
+from gristmill.core.files import Local, sample
+from gristmill.core.places import Found, Listing, Looked, Place
 from gristmill.core.source import SourcePlan, Split, State
 
 _MIB = 1 << 20
@@ -72,12 +73,25 @@ class FileSet(msgspec.Struct, frozen=True):
             listing = self.place.list(self.globs)
         except (ConfigError, SourceError) as error:
             return [str(error)]
-        problems = [f'"{unit}": {code}: {detail}' for unit, code, detail in listing.failed[:5]]
-        if len(listing.failed) > len(problems):
-            problems.append(f"{len(listing.failed) - len(problems)} more files like these")
+        failed = [*listing.failed, *self._closed(listing)]
+        problems = [f'"{unit}": {code}: {detail}' for unit, code, detail in failed[:5]]
+        if len(failed) > len(problems):
+            problems.append(f"{len(failed) - len(problems)} more files like these")
         if not listing.found and not listing.failed and not self.allow_empty:
             problems.append(self._nothing())
         return problems
+
+    def _closed(self, listing: Listing) -> Iterator[tuple[str, str, str]]:
+        """Give the files of this machine that may not be read; of others only opening them says it."""
+        if not isinstance(self.place, Local):
+            return
+        for found in listing.found:
+            if not os.access(self.place.folder / found.path, os.R_OK):
+                yield (
+                    found.unit,
+                    "file.unreadable",
+                    f"user {os.geteuid()} may not read it; allow it, or leave the file out",
+                )
 
     def _nothing(self) -> str:
         shown = " or ".join(f'"{glob}"' for glob in self.globs)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 
@@ -120,14 +121,36 @@ _SECRET_KEYS = re.compile(
     r"(?:.*_)?(?:password|passwd|passphrase|secret|secret_key|secret_access_key|api_key|apikey|account_key|private_key)"
     r"|(?:.*_)?(?:access|auth|api|sas|session|security|refresh)_token|token|bearer"
 )
+# Parameters of addresses and headers that let somebody in, in lower case and without signs: those of presigned addresses of S3, Google,
+# Azure and CloudFront, of libpq, the MySQL drivers and ODBC, and of APIs. A token that only says where a listing goes on is none.
+_SECRET_PARAMETERS = re.compile(
+    r".*(?:password|passwd|passphrase|secret|signature|credentialsbase64)"
+    r"|.*(?<!page)(?<!next)(?<!continuation)(?<!resumption)(?<!start)(?<!sync)token"
+    r"|.*(?:api|access|secret|private|account|shared|subscription|functions|auth)key"
+    r"|key|sig|sas|pwd|pw|pass|auth|authorization|proxyauthorization|bearer|jwt|cookie"
+)
+_QUERY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s?#]*\?([^\s#]+)")
+_PARAMETER = re.compile(r"(?:^|(?<=[?&;]))([^=&;?/]+)=(?=([^&;]+))")  # values may lie in each other
+_SIGNS = re.compile(r"[^a-z0-9]")
+_PAGES = "urls"  # of `web`: what a page is known by, and published with; no place for a secret
 
 
 def is_secret(path: Keys, value: Any) -> bool:
-    """Tell whether a value stands under a key that holds a secret, or is a URL with a password in it."""
+    """Tell whether a value stands under a key that holds a secret, or is an address with a secret in it."""
     if isinstance(value, bool) or not isinstance(value, str | int | float) or value == "":
         return False
-    named = any(isinstance(key, str) and _SECRET_KEYS.fullmatch(key.lower()) for key in path)
-    return named or (isinstance(value, str) and bool(_USERINFO.search(value)))
+    return _is_named(path) or (isinstance(value, str) and (_has_userinfo(value) or _has_parameter(path, value)))
+
+
+def secrets_of(query: str) -> list[str]:
+    """Give the values in a query that let somebody in, as they stand there and unquoted."""
+    found = [
+        text
+        for written in (query, unquote(query))  # odbc_connect, an address in an address
+        for name, text in _PARAMETER.findall(written)
+        if _SECRET_PARAMETERS.fullmatch(_bare(unquote(name)))
+    ]
+    return list(dict.fromkeys([*found, *map(unquote, found)]))
 
 
 def written_secrets(tree: Any, path: Keys = ()) -> Iterator[Keys]:
@@ -138,9 +161,34 @@ def written_secrets(tree: Any, path: Keys = ()) -> Iterator[Keys]:
     elif isinstance(tree, list):
         for at, item in enumerate(tree):
             yield from written_secrets(item, (*path, at))
-    elif is_secret(path, tree) and not (isinstance(tree, str) and _refers(tree)):
+    elif is_secret(path, tree) and not (isinstance(tree, str) and _refers(path, tree)):
         yield path
 
 
-def _refers(text: str) -> bool:
-    return any(match[1] for match in _REFERENCE.finditer(text)) and not _USERINFO.search(text)
+def _is_named(path: Keys) -> bool:
+    """Tell whether one of the keys says that a secret is below it."""
+    if any(isinstance(key, str) and _SECRET_KEYS.fullmatch(key.lower()) for key in path):
+        return True
+    sent = len(path) > 1 and path[-2] in {"params", "headers"} and isinstance(path[-1], str)
+    return sent and _SECRET_PARAMETERS.fullmatch(_bare(str(path[-1]))) is not None
+
+
+def _has_userinfo(text: str) -> bool:
+    return _USERINFO.search(text) is not None
+
+
+def _has_parameter(path: Keys, text: str) -> bool:
+    """Tell whether a query in a text has a secret that is neither a reference nor a field of another record (`{id}`)."""
+    if _PAGES in path:
+        return False
+    found = (value for query in _QUERY.findall(text) for value in secrets_of(query))
+    return any(not value.startswith(("${", "{")) for value in found)
+
+
+def _bare(name: str) -> str:
+    return _SIGNS.sub("", name.lower())
+
+
+def _refers(path: Keys, text: str) -> bool:
+    referring = any(match[1] for match in _REFERENCE.finditer(text))
+    return referring and not _has_userinfo(text) and not _has_parameter(path, text)

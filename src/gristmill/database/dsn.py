@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote, urlsplit
 import msgspec
 
 from gristmill.core.errors import ConfigError
+from gristmill.core.references import secrets_of
 
 Family: TypeAlias = Literal["postgresql", "sqlite", "other"]
 
@@ -74,7 +75,7 @@ def parse(dsn: str, folder: Path) -> Dsn:
     except ValueError as error:
         raise ConfigError("dsn: cannot be read; encode special characters of the password as %XX") from error
     secrets = [dsn, rest, parts.netloc if "@" in parts.netloc else "", parts.password or ""]
-    secrets += [unquote(parts.password or ""), *re.findall(r"(?:password|passwd|token)=([^&]+)", parts.query)]
+    secrets += [unquote(parts.password or ""), *secrets_of(parts.query)]
     url = f"postgresql://{rest}" if family == "postgresql" else dsn
     hidden = tuple(sorted({text for text in secrets if len(text) > 2}, key=lambda text: (-len(text), text)))
     return Dsn(family, url, _lane(family, place), hidden)
@@ -94,7 +95,7 @@ def with_options(url: str, options: dict[str, str]) -> str:
 
 
 def _without_secrets(query: str) -> str:
-    return re.sub(r"(password|passwd|token)=[^&]*", r"\1=", query)
+    return "&".join(f"{part.partition('=')[0]}=" if secrets_of(part) else part for part in query.split("&"))
 
 
 def _lane(family: str, place: str) -> str:

@@ -2,7 +2,7 @@
 
 Not here: chunk formats (`exports/`), how a ledger grows (`core.export`), what changed for a table (`engine.loads`). Invariants: an export is derived from a
 committed snapshot and can be made again byte for byte; swapping its `manifest.json` is its commit; chunks that no
-manifest names are removed afterwards.
+manifest names are removed afterwards, and never where another dataset's export lies, or files that nobody has claimed.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from gristmill.core.load import Load
 from gristmill.engine import loads
 from gristmill.engine.report import Report, error_entry
 from gristmill.engine.work import Job, TaskResult, Work
-from gristmill.store import claim, disk
+from gristmill.store import claim, disk, snapshot
 from gristmill.store.layout import Layout, locate
-from gristmill.store.outlet import Outlet
+from gristmill.store.outlet import MANIFEST, OWNER, Outlet
 from gristmill.store.rows import read_shard
 from gristmill.store.snapshot import ExportState, Manifest, Shard
 
@@ -174,8 +174,14 @@ def _make(bound: BoundExport, config: PipelineConfig, layout: Layout, head: Mani
         state = next_state(bound, layout, head, head.shards, NONE, head.seq)
     outlet = outlet_of(bound, config)
     disk.make_folder(outlet.folder)
+    if (stranger := of_another(bound, outlet, layout)) is not None:
+        raise ConfigError(stranger)
     current = outlet.manifest()
     known = _known(bound, outlet, current)
+    if outlet.owner() is None and not outlet.claim(snapshot.dataset_id(layout)):
+        raise ConfigError(
+            f"export {bound.name}: {outlet} was taken by another dataset just now; give it a path of its own"
+        )
     whole = {chunk.name: known[_content(chunk)] for chunk in state.ledger.chunks if _content(chunk) in known}
     chunks = len(state.ledger.chunks)
     todo = [i for i, chunk in enumerate(state.ledger.chunks) if chunk.name not in whole]
@@ -192,6 +198,32 @@ def _make(bound: BoundExport, config: PipelineConfig, layout: Layout, head: Mani
     failpoint("export.manifest_written")
     _sweep(outlet, set(whole), in_files(bound), current)
     return Made(len(todo), {"chunks_written": len(todo), "chunks": chunks})
+
+
+def of_another(bound: BoundExport, outlet: Outlet, layout: Layout) -> str | None:
+    """Say whose the files in an export's place are, if not its own: they would be removed or left to nobody.
+
+    Where nobody said whose they are, and a manifest is there, it is one of an earlier gristmill and is taken for this dataset's.
+    """
+    owner = outlet.owner()
+    if owner is not None:
+        ours = snapshot.dataset_id(layout) if snapshot.has_table(layout) else "a new one"
+        if owner == ours:
+            return None
+        return (
+            f"export {bound.name}: {outlet} holds the export of another dataset (its id is {owner}, that of {layout.name} is {ours}); "
+            "give this export a path of its own, or delete that folder to have this dataset take its place"
+        )
+    if outlet.manifest() is not None:
+        return None
+    found = sorted(name for name in outlet.names() if in_files(bound).owns(name))
+    if not found:
+        return None
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    return (
+        f"export {bound.name}: {outlet} holds files with names of its chunks that no manifest lists ({found[0]}{more}), which are not this "
+        "export's; empty the folder, or give the export a path of its own"
+    )
 
 
 def _job(bound: BoundExport, i: int, chunk: Chunk, shards: list[Shard]) -> Job:
@@ -222,7 +254,7 @@ def _sweep(outlet: Outlet, keep: set[str], export: FileExport, before: ExportMan
     for name in outlet.names():
         scratch = name.startswith(".") and name.endswith(".tmp")
         made = name[1:].rsplit(".", 2)[0] if scratch else name
-        ours = made in named or export.owns(made) or (scratch and made == "manifest.json")
+        ours = made in named or export.owns(made) or (scratch and made in {MANIFEST, OWNER})
         if ours and (scratch or made not in keep):
             gone.append(name)
     outlet.remove(gone)

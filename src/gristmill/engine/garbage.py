@@ -28,11 +28,12 @@ from gristmill.config.settings import PipelineConfig, Retention
 from gristmill.core.errors import ConfigError
 from gristmill.core.export import FileExport, read_manifest
 from gristmill.core.failpoints import failpoint
-from gristmill.engine.exports import outlet_of
+from gristmill.engine.exports import of_another, outlet_of
 from gristmill.store import claim, collected, snapshot
 from gristmill.store.files import Lying
 from gristmill.store.layout import Layout
 from gristmill.store.mirror import REMOVED_AT_ONCE
+from gristmill.store.outlet import MANIFEST, OWNER
 from gristmill.store.snapshot import Manifest
 
 KINDS = ("shards", "index", "tombstones", "states", "staging", "landing", "runs", "exports", "scratch")
@@ -301,13 +302,13 @@ class _Heap:
             if outlet.remote is not None:  # a run sweeps it
                 continue
             folder = outlet.folder
-            listed = read_manifest(folder / "manifest.json")
-            if listed is None or listed.export != bound.name:
+            listed = read_manifest(folder / MANIFEST)
+            if listed is None or listed.export != bound.name or of_another(bound, outlet, self.layout) is not None:
                 continue
             named = {chunk.name for chunk in listed.chunks}
             for path in folder.iterdir():
                 made = path.name[1:].rsplit(".", 2)[0] if _SCRATCH.fullmatch(path.name) else path.name
-                ours = bound.export.owns(made) or (made == "manifest.json" != path.name)
+                ours = bound.export.owns(made) or (made in {MANIFEST, OWNER} and made != path.name)
                 if ours and path.name not in named and self._is_old(path):
                     yield _weighed("exports", path)
 

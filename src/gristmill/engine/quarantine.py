@@ -24,6 +24,7 @@ from gristmill.core.batch import Int64s
 from gristmill.core.errors import ConfigError
 from gristmill.core.find import suggestion
 from gristmill.core.source import Source, State, Window
+from gristmill.core.visible import visible
 from gristmill.engine.identity import SEQ_SHIFT
 from gristmill.store import index
 from gristmill.store.layout import Layout
@@ -33,7 +34,7 @@ CONFLICT = "id.conflict"
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """Which quarantined things are meant; None: all. unit: a file, URL or listing, as `origin` begins."""
+    """Which quarantined things are meant; None: all. unit: a file, URL or listing, as `origin` begins, or as that is shown."""
 
     code: str | None = None
     source: str | None = None
@@ -71,9 +72,12 @@ class _Units:
         }
 
     def of(self, origin: str) -> str:
-        """Give the unit that an origin lies in: `<unit>#<locator>`, `<archive>!/<member>#<locator>`, or the unit itself."""
+        """Give the unit that an origin lies in: `<unit>#<locator>`, `<archive>!/<member>#<locator>`, or the unit itself.
+
+        A unit's own `!/` is written `!//` (`core.filesets`).
+        """
         place = origin if origin in self.rows or "#" not in origin else origin.rpartition("#")[0]
-        marks = [found.start() for found in re.finditer("!/", place)] if place not in self.rows else []
+        marks = [found.start() for found in re.finditer("!/(?!/)", place)] if place not in self.rows else []
         return next((place[:at] for at in marks if place[:at] in self.rows), place)
 
 
@@ -216,7 +220,7 @@ def _meant(asked: Asked, row: dict[str, Any], unit: str, run: int) -> bool:
     return (
         asked.code in (None, row["code"])
         and asked.source in (None, row["source"])
-        and asked.unit in (None, unit)
+        and (asked.unit in (None, unit) or asked.unit == visible(unit))
         and asked.run in (None, run)
     )
 

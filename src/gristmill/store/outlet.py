@@ -1,7 +1,8 @@
 """Where an export in files lies: a folder of this machine, or one of a bucket that is written through a scratch folder here.
 
 Not here: which chunks there must be (`engine.exports`), their bytes (`exports`). Invariants: a chunk has its name only when it is whole; the
-manifest is swapped in one step, after all chunks it names, and on an object store only by a run that still holds the dataset.
+manifest is swapped in one step, after all chunks it names, and on an object store only by a run that still holds the dataset; before the first
+chunk it is written down whose the place is, in a file of its own, for equal snapshots of two datasets have equal manifests.
 """
 
 from __future__ import annotations
@@ -10,17 +11,26 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 from gristmill.core import export as ledgers
-from gristmill.core.errors import StaleError
+from gristmill.core.errors import StaleError, StoreError
 from gristmill.core.export import ExportManifest, ManifestChunk
 from gristmill.core.failpoints import failpoint
 from gristmill.store import disk
 from gristmill.store.remote import ABSENT, Remote
 
 MANIFEST = "manifest.json"
+OWNER = ".dataset.json"
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """Content of `.dataset.json`: the id of the dataset (that of its Delta table) whose export lies here."""
+
+    version: Literal[1] = 1
+    dataset: str
 
 
 class Outlet(msgspec.Struct, frozen=True):
@@ -55,6 +65,31 @@ class Outlet(msgspec.Struct, frozen=True):
         """
         with self.read(MANIFEST) as path:
             return ledgers.read_manifest(path)
+
+    def owner(self) -> str | None:
+        """Give the id of the dataset whose export lies here; None if nobody has said so yet.
+
+        Raises:
+            StoreError: what says it is damaged, or of a version that is not known.
+        """
+        with self.read(OWNER) as path:
+            try:
+                return msgspec.json.decode(path.read_bytes(), type=Owner).dataset
+            except FileNotFoundError:
+                return None
+            except msgspec.DecodeError as error:
+                raise StoreError(
+                    f"{self}/{OWNER}: does not say whose export this is ({error}); upgrade gristmill, or delete the folder"
+                ) from error
+
+    def claim(self, dataset: str) -> bool:
+        """Write down that the export of this dataset lies here, if nobody's does; give whether it is this one's now."""
+        content = msgspec.json.encode(Owner(dataset=dataset)) + b"\n"
+        if self.remote is None:
+            disk.create_file(self.folder / OWNER, content)
+        else:
+            self.remote.put(OWNER, content, ABSENT)
+        return self.owner() == dataset
 
     def swap(self, content: bytes, check_held: Callable[[], None]) -> None:
         """Swap in another manifest: the export's commit."""

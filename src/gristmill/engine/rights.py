@@ -1,0 +1,94 @@
+"""Whether what a run writes to on this machine may be written: the dataset, exports in files (and are theirs), the textfile of metrics.
+
+Not here: databases (an export's own `check`), object stores (`store.remote`). Invariants: nothing is changed and nothing tried, the
+system is asked; what is not there yet is asked of the nearest folder above. What may be written now may be full, or gone, later.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from gristmill.config.settings import PipelineConfig
+from gristmill.core.export import FileExport
+from gristmill.engine import exports
+from gristmill.store.layout import Layout
+
+
+def unwritable(config: PipelineConfig, layout: Layout) -> list[str]:
+    """Say what would stop a run: a place of the dataset or of an export that this user may not write to, or that is not the export's."""
+    root = layout.root.resolve()
+    inner = [Path(entry.path) for entry in _entries(root) if entry.name == layout.lock.name or entry.is_dir()]
+    asked = [("dataset", "dataset" if layout.remote is None else "work_dir", root, [root, *sorted(inner)])]
+    for bound in config.exports:
+        if isinstance(bound.export, FileExport) and "://" not in bound.export.path:
+            folder = exports.outlet_of(bound, config).folder
+            asked.append((f"exports.{bound.name}", f"export {bound.name!r} ({bound.part})", folder, [folder]))
+    found = [told for key, called, place, paths in asked for told in _told(config, key, called, place, paths)]
+    return found or list(_taken(config, layout))
+
+
+def _taken(config: PipelineConfig, layout: Layout) -> Iterator[str]:
+    """Say where something else lies than what an export put there; of an object store the export itself asks."""
+    for bound in config.exports:
+        if isinstance(bound.export, FileExport) and "://" not in bound.export.path:
+            outlet = exports.outlet_of(bound, config)
+            stranger = exports.of_another(bound, outlet, layout) if outlet.folder.is_dir() else None
+            if stranger is not None:
+                yield _place(config, f"exports.{bound.name}") + stranger
+
+
+def textfile_problems(config: PipelineConfig) -> list[str]:
+    """Say why the textfile of metrics cannot be written, which stops no run; its folder is not made."""
+    if config.monitoring.textfile is None:
+        return []
+    folder = (config.folder / config.monitoring.textfile).parent.resolve()
+    called = "monitoring: textfile"
+    if not os.path.lexists(folder) and os.access(folder.parent, os.X_OK):
+        return [f"{_place(config, 'monitoring')}{called}: there is no folder {str(folder)!r}; make it, or name another"]
+    return list(_told(config, "monitoring", called, folder, [folder]))
+
+
+def _told(config: PipelineConfig, key: str, called: str, place: Path, paths: list[Path]) -> Iterator[str]:
+    for path in paths:
+        why = _why_not(path)
+        if why is not None:
+            needed = f" (for {str(place)!r})" if path == place and not os.path.lexists(path) else ""
+            yield (
+                f"{_place(config, key)}{called}: {why}{needed}; "
+                "give this user the right to write there, or name another place"
+            )
+
+
+def _place(config: PipelineConfig, key: str) -> str:
+    place = config.written.places.get(key)
+    return f"{place}: " if place else ""
+
+
+def _why_not(path: Path) -> str | None:
+    """Say why a file or folder cannot be written; of one that is not there, why it cannot be made."""
+    there = path
+    while not os.path.lexists(there) and there != there.parent:  # a Path raises where it may not look
+        there = there.parent
+    folder = there != path or there.is_dir()
+    if folder and not os.path.isdir(there):  # noqa: PTH112
+        return f"{str(there)!r} is no folder"
+    if os.access(there, os.R_OK | os.W_OK | (os.X_OK if folder else 0)):
+        return None
+    now = there.stat()
+    if os.statvfs(there).f_flag & os.ST_RDONLY:
+        return f"{str(there)!r} lies on a file system that is read-only"
+    what = "folder" if folder else "file"
+    return (
+        f"the {what} {str(there)!r} may not be read and written by user {os.geteuid()}: it is user {now.st_uid}'s, with mode "
+        f"{now.st_mode & 0o7777:o}"
+    )
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:  # not there, or told of the folder itself
+        return []
