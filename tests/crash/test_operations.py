@@ -27,11 +27,10 @@ def chosen(found, modes, name):
 def hurt(five, ends, found, tmp_path, name, modes):
     trials = []
     for blow in chosen(found, modes, name):
-        trial, hit = operations.trial(five.server, ends, tmp_path / "trials", [blow], five.polls)
+        trial, hit = operations.trial(five.server, ends, tmp_path / "trials", [blow])
         assert trial.problems == [], trial.attack
         assert hit, trial.attack
         trials.append(trial)
-    assert five.polls.problems == []
     return trials
 
 
@@ -46,7 +45,7 @@ def test_a_disk_that_is_full_at_the_commit_is_told_with_the_delta_log(five, tmp_
     ends = five.on(2)
     found = five.counted(ends, tmp_path)
     at = next(each.number for each in found if "_delta_log" in each.path and each.kind == "write")
-    trial, _ = operations.trial(five.server, ends, tmp_path / "trials", [("enospc", at)], five.polls)
+    trial, _ = operations.trial(five.server, ends, tmp_path / "trials", [("enospc", at)])
     assert trial.problems == []
     assert trial.codes == [1, 0]
 
@@ -65,7 +64,7 @@ def test_no_verb_that_writes_is_left_out():
 def test_a_rerun_that_is_hurt_too_changes_nothing_of_that(five, tmp_path):
     ends = five.on(2)
     blows = [("torn", 700), ("kill", 900)]
-    trial, hit = operations.trial(five.server, ends, tmp_path / "trials", blows, five.polls)
+    trial, hit = operations.trial(five.server, ends, tmp_path / "trials", blows)
     assert trial.problems == []
     assert (trial.codes, len(hit)) == ([crash.KILLED, crash.KILLED, 0], 2)
 
