@@ -5,6 +5,7 @@ import random
 import pytest
 from tests.soak import operations, scarcity, verbs, zombies
 
+from gristmill import cli
 from gristmill.testing import crash
 
 SEED = 20261125
@@ -15,6 +16,10 @@ SLICE = [
     ("adopt", "eio"),
     ("retry", "kill"),
     ("refresh", "torn"),
+    ("redecide", "kill"),
+    ("pin", "torn"),
+    ("unpin", "kill"),
+    ("upgrade", "enospc"),
 ]
 
 
@@ -58,6 +63,19 @@ def test_so_is_every_other_verb_that_writes(verb, mode, five, tmp_path):
 
 
 def test_no_verb_that_writes_is_left_out():
+    """A new verb is given a scene, or a reason why it has none."""
+
+    def of(command, *words):
+        inside = getattr(command, "commands", None)
+        return (
+            [" ".join(words)]
+            if inside is None
+            else [each for name in inside for each in of(inside[name], *words, name)]
+        )
+
+    hurt = {verbs.COMMANDS.get(name, name) for name in verbs.VERBS} | {"run"}
+    assert sorted(of(cli.command())) == sorted(hurt | verbs.ELSEWHERE.keys())
+    assert not hurt & verbs.ELSEWHERE.keys()
     assert {verb for verb, _ in SLICE} == verbs.VERBS.keys()
 
 

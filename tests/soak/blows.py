@@ -36,7 +36,7 @@ COMMITTERS, COMMITS = 8, 2000
 
 
 class Blows:
-    """The five kinds of sources with the shim below them. Used as a context; what it needs is made when it is asked for."""
+    """The kinds of sources with the shim below them. Used as a context; what it needs is made when it is asked for."""
 
     def __init__(self, folder: Path, source: Path, seed: int, work: Work, left_s: Callable[[], float]) -> None:
         self.folder, self.source, self.seed, self.work, self.left_s = folder / "five", source, seed, work, left_s
@@ -123,7 +123,7 @@ class Blows:
             found = self._counted(ends)
             for mode in shim.MODES:
                 tasks += [
-                    self._at(ends, [(mode, at)], ends.argv[0]) for at in operations.points(found, mode, VERB_POINTS)
+                    self._at(ends, [(mode, at)], ends.scene.name) for at in operations.points(found, mode, VERB_POINTS)
                 ]
         self._work(room, tasks)
 

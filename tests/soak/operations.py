@@ -18,7 +18,7 @@ from tests.soak.results import Trial
 
 from gristmill.testing import crash
 
-FAILED = 1
+FAILED, USAGE = 1, 2
 
 
 def runner(server: crash.Warm, argv: Sequence[str]) -> crash.Run:
@@ -40,12 +40,22 @@ def trial(
     follows = runner(server, five.RUN) if "--full-refresh" in ends.argv else run
     dealt = [AtOperation(mode, at, run) for mode, at in blows]
     again: list[int] = []
+    peace: list[int] = []
+
+    def settled(tree: Path, code: int) -> int:
+        """A pin that is gone already is told as wrong usage: what was asked for is so."""
+        is_gone = code == USAGE and "--unpin" in ends.argv and five.pins(tree) == ends.pins[1]
+        return crash.FINISHED if is_gone else code
+
+    def in_peace(tree: Path, env: Mapping[str, str]) -> int:
+        peace.append(settled(tree, run(tree, env)))
+        return peace[-1]
 
     def blow(one: AtOperation) -> crash.Attack:
         def attack(tree: Path, i: int) -> int:
             code = one(tree, i)
             if code == crash.FINISHED:  # what it could do without, the next run clears up
-                again.append(follows(tree, {}))
+                again.append(settled(tree, follows(tree, {})))
             return code
 
         return attack
@@ -55,11 +65,12 @@ def trial(
 
     def also(scene: crash.Scene, tree: Path) -> list[str]:
         problems = dataset_view(scene, tree) + five.table_problems(ends, tree)
+        problems += five.pin_problems(ends, tree, at_end=bool(again or peace))
         if open_blows and open_blows[0].code is not None:
             problems += outcome_problems(open_blows.pop(0), tree)
         return problems
 
-    made = attacked(ends.scene, scratch, label, [blow(one) for one in dealt], run, also=also)
+    made = attacked(ends.scene, scratch, label, [blow(one) for one in dealt], in_peace, also=also)
     made.problems += [f"after a run that ended well the next one ended with {code}" for code in again if code]
     if not made.problems:
         for tree in {path.with_name(path.name.partition(".shim-")[0]) for path in scratch.glob("*.shim-*")}:

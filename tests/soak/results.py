@@ -28,8 +28,8 @@ that is not whole; other bytes than the undisturbed run; a law that does not hol
 """
 
 MEANING = {
-    "operations": "a run over files, SQL, REST, web and WARC with JSON lines and a SQL table behind it is hurt at single file operations: killed before one, killed in the middle of a write, from one on on a full disk (ENOSPC), one that fails (EIO)",
-    "verbs": "the same blows at `export`, `gc`, `rollback`, `adopt`, `quarantine retry` and `run --full-refresh`",
+    "operations": "a run over files, SQL, REST, web, WARC and dlt with JSON lines, Parquet and a SQL table behind it is hurt at single file operations: killed before one, killed in the middle of a write, from one on on a full disk (ENOSPC), one that fails (EIO)",
+    "verbs": "the same blows at `export`, `gc` and its `--pin` and `--unpin`, `rollback`, `adopt`, `quarantine retry`, `upgrade`, `run --full-refresh` and `run --redecide`",
     "pairs": "two such blows, of any two modes: at a run, and at its rerun (some reruns are done before the second)",
     "zombies": "a stage worker, and a run whose lock file was removed, are stopped at a file operation (SIGSTOP), wake when others have ended the run, and change nothing",
     "disks": "a run on a tmpfs with little room left: it ends with 1, names the place, and goes on when there is room",
