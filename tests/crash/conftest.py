@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 from tests.crash import shim
-from tests.soak import five, operations, scenes
+from tests.soak import five, scenes
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +34,6 @@ class Five:
     def __init__(self, folder, source, town):
         self.folder, self.source, self.town = folder, source, town
         self.library = shim.build(folder)
-        self.polls = operations.Polls()
 
     def on(self, day):
         """Let it be a day; give its run."""

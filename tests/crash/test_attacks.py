@@ -17,10 +17,9 @@ def middling(tmp_path_factory, server):
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_killed_at_any_moment(seed, middling, server, tmp_path):
-    polls = attacks.Polls()
-    trial = attacks.random_kill(server, middling[seed % 2], tmp_path, seed, 1.5, polls)
+    trial = attacks.random_kill(server, middling[seed % 2], tmp_path, seed, 1.5)
     assert trial.problems == [], f"seed {seed}"
-    assert polls.problems == [], f"seed {seed}"
+    assert trial.looks > 0
 
 
 @pytest.mark.parametrize("seed", [1])

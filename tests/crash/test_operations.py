@@ -5,6 +5,7 @@ import random
 import pytest
 from tests.soak import operations, scarcity, verbs, zombies
 
+from gristmill import cli
 from gristmill.testing import crash
 
 SEED = 20261125
@@ -15,6 +16,10 @@ SLICE = [
     ("adopt", "eio"),
     ("retry", "kill"),
     ("refresh", "torn"),
+    ("redecide", "kill"),
+    ("pin", "torn"),
+    ("unpin", "kill"),
+    ("upgrade", "enospc"),
 ]
 
 
@@ -27,11 +32,10 @@ def chosen(found, modes, name):
 def hurt(five, ends, found, tmp_path, name, modes):
     trials = []
     for blow in chosen(found, modes, name):
-        trial, hit = operations.trial(five.server, ends, tmp_path / "trials", [blow], five.polls)
+        trial, hit = operations.trial(five.server, ends, tmp_path / "trials", [blow])
         assert trial.problems == [], trial.attack
         assert hit, trial.attack
         trials.append(trial)
-    assert five.polls.problems == []
     return trials
 
 
@@ -46,7 +50,7 @@ def test_a_disk_that_is_full_at_the_commit_is_told_with_the_delta_log(five, tmp_
     ends = five.on(2)
     found = five.counted(ends, tmp_path)
     at = next(each.number for each in found if "_delta_log" in each.path and each.kind == "write")
-    trial, _ = operations.trial(five.server, ends, tmp_path / "trials", [("enospc", at)], five.polls)
+    trial, _ = operations.trial(five.server, ends, tmp_path / "trials", [("enospc", at)])
     assert trial.problems == []
     assert trial.codes == [1, 0]
 
@@ -59,13 +63,26 @@ def test_so_is_every_other_verb_that_writes(verb, mode, five, tmp_path):
 
 
 def test_no_verb_that_writes_is_left_out():
+    """A new verb is given a scene, or a reason why it has none."""
+
+    def of(command, *words):
+        inside = getattr(command, "commands", None)
+        return (
+            [" ".join(words)]
+            if inside is None
+            else [each for name in inside for each in of(inside[name], *words, name)]
+        )
+
+    hurt = {verbs.COMMANDS.get(name, name) for name in verbs.VERBS} | {"run"}
+    assert sorted(of(cli.command())) == sorted(hurt | verbs.ELSEWHERE.keys())
+    assert not hurt & verbs.ELSEWHERE.keys()
     assert {verb for verb, _ in SLICE} == verbs.VERBS.keys()
 
 
 def test_a_rerun_that_is_hurt_too_changes_nothing_of_that(five, tmp_path):
     ends = five.on(2)
     blows = [("torn", 700), ("kill", 900)]
-    trial, hit = operations.trial(five.server, ends, tmp_path / "trials", blows, five.polls)
+    trial, hit = operations.trial(five.server, ends, tmp_path / "trials", blows)
     assert trial.problems == []
     assert (trial.codes, len(hit)) == ([crash.KILLED, crash.KILLED, 0], 2)
 

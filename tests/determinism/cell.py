@@ -1,6 +1,6 @@
 """One cell of the matrix: two days of a pipeline in a fresh process, and a digest of every byte that lasts.
 
-python -m tests.determinism.cell FOLDER WORKERS
+python -m tests.determinism.cell FOLDER WORKERS [ENGINE]
 
 Sources of every kind that needs no server; cleaning, a filter, a custom step, dedup within a language and over all; two exports. A set
 and a `str.hash` stand in the custom step on purpose: what a user writes may use them, as long as its result does not depend on them.
@@ -17,11 +17,14 @@ import os
 import random
 import sqlite3
 import sys
+from multiprocessing import get_context
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from tests.properties.lab import Lab, jsonl
+
+from gristmill.engine import run as engine_run
 
 WORDS = [
     "mill",
@@ -156,16 +159,33 @@ def stamp(folder: Path, when_s: int) -> None:
         os.utime(path, (when_s, when_s))
 
 
-def run(folder: Path, workers: int) -> dict[str, str]:
+def run(folder: Path, workers: int, engine: str = "local") -> dict[str, str]:
     """Make both days in `folder`, which holds the first; give the digest of each lasting file."""
-    lab = Lab(folder, CONFIG)
     for day in (1, 2):
         if day == 2:
             grow(folder)
-        report = lab.run_in_processes(workers) if workers > 1 else lab.run()
-        assert report.status == "published", report.status
+        if engine == "local":
+            run_day(folder, workers, engine)
+            continue
+        process = get_context("spawn").Process(target=run_day, args=(folder, workers, engine))
+        process.start()  # of each cluster a new one: Ray keeps the token of its first for as long as a process lives
+        process.join()
+        assert process.exitcode == 0, f"day {day} on {engine} ended with {process.exitcode}"
+    lab = Lab(folder, CONFIG)
     assert lab.broken() == []
     return lab.bytes()
+
+
+def run_day(folder: Path, workers: int, engine: str) -> None:
+    """Make the run that is due."""
+    if engine == "local":
+        lab = Lab(folder, CONFIG)
+        report = lab.run_in_processes(workers) if workers > 1 else lab.run()
+    else:
+        engine_run.INLINE_BYTES = 0  # every task goes to the executor, however small
+        lab = Lab(folder, CONFIG | {"run": {**CONFIG["run"], "engine": engine}})
+        report = lab.run(workers=workers)
+    assert report.status == "published", report.status
 
 
 def digest(found: dict[str, str]) -> str:
@@ -174,5 +194,5 @@ def digest(found: dict[str, str]) -> str:
 
 
 if __name__ == "__main__":
-    told = run(Path(sys.argv[1]), int(sys.argv[2]))
+    told = run(Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:4])
     sys.stdout.write(json.dumps({"digest": digest(told), "files": told}) + "\n")

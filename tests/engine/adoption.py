@@ -2,7 +2,8 @@
 
     python -m tests.engine.adoption [GB] [WORKERS]
 
-The data is made here: texts of 300 words at random, in Parquet files of 20,000 with Snappy. Each step is a process of its own.
+The data is made here: texts of 300 words at random, in Parquet files of 20,000 with Snappy. Each step is a process of its own. The last line is for
+the soak (`tests.soak.commands`).
 """
 
 import json
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tests.soak import commands
 from tests.soak.results import say
 
 from gristmill.testing import corpora
@@ -61,7 +63,7 @@ def gristmill(folder: Path, *argv: str) -> tuple[dict, float]:
 
 
 def main(gb: float, workers: str) -> int:
-    """Measure; give how many sentences do not hold."""
+    """Measure; 1 if a sentence does not hold."""
     with tempfile.TemporaryDirectory(prefix="gristmill-adoption-") as made:
         folder = Path(made)
         (folder / "gristmill.yml").write_text(CONFIG, "utf-8")
@@ -69,10 +71,11 @@ def main(gb: float, workers: str) -> int:
         say(f"{size / 1e9:.2f} GB of Parquet, {records} records")
         adopted, seconds = gristmill(folder, "adopt", str(folder / "clean"), "--map", "id=id", "--workers", workers)
         text = adopted["bytes_read"]
-        say(
+        measured = (
             f"adopt: {seconds:.1f} s, {size / 1e6 / seconds:.0f} MB/s of Parquet, {text / 1e6 / seconds:.0f} MB/s as read, "
-            f"{adopted['cpu_seconds']:.0f} s of processors, {workers} workers, peak memory of a process {adopted['peak_rss_mb']:.0f} MB",
+            f"{adopted['cpu_seconds']:.0f} s of processors, {workers} workers, peak memory of a process {adopted['peak_rss_mb']:.0f} MB"
         )
+        say(measured)
         same = random.Random(7).choices(some, k=SAME)
         lines = [{"id": f"same-{n}", "text": f"{text}  \n\n"} for n, text in enumerate(same)]
         lines += [{"id": f"new-{n}", "text": f"New text number {n} of this day."} for n in range(SAME)]
@@ -86,16 +89,22 @@ def main(gb: float, workers: str) -> int:
         damage = subprocess.run(
             [sys.executable, "-m", "gristmill", "verify", "-c", str(folder / "gristmill.yml")], check=False
         ).returncode
-        holds = [
-            adopted["counts"]["published"] == records,
-            counts["published"] == SAME,
-            counts["duplicates"] == {"dedup.exact": SAME},
-            damage == 0,
-        ]
+        holds = {
+            "all records are published": adopted["counts"]["published"] == records,
+            "all new texts of the next run are published": counts["published"] == SAME,
+            "all known texts of the next run are duplicates": counts["duplicates"] == {"dedup.exact": SAME},
+            "`verify` finds no damage": damage == 0,
+        }
+        broken = [f"not true: {what}" for what, is_true in holds.items() if not is_true]
         say(
-            f"peak of all processes: {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024:.0f} MB; {holds.count(False)} violations"
+            f"peak of all processes: {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024:.0f} MB; {len(broken)} violations"
         )
-        return holds.count(False)
+        say(
+            commands.told(
+                len(holds), broken, runs=2, note=f"{size / 1e9:.2f} GB of Parquet, {records:,} records; {measured}."
+            )
+        )
+        return 1 if broken else 0
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""Make malformed files, read each, and check what must hold of them: those whose outcome is known, and those from seeds.
+"""Read all malformed files there are, make others and read those, and check what must hold of each.
 
     python -m tests.malformed [N] [SEED] [--here]
 
-First every file of `generated.tsv` against the rules (`tests.malformed.made.table`). Then N files (2,000) from SEED (1) on, in child processes of 200 each, so that one that crashes is named and the others go on. Prints what is broken with
-the seed that replays it, and the peak of memory. `--here`: in this process. Exits 1 if anything is broken.
+The folder `../shared/data/malformed`, where there is one, against its table (`table`); every file of `generated.tsv` against the rules (`made.table`);
+then N files (2,000) from SEED (1) on, in child processes of 200 each, so that one that crashes is named and the others go on. Prints what is broken
+with the name or seed that replays it, and the peak of memory; the last line is for the soak (`tests.soak.commands`). `--here`: in this process, only
+what seeds make. Exits 1 if anything is broken.
 """
 
 import collections
@@ -15,11 +17,15 @@ import time
 import warnings
 from pathlib import Path
 
+from tests.malformed import table
 from tests.malformed.cases import make
 from tests.malformed.limits import peak_mb
+from tests.malformed.made import table as rules
 from tests.malformed.properties import Hung, broken
+from tests.soak import commands
 
 ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT.parent / "shared" / "data" / "malformed"
 EACH = 200
 
 
@@ -62,6 +68,23 @@ def apart(first, count):
     return done
 
 
+def folder():
+    """Hold the files of the folder against the table; give how many there are, what differs, and the peak of memory in MB."""
+    command = [sys.executable, "-m", "tests.malformed.table", str(FOLDER)]
+    child = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=900)
+    if child.returncode:
+        return 0, [f"the folder: the process ends with {child.returncode}: {child.stderr[-300:]!r}"], 0
+    told = json.loads(child.stdout)
+    found = {name: line.rpartition("\t")[0] for name, line in told["files"].items()}
+    wanted = {name: line for name, (line, _) in table.expected().items()}
+    wrong = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+    return (
+        len(found),
+        [f"{name}: {found.get(name)!r}, expected {wanted.get(name)!r}" for name in wrong],
+        told["peak_mb"],
+    )
+
+
 def main():
     numbers = [int(word) for word in sys.argv[1:] if word.isdigit()]
     count, first = [*numbers, *(2000, 1)[len(numbers) :]][:2]
@@ -69,16 +92,30 @@ def main():
         told = here(first, count)
         sys.stdout.write(json.dumps(told) + "\n")
         return bool(told["broken"])
-    began, bad, most_mb, kinds = time.monotonic(), [], 0, collections.Counter()
+    began, there = time.monotonic(), FOLDER.is_dir()
+    real, bad, most_mb = folder() if there else (0, [], 0)
+    made = list(rules.every())
+    bad += [f"{name}: {what}" for name, what in rules.differences(made)]
+    kinds = collections.Counter()
     for at in range(first, first + count, EACH):
         done = apart(at, min(EACH, first + count - at))
         bad += done["broken"]
         most_mb = max(most_mb, done["peak_mb"])
         kinds.update(done["kinds"])
-    known = subprocess.run([sys.executable, "-m", "tests.malformed.made.table"], cwd=ROOT, check=False)
-    end = f"{count} files from seed {first}: {len(bad)} broken, peak {most_mb} MB, {time.monotonic() - began:.0f} s"
+    known = f"{real} files of the folder" if there else "no ../shared/data/malformed beside this checkout"
+    end = f"{known}, {len(made)} made by rules, {count} files from seed {first}: {len(bad)} broken, peak {most_mb} MB, {time.monotonic() - began:.0f} s"
     sys.stdout.write("\n".join([*bad, f"{end}; {dict(kinds)}"]) + "\n")
-    return bool(bad or known.returncode)
+    places = {
+        "of the folder": real,
+        "made by rules": len(made),
+        "attacks": kinds["attack"],
+        "others from seeds": count - kinds["attack"],
+    }
+    note = "" if there else f"There is {known}."
+    sys.stdout.write(
+        commands.told(real + len(made) + count, bad, places=places, note=f"{note} Peak {most_mb} MB.".strip()) + "\n"
+    )
+    return bool(bad)
 
 
 if __name__ == "__main__":

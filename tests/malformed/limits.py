@@ -4,7 +4,8 @@
 
 What is read expands to MIB mebibytes (1,024): a line of that size, and bombs in gzip, bzip2, xz, zstd, zip and tar.gz, each as it is by default
 (`size.cap`), and once more with the caps on expansion lifted, so that all of it goes by. The limit is on private memory (RLIMIT_DATA), with the
-peak of resident memory told besides. Exits 1 if one is not stopped by its code, or the limit was not enough.
+peak of resident memory told besides; the last line is for the soak (`tests.soak.commands`). Exits 1 if one is not stopped by its code, or the limit
+was not enough.
 """
 
 import bz2
@@ -22,6 +23,7 @@ import time
 import zipfile
 from pathlib import Path
 
+from tests.soak import commands
 from tests.sources.conftest import read_everything
 
 from gristmill.core.files import zstd
@@ -115,11 +117,13 @@ def main():
     if len(sys.argv) == 3:
         child(*sys.argv[1:])
         return 0
-    wrong = 0
+    done, wrong, most_mb = 0, [], 0
     for name, told, is_right in trials(int(sys.argv[1]) if len(sys.argv) > 1 else 1024):
-        wrong += not is_right
+        done, most_mb = done + 1, max(most_mb, told.get("peak_mb", 0))
+        wrong += [] if is_right else [f"{name}: {told}"]
         sys.stdout.write(f"{'ok   ' if is_right else 'WRONG'} {name}: {told}\n")
-    return int(wrong > 0)
+    sys.stdout.write(commands.told(done, wrong, note=f"Peak of resident memory {most_mb} MB.") + "\n")
+    return int(bool(wrong))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ equal the table after each run that ends well.
 
     python -m tests.properties.machine STEPS [SEED]
 
-walks so many steps from a seed and says how many there were of each kind. A failure prints the seed and the shortest walk that shows it.
+walks so many steps from a seed and says how many there were of each kind, in the last line for the soak (`tests.soak.commands`). A failure
+prints the seed and the shortest walk that shows it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from tests.oracle import Oracle
 from tests.properties.child import SMALL
 from tests.properties.lab import Lab, flat, jsonl
 from tests.properties.test_histories import EXPORTS, FILES, NAMES, PIPELINES, SOURCES, config, units
+from tests.soak import commands
 
 from gristmill.core.errors import ConfigError, GateRefused
 from gristmill.store import index
@@ -419,6 +421,7 @@ def main(argv: list[str]) -> int:
             print(f"{Mill.taken.total()} steps, {time.monotonic() - began:.0f} s, next seed {number}", flush=True)  # noqa: T201
     for name, n in sorted(Mill.taken.items()):
         print(f"{n:8} {name}")  # noqa: T201
+    print(commands.told(Mill.taken.total(), [], places=dict(sorted(Mill.taken.items()))))  # noqa: T201
     return 0
 
 

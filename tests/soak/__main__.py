@@ -24,9 +24,9 @@ from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
 
-from tests.soak import attacks, databases, results, scenes
+from tests.soak import attacks, commands, databases, results, scenes
 from tests.soak.blows import Blows
-from tests.soak.results import Room, say
+from tests.soak.results import STOPPED, Room, say
 
 from gristmill.core import failpoints
 from gristmill.testing import crash
@@ -36,7 +36,7 @@ SMALL, BIG = {"n": 60, "split": 4000, "docs": 15}, {"n": 6000, "split": 250_000,
 DISK_EVERY = {1: 3, 2: 12}
 
 # What a thread does with a warm process of its own: (server, scratch folder) -> a trial and its place in the table.
-Task = Callable[[crash.Warm, Path], tuple[crash.Trial, str]]
+Task = Callable[[crash.Warm, Path], tuple[results.Trial, str]]
 Start = Callable[[Path], AbstractContextManager[crash.Warm]]
 
 
@@ -49,6 +49,7 @@ class Soak:
         self.commit = _freeze(folder, commit)
         self.blows = Blows(folder, self.source, seed, self.work, lambda: self.deadline - time.monotonic())
         self.databases = databases.Databases(seed, folder)
+        self.commands = commands.Commands(folder, self.source, lambda: self.deadline - time.monotonic())
 
     @cached_property
     def small(self) -> list[crash.Scene]:
@@ -96,6 +97,8 @@ class Soak:
 
     def room(self, name: str) -> Callable[[Room], None]:
         """Give what runs a room."""
+        if name in commands.COMMANDS:
+            return self.commands.run
         place = next(each for each in (self, self.blows, self.databases) if name in vars(type(each)))
         return getattr(place, name)
 
@@ -156,7 +159,7 @@ class Soak:
     def _at(self, scene: crash.Scene, workers: int, place: str, points: list[str]) -> Task:
         label = f"{', then '.join(points)}, {workers} worker{'s' * (workers > 1)}"
 
-        def task(server: crash.Warm, scratch: Path) -> tuple[crash.Trial, str]:
+        def task(server: crash.Warm, scratch: Path) -> tuple[results.Trial, str]:
             run = scenes.runner(server, workers)
             blows = [crash.AtFailpoint(point, run) for point in points]
             trial = attacks.attacked(scene, scratch, label, blows, scenes.runner(server, 1))
@@ -170,17 +173,14 @@ class Soak:
 
     def groups(self, room: Room) -> None:
         """At random moments."""
-        polls = attacks.Polls()
         tasks: list[Task] = [
             lambda server, scratch, i=i: (
-                attacks.random_kill(server, self.big[i % 2], scratch, self.seed + i, self.usual_s, polls),
+                attacks.random_kill(server, self.big[i % 2], scratch, self.seed + i, self.usual_s),
                 self.big[i % 2].name,
             )
             for i in range(120)
         ]
         self.work(room, tasks)
-        room.looks += polls.looks
-        room.violations += [f"while a run was at work: {problem}" for problem in polls.problems]
 
     def workers(self, room: Room) -> None:
         """One worker dies."""
@@ -228,7 +228,11 @@ class Soak:
         started = time.perf_counter()
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", str(folder)],
-            env={**os.environ, "GRISTMILL_SOAK": os.environ.get("GRISTMILL_SOAK", "10")},
+            env={
+                **os.environ,
+                **scenes.environment(self.source),
+                "GRISTMILL_SOAK": os.environ.get("GRISTMILL_SOAK", "10"),
+            },
             cwd=scenes.ROOT,
             capture_output=True,
             encoding="utf-8",
@@ -242,10 +246,10 @@ class Soak:
             say(done.stdout[-4000:])
 
 
-STOPPED = "Stopped at its time after"
 ROOMS = (
     *("operations", "verbs", "pairs", "zombies", "disks", "memory", "commits"),
     *("groups", "double", "workers", "signals", "locks", "sweep", "loads", "restarts", "properties"),
+    *commands.COMMANDS,
 )
 
 

@@ -6,17 +6,24 @@ Each gives a `crash.Trial`; all that is random comes from a seed that stands in 
 import os
 import random
 import signal
+import threading
 import time
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 from tests.soak import scenes
+from tests.soak.results import Trial
 
 from gristmill import Dataset
 from gristmill.testing import crash, laws
 
 PATIENCE_S = 60.0
+LOOK_S = 0.25  # how often a reader looks while a run is at work
+Rest = TypeVar("Rest", int, Mapping[str, str])  # what a `Run` or an `Attack` is told beside the folder
 
 
 def dataset_view(scene: crash.Scene, tree: Path) -> list[str]:
@@ -31,20 +38,65 @@ def dataset_view(scene: crash.Scene, tree: Path) -> list[str]:
     return [] if same and dataset.seqs()[-1] == seq else [f"Dataset.read gives other rows than snapshot {seq} holds"]
 
 
-attacked = partial(crash.attacked, also=dataset_view)
-
-
 class Polls:
-    """Counts how often a reader looked at a dataset while a run was at work on it, and what it saw wrong."""
+    """Looks at datasets as a reader does while runs are at work on them; counts how often, and says what was wrong."""
 
     def __init__(self) -> None:
         self.looks = 0
         self.problems: list[str] = []
 
+    @contextmanager
+    def watching(self, scene: crash.Scene, tree: Path) -> Iterator[None]:
+        """Look now and then, first at a moment of chance, for as long as the body takes."""
+        stop = threading.Event()
 
-def random_kill(
-    server: crash.Warm, scene: crash.Scene, scratch: Path, seed: int, usual_s: float, polls: Polls
-) -> crash.Trial:
+        def look() -> None:
+            wait_s = LOOK_S * random.random()
+            while not stop.wait(wait_s):
+                self.looks += 1
+                self.problems += crash.reader_problems(scene, tree)
+                wait_s = LOOK_S
+
+        with ThreadPoolExecutor(1) as pool:
+            looking = pool.submit(look)
+            try:
+                yield
+            finally:
+                stop.set()
+                looking.result()
+
+    def over(self, scene: crash.Scene, does: Callable[[Path, Rest], int]) -> Callable[[Path, Rest], int]:
+        """Give what does the same, a run or an attack, while a reader looks."""
+
+        def watched(tree: Path, rest: Rest) -> int:
+            with self.watching(scene, tree):
+                return does(tree, rest)
+
+        return watched
+
+    def told(self, made: crash.Trial) -> Trial:
+        """Give a trial with what the reader saw."""
+        seen = [f"while a run was at work: {problem}" for problem in self.problems]
+        return Trial(made.scene, made.attack, made.codes, made.problems + seen, made.seconds, self.looks)
+
+
+def attacked(
+    scene: crash.Scene,
+    scratch: Path,
+    label: str,
+    blows: Sequence[crash.Attack],
+    run: crash.Run,
+    *,
+    also: crash.Check | None = dataset_view,
+) -> Trial:
+    """Make a trial at which a reader looks all the while."""
+    polls = Polls()
+    dealt = [polls.over(scene, blow) for blow in blows]
+    made = crash.attacked(scene, scratch, label, dealt, polls.over(scene, run), also=also)
+    return polls.told(made)
+
+
+def random_kill(server: crash.Warm, scene: crash.Scene, scratch: Path, seed: int, usual_s: float) -> Trial:
     """SIGKILL the whole group of a run, at times its parent alone, at a random moment; at times the rerun too."""
     chance = random.Random(seed)
     pids: list[int] = []
@@ -58,9 +110,6 @@ def random_kill(
             if (code := server.poll(pid)) is not None:
                 crash.kill_group(pid)
                 return code
-            if moment - time.monotonic() > 0.15:
-                polls.looks += 1
-                polls.problems += crash.reader_problems(scene, tree)
             time.sleep(0.01)
         (os.kill if alone else os.killpg)(pid, signal.SIGKILL)
         return server.wait(pid)
@@ -72,7 +121,7 @@ def random_kill(
     return trial
 
 
-def shot_worker(server: crash.Warm, scene: crash.Scene, scratch: Path, seed: int) -> crash.Trial:
+def shot_worker(server: crash.Warm, scene: crash.Scene, scratch: Path, seed: int) -> Trial:
     """SIGKILL one worker in the middle of a task: the run must end well by itself."""
     chance = random.Random(seed)
     point = f"{chance.choice(['task.staged', 'task.shard_written', 'task.journalled', 'merge.index_written'])}=stop@"
@@ -111,7 +160,7 @@ def until_stopped(server: crash.Warm, pid: int) -> int | None:
     return None
 
 
-def stopped_holder(server: crash.Warm, scene: crash.Scene, scratch: Path, point: str) -> crash.Trial:
+def stopped_holder(server: crash.Warm, scene: crash.Scene, scratch: Path, point: str) -> Trial:
     """Stop a run (SIGSTOP) at a failpoint: a second run must find the dataset locked; continued, the first ends well."""
     codes: list[int] = []
 
@@ -135,7 +184,7 @@ def stopped_holder(server: crash.Warm, scene: crash.Scene, scratch: Path, point:
 
 def signalled(
     server: crash.Warm, scene: crash.Scene, scratch: Path, point: str, number: signal.Signals, workers: int
-) -> crash.Trial:
+) -> Trial:
     """Send SIGTERM or SIGINT when the run comes to a failpoint: it must say so in its exit code and be gone on with."""
 
     def blow(tree: Path, i: int) -> int:

@@ -17,11 +17,11 @@ from pathlib import Path
 from tests.crash import shim
 from tests.soak import commits, five, operations, scarcity, verbs, zombies
 from tests.soak.five import Ends, Town
-from tests.soak.results import Room, say
+from tests.soak.results import Room, Trial, say
 
 from gristmill.testing import crash
 
-Task = Callable[[crash.Warm, Path], tuple[crash.Trial, str]]
+Task = Callable[[crash.Warm, Path], tuple[Trial, str]]
 Start = Callable[[Path], AbstractContextManager[crash.Warm]]
 Work = Callable[[Room, list[Task], Start], None]
 
@@ -36,14 +36,13 @@ COMMITTERS, COMMITS = 8, 2000
 
 
 class Blows:
-    """The five kinds of sources with the shim below them. Used as a context; what it needs is made when it is asked for."""
+    """The kinds of sources with the shim below them. Used as a context; what it needs is made when it is asked for."""
 
     def __init__(self, folder: Path, source: Path, seed: int, work: Work, left_s: Callable[[], float]) -> None:
         self.folder, self.source, self.seed, self.work, self.left_s = folder / "five", source, seed, work, left_s
         self.folder.mkdir()
         self.towns: list[Town] = []
         self.library = shim.build(self.folder)
-        self.polls = operations.Polls()
         self._histories: list[Ends] = []
 
     def close(self) -> None:
@@ -83,19 +82,13 @@ class Blows:
         return found
 
     def _at(self, ends: Ends, blows: list[tuple[str, int]], place: str) -> Task:
-        def task(server: crash.Warm, scratch: Path) -> tuple[crash.Trial, str]:
-            trial, hit = operations.trial(server, ends, scratch, blows, self.polls)
+        def task(server: crash.Warm, scratch: Path) -> tuple[Trial, str]:
+            trial, hit = operations.trial(server, ends, scratch, blows)
             if len(blows) > 1:
                 return trial, "both dealt" if len(hit) == len(blows) else "one dealt"
             return trial, place if hit else "not reached"
 
         return task
-
-    def _looked(self, room: Room) -> None:
-        """Take over what the readers saw while runs were at work."""
-        room.looks += self.polls.looks
-        room.violations += [f"while a run was at work: {problem}" for problem in self.polls.problems]
-        self.polls = operations.Polls()
 
     def operations(self, room: Room) -> None:
         """Single operations of both days' runs, in each mode."""
@@ -111,7 +104,6 @@ class Blows:
             say(f"  {ends.scene.name}: {len(found)} operations")
             room.note += f"{ends.scene.name}: {len(found):,} operations. "
         self._work(room, tasks)
-        self._looked(room)
 
     def _work(self, room: Room, tasks: list[Task]) -> None:
         """Do the tasks in an order of chance: where time ends, what was done is an even sample."""
@@ -131,10 +123,9 @@ class Blows:
             found = self._counted(ends)
             for mode in shim.MODES:
                 tasks += [
-                    self._at(ends, [(mode, at)], ends.argv[0]) for at in operations.points(found, mode, VERB_POINTS)
+                    self._at(ends, [(mode, at)], ends.scene.name) for at in operations.points(found, mode, VERB_POINTS)
                 ]
         self._work(room, tasks)
-        self._looked(room)
 
     def pairs(self, room: Room) -> None:
         """A run is hurt, and then its rerun; of the second blow's place it is only known that it lies in what is left to do."""
@@ -151,7 +142,6 @@ class Blows:
                 modes = [chance.choice(shim.MODES) for _ in range(2)]
                 tasks.append(self._at(ends, [(modes[0], first), (modes[1], chance.randint(1, left))], ""))
         self._work(room, tasks)
-        self._looked(room)
 
     def zombies(self, room: Room) -> None:
         """Stopped stage workers and runs that lost their lock."""
@@ -185,7 +175,7 @@ class Blows:
         self._work(room, [partial(self._disk, ends, 30 * i) for ends in self.histories for i in range(DISKS // 2)])
 
     @staticmethod
-    def _disk(ends: Ends, kib: int, server: crash.Warm, scratch: Path) -> tuple[crash.Trial, str]:
+    def _disk(ends: Ends, kib: int, server: crash.Warm, scratch: Path) -> tuple[Trial, str]:
         trial = scarcity.full_disk(server, ends, scratch, kib)
         assert trial is not None
         return trial, "was full" if trial.codes[0] else "had room enough"

@@ -1,14 +1,15 @@
-"""Five kinds of sources and two kinds of exports in one small pipeline, for blows at single file operations.
+"""Every kind of source and every kind of export in one small pipeline, for blows at single file operations.
 
-Files, a table in SQLite, a REST API, a web site and web archives; JSON lines and a table in SQLite come out. The API and the site
-are on the loopback address, and `Town.day` says what they answer; their clock stands still, so that equal runs give equal
-bytes. Not here: what is done to the runs (`operations`). Invariant: between the two days each source has records that are new,
+Files, a table in SQLite, a REST API, a web site, web archives, and a resource of dlt where that is installed (its import is in the warm process, so a
+run pays nothing for it); JSON lines, Parquet and a table in SQLite come out. The API and the site are on the loopback address, and `Town.day` says
+what they answer; their clock stands still, so that equal runs give equal bytes. Not here: what is done to the runs (`operations`). Invariant: between the two days each source has records that are new,
 revised, the same, and (but for the archives) withdrawn.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import shutil
 import sqlite3
@@ -27,7 +28,7 @@ from tests.soak import command, scenes
 from gristmill.testing import crash, laws
 
 PATIENCE_S = 600.0
-LINES = ["out/lines"]
+LINES = ["out/lines", "out/parquet"]
 TABLE = "out/rows.db"
 _WORDS = "mill stone grain flour water wheel sluice sack sieve bran hopper shaft"
 
@@ -60,7 +61,7 @@ sources:
       clock: "2026-11-25T08:00:00Z"
   - name: crawl
     warc: {path: "data/crawl/*.warc.wet.gz", id: url}
-steps:
+DLTsteps:
   - clean.text
   - filter.length: {min_chars: 12}
   - dedup.exact
@@ -69,8 +70,27 @@ gate: {min_quality_score: 0.1}
 exports:
   - name: lines
     jsonl: {path: ./out/lines, docs_per_chunk: 8}
+  - name: parquet
+    parquet: {path: ./out/parquet, docs_per_chunk: 20, mode: full}
   - name: rows
     sql: {dsn: "sqlite:///out/rows.db", table: docs, wait: 3s}  # a zombie may hold the file's one lock
+"""
+DLT = """\
+  - name: posts
+    dlt: {resource: "./feed.py:posts", key: id, text: body, deleted: gone}
+"""
+FEED = """\
+import json
+from pathlib import Path
+
+import dlt
+
+@dlt.resource
+def posts(since=dlt.sources.incremental("version", initial_value=0, row_order="asc")):
+    rows = json.loads(Path(__file__).with_name("posts.json").read_bytes())
+    rows = [row for row in rows if row["version"] >= since.last_value]
+    for start in range(0, len(rows), 5):
+        yield rows[start : start + 5]
 """
 
 
@@ -82,11 +102,15 @@ def prose(*about: object) -> str:
 
 
 class Ends(NamedTuple):
-    """A scene, and what its table holds at both ends: digests of its rows by the snapshot in its ledger, 0 for no table."""
+    """A scene, and what `crash` does not look at, at both ends.
+
+    tables: digests of the table's rows by the snapshot in its ledger, 0 for no table; pins: what `gc --pin` keeps.
+    """
 
     scene: crash.Scene
     tables: dict[int, str]
     argv: list[str]
+    pins: list[bytes]
 
 
 class Town:
@@ -153,9 +177,12 @@ def write(tree: Path, town: Town, day: int) -> None:
     pages, crawl = tree / "data" / "pages", tree / "data" / "crawl"
     pages.mkdir(parents=True, exist_ok=True)
     crawl.mkdir(exist_ok=True)
-    (tree / "gristmill.yml").write_text(
-        CONFIG.replace("URL", town.server.url).replace("ARTICLES", str(town.articles)), "utf-8"
-    )
+    has_dlt = importlib.util.find_spec("dlt") is not None
+    config = CONFIG.replace("DLT", DLT if has_dlt else "").replace("URL", town.server.url)
+    (tree / "gristmill.yml").write_text(config.replace("ARTICLES", str(town.articles)), "utf-8")
+    if has_dlt:
+        (tree / "feed.py").write_text(FEED, "utf-8")
+        (tree / "posts.json").write_text(json.dumps(entries(day, "dlt")), "utf-8")
     first = {f"a{i}": prose("a", i) for i in range(8)} | {"twin": prose("page", 0)}
     if day == 2:
         first = {f"a{i}": prose("a", i, *(["revised"] if i == 2 else [])) for i in range(1, 10)}
@@ -216,16 +243,29 @@ def history(folder: Path, town: Town, server: crash.Warm, days: int = 2) -> list
     return [first, ends(folder, "five-2", second, server, RUN)]
 
 
-def ends(folder: Path, name: str, start: Path, server: crash.Warm, argv: list[str]) -> Ends:
+def ends(
+    folder: Path, name: str, start: Path, server: crash.Warm, argv: list[str], exports: Sequence[str] = LINES
+) -> Ends:
     """Do a command line in peace on a copy of `start`, and give the scene between both ends."""
     done = folder / f"{name}-done"
     shutil.copytree(start, done)
-    before, was = crash.look(start, "corpus", LINES), table(start)
+    before, was = crash.look(start, "corpus", exports), table(start)
     code = server.run([str(done), *argv], {})
     assert code == 0, f"{name}: {argv} in peace ended with {code}: {command.said(done).read_text('utf-8')}"
-    laws.assert_laws(done / "corpus", [done / export for export in LINES])
-    scene = crash.Scene(name, start, "corpus", LINES, before, crash.look(done, "corpus", LINES))
-    return Ends(scene, dict([was, table(done)]), argv)
+    laws.assert_laws(done / "corpus", [done / export for export in exports])
+    scene = crash.Scene(name, start, "corpus", [*exports], before, crash.look(done, "corpus", exports))
+    return Ends(scene, dict([was, table(done)]), argv, [pins(start), pins(done)])
+
+
+def pins(tree: Path) -> bytes:
+    """Give the file of pins; nothing if there is none."""
+    path = tree / "corpus" / "pins.json"
+    return path.read_bytes() if path.exists() else b""
+
+
+def pin_problems(all_ends: Ends, tree: Path, *, at_end: bool) -> list[str]:
+    """Say if the pins are neither the old ones nor the new ones; at the end, if they are not the new ones."""
+    return [] if pins(tree) in all_ends.pins[at_end:] else ["other pins than before and after"]
 
 
 def table(tree: Path) -> tuple[int, str]:

@@ -6,60 +6,56 @@ operation, which replay it.
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.crash import shim
 from tests.crash.shim import AtOperation, Operation
 from tests.soak import command, five
-from tests.soak.attacks import Polls, dataset_view
+from tests.soak.attacks import attacked, dataset_view
 from tests.soak.five import Ends
+from tests.soak.results import Trial
 
 from gristmill.testing import crash
 
-LOOK_S = 0.25  # how often a reader looks while a run is at work
-FAILED = 1
+FAILED, USAGE = 1, 2
 
 
-def watched(server: crash.Warm, ends: Ends, polls: Polls) -> crash.Run:
-    """Give the `Run` of a scene's command line, at which a reader looks now and then while it goes on."""
+def runner(server: crash.Warm, argv: Sequence[str]) -> crash.Run:
+    """Give the `Run` of a command line; what is said afterwards was said by this run."""
 
     def run(tree: Path, env: Mapping[str, str]) -> int:
-        command.said(tree).unlink(missing_ok=True)  # what is there afterwards was said by this run
-        pid = server.start([str(tree), *ends.argv], env)
-        look, deadline = time.monotonic() + LOOK_S * random.random(), time.monotonic() + 600
-        while (code := server.poll(pid)) is None:
-            if time.monotonic() > look:
-                polls.looks += 1
-                polls.problems += crash.reader_problems(ends.scene, tree)
-                look = time.monotonic() + LOOK_S
-            if time.monotonic() > deadline:
-                crash.kill_group(pid)
-                raise TimeoutError(f"a run in {tree.name} did not end; see {command.said(tree)}")
-            time.sleep(0.004)
-        crash.kill_group(pid)
-        return code
+        command.said(tree).unlink(missing_ok=True)
+        return server.run([str(tree), *argv], env)
 
     return run
 
 
 def trial(
-    server: crash.Warm, ends: Ends, scratch: Path, blows: Sequence[tuple[str, int]], polls: Polls
-) -> tuple[crash.Trial, list[Operation]]:
+    server: crash.Warm, ends: Ends, scratch: Path, blows: Sequence[tuple[str, int]]
+) -> tuple[Trial, list[Operation]]:
     """Deal blows (mode, operation) at a run and its reruns; give the trial, and what was hit."""
-    run = watched(server, ends, polls)
+    run = runner(server, ends.argv)
     # A refresh that is asked for again is another refresh: what follows it is a run.
-    follows = watched(server, ends._replace(argv=five.RUN), polls) if "--full-refresh" in ends.argv else run
+    follows = runner(server, five.RUN) if "--full-refresh" in ends.argv else run
     dealt = [AtOperation(mode, at, run) for mode, at in blows]
     again: list[int] = []
+    peace: list[int] = []
+
+    def settled(tree: Path, code: int) -> int:
+        """A pin that is gone already is told as wrong usage: what was asked for is so."""
+        is_gone = code == USAGE and "--unpin" in ends.argv and five.pins(tree) == ends.pins[1]
+        return crash.FINISHED if is_gone else code
+
+    def in_peace(tree: Path, env: Mapping[str, str]) -> int:
+        peace.append(settled(tree, run(tree, env)))
+        return peace[-1]
 
     def blow(one: AtOperation) -> crash.Attack:
         def attack(tree: Path, i: int) -> int:
             code = one(tree, i)
             if code == crash.FINISHED:  # what it could do without, the next run clears up
-                again.append(follows(tree, {}))
+                again.append(settled(tree, follows(tree, {})))
             return code
 
         return attack
@@ -69,11 +65,12 @@ def trial(
 
     def also(scene: crash.Scene, tree: Path) -> list[str]:
         problems = dataset_view(scene, tree) + five.table_problems(ends, tree)
+        problems += five.pin_problems(ends, tree, at_end=bool(again or peace))
         if open_blows and open_blows[0].code is not None:
             problems += outcome_problems(open_blows.pop(0), tree)
         return problems
 
-    made = crash.attacked(ends.scene, scratch, label, [blow(one) for one in dealt], run, also=also)
+    made = attacked(ends.scene, scratch, label, [blow(one) for one in dealt], in_peace, also=also)
     made.problems += [f"after a run that ended well the next one ended with {code}" for code in again if code]
     if not made.problems:
         for tree in {path.with_name(path.name.partition(".shim-")[0]) for path in scratch.glob("*.shim-*")}:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests.soak import attacks, five
 from tests.soak.five import Ends
+from tests.soak.results import Trial
 
 from gristmill.testing import crash, laws
 
@@ -49,7 +50,7 @@ def size_kib(folder: Path) -> int:
     return sum(-(-path.lstat().st_size // 4096) * 4 for path in folder.rglob("*"))
 
 
-def full_disk(server: crash.Warm, ends: Ends, scratch: Path, room_kib: int) -> crash.Trial | None:
+def full_disk(server: crash.Warm, ends: Ends, scratch: Path, room_kib: int) -> Trial | None:
     """Run with so much room left on the disk; None where nothing may be mounted here."""
     problems: list[str] = []
     told = scratch / "said"
@@ -83,24 +84,25 @@ def message_problems(told: str, place: str) -> list[str]:
     return problems if any(f"/{place}/" in line for line in errors) else [*problems, f"no error names a path: {errors}"]
 
 
-def little_memory(server: crash.Warm, ends: Ends, scratch: Path, limit_mb: int) -> tuple[crash.Trial, str]:
+def little_memory(server: crash.Warm, ends: Ends, scratch: Path, limit_mb: int) -> tuple[Trial, str]:
     """Run with so much memory above what a process has that has loaded all; give the trial, and how the run ended.
 
     It may fail, die or stand still (a library in need of memory may), and be killed then. What fails for a reason that it cannot tell from
     a lasting one leaves a gap in the numbers, so the end is held against the undisturbed one by ids and texts.
     """
     tree, told = scratch / f"memory-{limit_mb}", scratch / "said"
-    trial = crash.Trial(ends.scene.name, f"{limit_mb} MB more memory")
+    trial, polls = crash.Trial(ends.scene.name, f"{limit_mb} MB more memory"), attacks.Polls()
     began = time.perf_counter()
     shutil.copytree(ends.scene.start, tree)
     told.unlink(missing_ok=True)
-    pid = server.start([str(tree), *ends.argv], {"SAID": str(told), "LIMIT_MB": str(limit_mb)})
     how = ""
-    while (code := server.poll(pid)) is None:
-        if time.perf_counter() - began > HUNG_S:
-            how = "stood still"
-            crash.kill_group(pid)
-        time.sleep(0.02)
+    with polls.watching(ends.scene, tree):
+        pid = server.start([str(tree), *ends.argv], {"SAID": str(told), "LIMIT_MB": str(limit_mb)})
+        while (code := server.poll(pid)) is None:
+            if time.perf_counter() - began > HUNG_S:
+                how = "stood still"
+                crash.kill_group(pid)
+            time.sleep(0.02)
     trial.codes.append(code)
     said = told.read_text("utf-8") if told.exists() else ""
     if code not in {0, 1, *ABORTED} and not how:
@@ -120,4 +122,4 @@ def little_memory(server: crash.Warm, ends: Ends, scratch: Path, limit_mb: int) 
     trial.seconds = time.perf_counter() - began
     if not trial.problems:
         shutil.rmtree(tree)
-    return trial, how or {0: "ended well", 1: "failed"}.get(code, "aborted")
+    return polls.told(trial), how or {0: "ended well", 1: "failed"}.get(code, "aborted")

@@ -17,6 +17,7 @@ import orjson
 from tests.crash import shim
 from tests.soak import attacks, command, five
 from tests.soak.five import Ends, Town
+from tests.soak.results import Trial
 
 from gristmill.testing import crash
 
@@ -33,7 +34,7 @@ def planned(server: crash.Warm, tree: Path) -> tuple[int, list[str]]:
     return found["seq"], found["stages"]
 
 
-def stage_worker(server: crash.Warm, ends: Ends, scratch: Path, seed: int) -> crash.Trial:
+def stage_worker(server: crash.Warm, ends: Ends, scratch: Path, seed: int) -> Trial:
     """Stop a stage worker at an operation; the run is finished by another process; then it wakes."""
     chance = random.Random(seed)
     hit: list[shim.Operation] = []
@@ -62,7 +63,7 @@ def stage_worker(server: crash.Warm, ends: Ends, scratch: Path, seed: int) -> cr
     return finished(trial, scratch, hit, codes)
 
 
-def lost_lock(server: crash.Warm, ends: Ends, scratch: Path, seed: int, top: int) -> crash.Trial:
+def lost_lock(server: crash.Warm, ends: Ends, scratch: Path, seed: int, top: int) -> Trial:
     """Stop a run at an operation and remove the lock's file; another run takes over and ends; then the first one wakes."""
     chance = random.Random(seed)
     hit: list[shim.Operation] = []
@@ -101,7 +102,7 @@ def until_stopped(server: crash.Warm, pid: int) -> bool:
     raise TimeoutError(f"process {pid} neither stopped nor ended")
 
 
-def finished(trial: crash.Trial, scratch: Path, hit: list[shim.Operation], codes: list[int]) -> crash.Trial:
+def finished(trial: Trial, scratch: Path, hit: list[shim.Operation], codes: list[int]) -> Trial:
     """Judge how the zombies ended, and clear up."""
     where = "; ".join(f"{each.kind} {Path(each.path).name}" for each in hit)
     trial.problems += [
@@ -116,9 +117,7 @@ def finished(trial: crash.Trial, scratch: Path, hit: list[shim.Operation], codes
     return trial
 
 
-def zombies(
-    server: crash.Warm, town: Town, histories: list[Ends], scratch: Path, seed: int, n: int
-) -> list[crash.Trial]:
+def zombies(server: crash.Warm, town: Town, histories: list[Ends], scratch: Path, seed: int, n: int) -> list[Trial]:
     """Make n trials of each kind on the day that it is; for the suite."""
     ends = histories[town.day - 1]
     trials = [stage_worker(server, ends, scratch, seed + i) for i in range(n)]

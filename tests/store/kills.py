@@ -2,7 +2,8 @@
 
     python -m tests.store.kills 200 1
 
-kills at least 200 runs with seed 1, at failpoints and at random moments, goes on with them here or on another machine, and prints the figures.
+kills at least 200 runs with seed 1, at failpoints and at random moments, goes on with them here or on another machine, and prints the figures, in
+the last line for the soak (`tests.soak.commands`).
 """
 
 import random
@@ -14,9 +15,9 @@ from collections import Counter
 from pathlib import Path
 
 from tests.net.stores import seaweed
-from tests.soak import scenes
+from tests.soak import commands, scenes
 from tests.soak.results import say
-from tests.store.remotes import Bucket, Trials, history
+from tests.store.remotes import SRC, Bucket, Trials, history
 
 from gristmill.testing import crash
 
@@ -27,28 +28,32 @@ def main(kills: int, seed: int) -> int:
     began = time.monotonic()
     (folder / "weed").mkdir()
     source = folder / "frozen" / "src"
-    shutil.copytree(scenes.ROOT / "src", source)
-    deaths = trials = elsewhere = wrong = 0
+    shutil.copytree(SRC, source)
+    deaths = trials = elsewhere = 0
+    wrong: list[str] = []
     codes: Counter[int] = Counter()
     with seaweed(folder / "weed") as store, scenes.warm(folder / "warm", source) as server:
         done = Trials(Bucket(store), history(folder / "local", server), server, folder / "trials", "kills")
         for problem in done.problems:
             say(f"in peace: {problem}")
-            wrong += 1
-        while deaths < kills and wrong < 10:
+            wrong.append(f"in peace: {problem}")
+        while deaths < kills and len(wrong) < 10:
             trials += 1
             told, ended, problems = done.trial(trials, rng)
             deaths += ended.count(crash.KILLED)
             elsewhere += "elsewhere" in told or "machine 1" in told or "machine 2" in told
             codes.update(ended)
-            wrong += len(problems)
             for problem in problems:
-                say(f"trial {trials} ({told}; {ended}): {problem}")
+                wrong.append(f"trial {trials} ({told}; {ended}): {problem}")
+                say(wrong[-1])
             if trials % 10 == 0:
-                say(f"{trials} trials, {deaths} kills, {wrong} violations, {time.monotonic() - began:.0f} s")
+                say(f"{trials} trials, {deaths} kills, {len(wrong)} violations, {time.monotonic() - began:.0f} s")
     say(
-        f"seed {seed}: {deaths} kills in {trials} trials, {elsewhere} of them gone on with on another machine, exit codes {dict(codes)}, {wrong} violations, {time.monotonic() - began:.0f} s"
+        f"seed {seed}: {deaths} kills in {trials} trials, {elsewhere} of them gone on with on another machine, exit codes {dict(codes)}, {len(wrong)} violations, {time.monotonic() - began:.0f} s"
     )
+    note = f"Exit codes {dict(codes)}."
+    places = {"gone on with on another machine": elsewhere, "here": trials - elsewhere}
+    say(commands.told(trials, wrong, runs=codes.total(), killed=deaths, looks=done.looks, places=places, note=note))
     if not wrong:
         shutil.rmtree(folder)
     return 1 if wrong else 0

@@ -4,6 +4,7 @@ A trial has a prefix of the bucket and a folder of its own. What lies below the 
 `gristmill.testing.crash`, beside the end of the same scene on a local disk: every lasting byte must be equal.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -11,7 +12,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +25,9 @@ from tests.store.emulators import Emulator
 from gristmill.core import buckets, failpoints
 from gristmill.testing import crash
 
+SRC = Path(crash.__file__).resolve().parents[2]  # what is imported here: perhaps a frozen copy
 LEASE_S = 3
+LOOK_S = 0.5  # how often a reader looks while a run is at work
 NAMES = tuple(name for name in failpoints.NAMES if not name.startswith(("load.", "gc.")))
 
 
@@ -43,7 +46,7 @@ class Bucket:
             list(pool.map(lambda key: obstore.copy(self.client, key, to + key.removeprefix(start)), keys))
 
     def bring(self, prefix: str, folder: Path) -> None:
-        """Make `folder` what lies below a prefix; content that was brought before, by its ETag, is known."""
+        """Make `folder` what lies below a prefix; content that was brought before, by its ETag, is known. What is gone meanwhile is left out."""
         shutil.rmtree(folder, ignore_errors=True)
         metas = [meta for page in obstore.list(self.client, prefix) for meta in page]
         for meta in metas:
@@ -51,12 +54,28 @@ class Bucket:
 
         def one(meta: Any) -> None:
             known = (meta["e_tag"], meta["size"])
-            if known not in self.brought:
-                self.brought[known] = bytes(obstore.get(self.client, meta["path"]).bytes())
-            (folder / meta["path"].removeprefix(f"{prefix}/")).write_bytes(self.brought[known])
+            content = self.brought.get(known)
+            if content is None:
+                try:
+                    found = obstore.get(self.client, meta["path"])
+                except FileNotFoundError:
+                    return
+                content = bytes(found.bytes())
+                self.brought[found.meta["e_tag"], len(content)] = content  # perhaps a later one than was listed
+            (folder / meta["path"].removeprefix(f"{prefix}/")).write_bytes(content)
 
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(one, metas))
+
+    def what_counts(self, prefix: str) -> set[tuple[str, str | None]]:
+        """Give what says which snapshot and which chunks a reader sees: entries of the table's log and the exports' manifests, by ETag."""
+        metas = [meta for page in obstore.list(self.client, f"{prefix}/corpus/table/_delta_log/") for meta in page]
+        metas += [meta for page in obstore.list(self.client, f"{prefix}/out/") for meta in page]
+        return {
+            (m["path"], m["e_tag"])
+            for m in metas
+            if "/_delta_log/" in m["path"] or m["path"].endswith("/manifest.json")
+        }
 
     def remove(self, prefix: str) -> None:
         obstore.delete(self.client, [meta["path"] for page in obstore.list(self.client, prefix) for meta in page])
@@ -96,6 +115,7 @@ class Trials:
 
     def __init__(self, bucket: Bucket, local: list[crash.Scene], server: crash.Warm, folder: Path, prefix: str, days: int = 2) -> None:  # fmt: skip
         self.bucket, self.local, self.server, self.folder, self.prefix = bucket, local, server, folder, prefix
+        self.looks = 0
         self.first = place(bucket, folder / "first", local[0].start, f"{prefix}/first")
         self.problems = self._in_peace(self.first, local[0])
         if days == 1:
@@ -117,8 +137,34 @@ class Trials:
     def seen(self, where: Place, scene: crash.Scene, *, end: bool) -> list[str]:
         """Give what is wrong in the store: with what a reader sees; at the end, with any lasting byte."""
         down = where.tree / "down"
+        self.looks += 1
         self.bucket.bring(where.prefix, down)
         return crash.end_problems(scene, down) if end else crash.reader_problems(scene, down)
+
+    @contextlib.contextmanager
+    def watching(self, where: Place, scene: crash.Scene) -> Iterator[list[str]]:
+        """Have a reader look again and again while the body is at work; what it saw wrong stands in the list afterwards.
+
+        A store has no moment at which all of it is seen: what was swapped while it was being looked at is looked at again.
+        """
+        found: list[str] = []
+        stop, down = threading.Event(), where.tree / "down-meanwhile"
+
+        def look() -> None:
+            while not stop.wait(LOOK_S):
+                before = self.bucket.what_counts(where.prefix)
+                self.bucket.bring(where.prefix, down)
+                if self.bucket.what_counts(where.prefix) == before:
+                    self.looks += 1
+                    found.extend(f"while a run was at work: {told}" for told in crash.reader_problems(scene, down))
+
+        with ThreadPoolExecutor(1) as pool:
+            looking = pool.submit(look)
+            try:
+                yield found
+            finally:
+                stop.set()
+                looking.result()
 
     def _in_peace(self, where: Place, scene: crash.Scene, env: Mapping[str, str] = {}) -> list[str]:
         code = self.run(where, env)
@@ -132,7 +178,9 @@ class Trials:
         for _ in range(rng.choice((1, 1, 2))):
             elsewhere = rng.random() < 0.25 and bool(codes)
             copy += elsewhere
-            code, how = self._blow(where, rng, copy)
+            with self.watching(where, self.local[1]) as seen:
+                code, how = self._blow(where, rng, copy)
+            problems += seen
             codes.append(code)
             told.append(how + (" elsewhere" if elsewhere else ""))
             problems += self.seen(where, self.local[1], end=False)
@@ -140,7 +188,9 @@ class Trials:
                 break
         if codes[-1] != 0:
             copy += rng.random() < 0.25
-            codes.append(self.run(where, copy=copy))
+            with self.watching(where, self.local[1]) as seen:
+                codes.append(self.run(where, copy=copy))
+            problems += seen
             told.append(f"peace on machine {copy}")
         if codes[-1] != 0:
             problems.append(f"the run in peace ended with {codes[-1]}")
@@ -169,10 +219,11 @@ class Trials:
         try:
             if not _stops(pid):
                 return [], [f"the run did not come to {point}"]
-            codes = [self.run(where, copy=1)]
-            problems = self.seen(where, self.local[1], end=True)
-            os.kill(pid, signal.SIGCONT)
-            codes.append(self.server.wait(pid))
+            with self.watching(where, self.local[1]) as problems:
+                codes = [self.run(where, copy=1)]
+                problems += self.seen(where, self.local[1], end=True)
+                os.kill(pid, signal.SIGCONT)
+                codes.append(self.server.wait(pid))
         finally:
             crash.kill_group(pid)
         problems += self.seen(where, self.local[1], end=True)
