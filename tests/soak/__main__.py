@@ -244,6 +244,7 @@ class Soak:
 
 STOPPED = "Stopped at its time after"
 ROOMS = (
+    "power",
     *("operations", "verbs", "pairs", "zombies", "disks", "memory", "commits"),
     *("groups", "double", "workers", "signals", "locks", "sweep", "loads", "restarts", "properties"),
 )

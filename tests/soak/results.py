@@ -34,6 +34,7 @@ MEANING = {
     "zombies": "a stage worker, and a run whose lock file was removed, are stopped at a file operation (SIGSTOP), wake when others have ended the run, and change nothing",
     "disks": "a run on a tmpfs with little room left: it ends with 1, names the place, and goes on when there is room",
     "memory": "a run under a limit of address space (RLIMIT_AS): however it ends, nothing is half published, and the next one ends with the same texts",
+    "power": "power is lost at an operation of a run or of another verb: what was written and not synced is there, gone, zeros or half there, names that were not synced are there or not; readers look at each such state of the disk, the command line is called again on some, and what had ended well is there whole, also when it had been killed and called again",
     "commits": "processes that commit files of their own to one dataset at the same time, while others read and collect garbage, and a nemesis stops and kills them",
     "loads": "loads of snapshots into tables, killed around COMMIT, their connection cut there, their server killed: the table holds the snapshot its ledger names, whole",
     "restarts": "PostgreSQL is killed and started again while tables in it are read and written: what was read equals the table",
@@ -205,8 +206,12 @@ def page(figures: dict[str, object]) -> str:
         "Single operations are counted and hurt by a shim that is preloaded into the processes (`tests/crash/shim.c`, built with gcc):",
         "every open that makes or empties a file, write, sync, truncation, rename, link, removal and new folder below the pipeline's folder.",
         "",
-        "Not covered: power loss (writes are synced before names, but nothing here drops unsynced pages), object stores, several",
-        "machines. A record that kills the whole process kills a run with one worker every time: only worker processes can find such a",
-        "record and set it aside.",
+        "For power loss the shim writes down each operation with its bytes, and the disk is built again from that record (`tests/soak/remains.py`):",
+        "content lasts from the file's own sync on, a name from its folder's, a rename is one change; of the names that do not last all, the newest",
+        "three, or any three of the newest six are dropped. SQLite's files and the Delta log are among them. No machine was switched off: the",
+        "file system's own journal and the disk's cache are taken at their word.",
+        "",
+        "Not covered: object stores, several machines. A record that kills the whole process kills a run with one worker every time: only",
+        "worker processes can find such a record and set it aside.",
     ]
     return "\n".join(lines) + "\n"

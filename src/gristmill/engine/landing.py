@@ -74,6 +74,8 @@ class Landing:
         assert self.job.split is not None
         resume, part = None, 0
         while (path := self.files.fetch(self._path(part))).exists():
+            if part == 0:
+                disk.sync_folder(self.folder)  # a run that died may not have come to it
             pages, last = read_part(path)
             yield from (page for page in pages if page.unit not in context.skip)
             if last:
