@@ -33,11 +33,8 @@ ZOMBIES = 60
 DISKS = 40
 LIMITS_MB = (2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 160, 192, 256, 320, 400, 512)
 COMMITTERS, COMMITS = 8, 2000
-MOMENTS, RERUNS, TWICE = (
-    600,
-    60,
-    40,
-)  # of power loss, for each command line; reruns only of those that may be called twice
+# Of power loss, for each command line; reruns only of those that may be called twice.
+MOMENTS, RERUNS, TWICE = 240, 60, 40
 
 
 class Blows:

@@ -102,7 +102,8 @@ def problems(made: Recorded, tree: Path, *, done: bool) -> list[str]:
         )
         if done:
             lasting = crash.lasting(tree, ends.scene.dataset, ends.scene.exports)
-            wanted = ends.scene.after.lasting
+            # what was removed may come back: it is garbage that the next collection takes
+            wanted = {path: had for path, had in ends.scene.after.lasting.items() if had != "missing"}
             found += [f"{path} is not what it was" for path in sorted(wanted) if lasting.get(path) != wanted[path]]
     except Exception as error:
         found = [f"a reader cannot read it: {type(error).__name__}: {str(error)[:200]}"]
