@@ -1,11 +1,11 @@
 /* A shim that is preloaded into a process: counts every file operation below a folder and hurts one of them.
 
    SHIM_ROOT   only operations on paths below this folder count
-   SHIM_STATE  a file of two 64-bit words that all processes share: operations so far, and whether the blow was dealt
+   SHIM_STATE  a file of three 64-bit words that all processes share: operations so far, whether the blow was dealt, reads so far
    SHIM_LOG    one line an operation: number, kind, path; the one that was hurt stands behind a "!"
    SHIM_MODE   kill    die before the operation                    stop    SIGSTOP before the operation
                torn    half of a write, then die                   enospc  from here on nothing that needs space works
-               eio     this one fails, those after it work
+               eio     this one fails, those after it work      eio-read  this read fails; reads are counted apart, and only then
    SHIM_AT     the number of the operation, counted from 1; the first one from there on that the mode can hurt
    SHIM_RECORD every operation that was done, in order, with the bytes it wrote: see keep()
 
@@ -32,11 +32,11 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { NONE, KILL, TORN, ENOSPC_FROM, EIO_ONCE, STOP };
+enum { NONE, KILL, TORN, ENOSPC_FROM, EIO_ONCE, EIO_READ, STOP };
 enum { PASS = 0, TEAR = -1 }; /* what strike() gives; a positive number is an errno to fail with */
 
 struct state {
-    uint64_t count, dealt;
+    uint64_t count, dealt, reads;
 };
 
 static struct state *shared;
@@ -66,6 +66,7 @@ void shim_arm(void) {
            : !strcmp(asked, "torn")   ? TORN
            : !strcmp(asked, "enospc") ? ENOSPC_FROM
            : !strcmp(asked, "eio")    ? EIO_ONCE
+           : !strcmp(asked, "eio-read") ? EIO_READ
            : !strcmp(asked, "stop")   ? STOP
                                       : NONE;
     int fd = (int)syscall(SYS_openat, AT_FDCWD, state, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
@@ -138,7 +139,7 @@ static void die(void) {
 static int strike(const char *kind, const char *path, int can_tear, int needs_space) {
     int kept = errno;
     uint64_t number = __atomic_add_fetch(&shared->count, 1, __ATOMIC_SEQ_CST);
-    int turn = mode != NONE && number >= at && (mode != TORN || can_tear) && (mode != ENOSPC_FROM || needs_space);
+    int turn = mode != NONE && mode != EIO_READ && number >= at && (mode != TORN || can_tear) && (mode != ENOSPC_FROM || needs_space);
     uint64_t before = 0;
     int first = turn && __atomic_compare_exchange_n(&shared->dealt, &before, number, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
     int hurt = first || (turn && mode == ENOSPC_FROM);
@@ -274,6 +275,43 @@ ssize_t copy_file_range(int from, off64_t *from_at, int to, off64_t *to_at, size
     }
 SENDFILES(sendfile, off_t)
 SENDFILES(sendfile64, off64_t)
+
+/* --- reading --------------------------------------------------------------------------------------------------- */
+
+static int unread(int fd) {
+    char path[PATH_MAX];
+    if (mode != EIO_READ || !held(fd, path)) return 0;
+    uint64_t number = __atomic_add_fetch(&shared->reads, 1, __ATOMIC_SEQ_CST), before = 0;
+    int hurt = number >= at && __atomic_compare_exchange_n(&shared->dealt, &before, number, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    note(number, "read", path, hurt);
+    return hurt;
+}
+
+ssize_t read(int fd, void *data, size_t n) {
+    if (unread(fd)) FAIL(EIO);
+    return syscall(SYS_read, fd, data, n);
+}
+
+ssize_t readv(int fd, const struct iovec *parts, int n) {
+    if (unread(fd)) FAIL(EIO);
+    return syscall(SYS_readv, fd, parts, n);
+}
+
+#define PREADS(function, offset_type) \
+    ssize_t function(int fd, void *data, size_t n, offset_type where) { \
+        if (unread(fd)) FAIL(EIO); \
+        return syscall(SYS_pread64, fd, data, n, where); \
+    }
+PREADS(pread, off_t)
+PREADS(pread64, off64_t)
+
+#define PREADVS(function, offset_type) \
+    ssize_t function(int fd, const struct iovec *parts, int n, offset_type where) { \
+        if (unread(fd)) FAIL(EIO); \
+        return REAL(function)(fd, parts, n, where); \
+    }
+PREADVS(preadv, off_t)
+PREADVS(preadv64, off64_t)
 
 /* --- size and durability --------------------------------------------------------------------------------------- */
 

@@ -244,7 +244,7 @@ class Soak:
 
 STOPPED = "Stopped at its time after"
 ROOMS = (
-    "power",
+    *("power", "reads"),
     *("operations", "verbs", "pairs", "zombies", "disks", "memory", "commits"),
     *("groups", "double", "workers", "signals", "locks", "sweep", "loads", "restarts", "properties"),
 )

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.crash import shim
-from tests.soak import commits, five, operations, power, scarcity, verbs, zombies
+from tests.soak import commits, five, operations, power, reads, scarcity, verbs, zombies
 from tests.soak.five import Ends, Town
 from tests.soak.results import Room, say
 
@@ -31,6 +31,7 @@ VERB_POINTS = 25
 PAIRS = 500
 ZOMBIES = 60
 DISKS = 40
+READS = 100  # of each day
 LIMITS_MB = (2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 160, 192, 256, 320, 400, 512)
 COMMITTERS, COMMITS = 8, 2000
 # Of power loss, for each command line; reruns only of those that may be called twice.
@@ -199,6 +200,27 @@ class Blows:
             lambda server, scratch, mb=mb: scarcity.little_memory(server, ends, scratch, mb) for mb in LIMITS_MB
         ]
         self.work(room, tasks, self.start)
+
+    def reads(self, room: Room) -> None:
+        """Reads that fail."""
+        if self.library is None:
+            room.note = shim.NO_COMPILER
+            return
+        tasks: list[Task] = []
+        for ends in self.histories:
+            tree = self.folder / "reads"
+            shutil.copytree(ends.scene.start, tree)
+            with self.start(self.folder / "counting") as server:
+                found = reads.counted(tree, five.runner(server, ends.argv))
+            shutil.rmtree(tree)
+            tasks += [partial(self._read, ends, at) for at in reads.points(found, tree, READS)]
+            room.note += f"{ends.scene.name}: {len(found):,} reads. "
+        self._work(room, tasks)
+
+    @staticmethod
+    def _read(ends: Ends, at: int, server: crash.Warm, scratch: Path) -> tuple[crash.Trial, str]:
+        trial, hit = reads.trial(server, ends, scratch, at)
+        return trial, "failed" if hit else "not reached"
 
     def power(self, room: Room) -> None:
         """What the disk may hold when a run, or another verb, loses power; and when one that was killed was called again before."""

@@ -35,6 +35,7 @@ MEANING = {
     "disks": "a run on a tmpfs with little room left: it ends with 1, names the place, and goes on when there is room",
     "memory": "a run under a limit of address space (RLIMIT_AS): however it ends, nothing is half published, and the next one ends with the same texts",
     "power": "power is lost at an operation of a run or of another verb: what was written and not synced is there, gone, zeros or half there, names that were not synced are there or not; readers look at each such state of the disk, the command line is called again on some, and what had ended well is there whole, also when it had been killed and called again",
+    "reads": "one read of a file fails (EIO): a run that cannot read its own file ends with 1 and names it, one that cannot read a source's sets it aside and reads it next time; none takes it for the end of the file",
     "commits": "processes that commit files of their own to one dataset at the same time, while others read and collect garbage, and a nemesis stops and kills them",
     "loads": "loads of snapshots into tables, killed around COMMIT, their connection cut there, their server killed: the table holds the snapshot its ledger names, whole",
     "restarts": "PostgreSQL is killed and started again while tables in it are read and written: what was read equals the table",

@@ -261,8 +261,10 @@ def write(layout: Layout, seq: int, found: Distributions) -> str:
 
 def read(layout: Layout, seq: int) -> Distributions | None:
     """Read the distributions of a run; None if they are gone, damaged or of a format that is not known."""
+    path = layout.distributions(seq)
     try:
-        found = msgspec.json.decode(layout.distributions(seq).read_bytes(), type=Distributions)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        with naming(path):
+            found = msgspec.json.decode(path.read_bytes(), type=Distributions)
+    except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
         return None
     return found if found.version == VERSION else None

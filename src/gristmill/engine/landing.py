@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gristmill.core import access
-from gristmill.core.errors import StoreError, naming
+from gristmill.core.errors import StoreError, naming, raise_of_system
 from gristmill.core.failpoints import failpoint
 from gristmill.core.source import PAGE_SCHEMA, Outcome, Page, ReadContext, Reject
 from gristmill.engine.work import Job, Work
@@ -137,6 +137,7 @@ def read_part(path: Path) -> tuple[list[Page], bool]:
         table = pq.read_table(path, page_checksum_verification=True).combine_chunks()
         part = msgspec.json.decode(table.schema.metadata[_META], type=_Part)
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+        raise_of_system(error, path)
         raise StoreError(
             f"{path} cannot be read ({type(error).__name__}); remove its folder, and its task is read from the source again"
         ) from error

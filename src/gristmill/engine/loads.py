@@ -17,7 +17,7 @@ import pyarrow as pa
 from gristmill.config.settings import PipelineConfig
 from gristmill.core.errors import ConfigError, ExportError, StoreError, Transient
 from gristmill.core.load import Changes, Load, Loaded
-from gristmill.store import snapshot
+from gristmill.store import disk, snapshot
 from gristmill.store.layout import Layout
 from gristmill.store.rows import differing, read_shard
 from gristmill.store.snapshot import Manifest, Shard, read_manifest
@@ -45,7 +45,7 @@ class Head:
     @cached_property
     def sha256(self) -> str:
         """Of its manifest."""
-        return hashlib.sha256(self._layout.manifest(self.seq).read_bytes()).hexdigest()
+        return disk.sha256_of(self._layout.manifest(self.seq))
 
     @property
     def rows(self) -> int:

@@ -15,10 +15,28 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gristmill.core import access
-from gristmill.core.errors import StaleError, naming
+from gristmill.core.errors import StaleError, StoreError, naming
 from gristmill.store import disk
 
 LOG = "_delta_log"
+
+
+@contextlib.contextmanager
+def about(log: Path) -> Iterator[None]:
+    """Let what delta-rs and the system say within be about `log`.
+
+    Raises:
+        StoreError: it is damaged, or cannot be read.
+    """
+    from deltalake.exceptions import DeltaError
+
+    try:
+        with naming(log):
+            yield
+    except DeltaError as error:  # a failed read too: its message holds lines of the log
+        raise StoreError(
+            f"the Delta log {log} cannot be read ({type(error).__name__}); run again; if it stays, restore it from a copy"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -39,7 +57,7 @@ def added_to(table: Path, scratch: Path) -> Iterator[Path]:
             linked = [name for name in names if name[:20] >= since]
             for name in linked:
                 os.link(log / name, copy / name)
-        with naming(copy):
+        with about(copy):
             yield scratch
         written = [path for path in copy.iterdir() if path.name not in linked or path.stat().st_nlink == 1]
         for path in sorted(written, key=lambda path: (path.suffix != ".json", path.name)):

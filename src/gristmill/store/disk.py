@@ -131,7 +131,7 @@ def adopt_file(scratch: Path, path: Path, *, durable: bool = True, mode: int = a
 
 def sha256_of(path: Path) -> str:
     """Give the hex sha256 of a file's content."""
-    with path.open("rb") as file:
+    with naming(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -107,7 +107,8 @@ def read_manifest(path: Path) -> Manifest:
         StoreError: it is missing, damaged or of an unknown format.
     """
     try:
-        content = path.read_bytes()
+        with naming(path):
+            content = path.read_bytes()
         raw = json.loads(content)
         if raw.get("format") == FORMAT:
             return msgspec.json.decode(content, type=Manifest)
@@ -166,7 +167,7 @@ def has_table(layout: Layout) -> bool:
 
     if layout.remote is not None:
         return layout.remote.head(FIRST_ENTRY) is not None
-    with naming(layout.table / deltalog.LOG):
+    with deltalog.about(layout.table / deltalog.LOG):
         return (layout.table / deltalog.LOG).is_dir() and DeltaTable.is_deltatable(str(layout.table))
 
 
@@ -174,12 +175,13 @@ def open_table(layout: Layout) -> DeltaTable:
     """Open the dataset's table as it is now, where it lies.
 
     Raises:
+        StoreError: its log is damaged, or cannot be read.
         Transient: the store does not answer well now.
     """
     from deltalake import DeltaTable
 
     if layout.remote is None:
-        with naming(layout.table / deltalog.LOG):
+        with deltalog.about(layout.table / deltalog.LOG):
             return DeltaTable(str(layout.table))
     try:
         return DeltaTable(f"{layout.remote.url}/table", storage_options=layout.remote.table_options())
