@@ -225,7 +225,8 @@ def gather(work: Work, results: list[TaskResult], sources: dict[str, Counts]) ->
     for result in results:
         for name in result.staged:
             if name.endswith(END):
-                _add_into(found.setdefault(result.source, {}), work.staged(name).read_bytes())
+                with naming(work.staged(name)):
+                    _add_into(found.setdefault(result.source, {}), work.staged(name).read_bytes())
     for name, counts in sources.items():
         reasons = histogram.of_words(outcomes(counts))
         if reasons.total:

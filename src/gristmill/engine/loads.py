@@ -61,7 +61,7 @@ class Head:
         """Give what changed since snapshot `seq`, which may be a later one; None if it cannot be told."""
         path = self._layout.manifest(seq)
         try:
-            if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+            if disk.sha256_of(path) != sha256:
                 return None
             other = read_manifest(path)
         except (FileNotFoundError, StoreError):

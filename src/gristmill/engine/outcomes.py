@@ -54,7 +54,7 @@ def settle_first(work: Work, job: Job, decided: Decisions, counts: Counts) -> li
         if not path.exists():
             continue
         writer: SideWriter = getattr(sides, kind)
-        with pq.ParquetFile(path) as file:
+        with naming(path), pq.ParquetFile(path) as file:
             for rows in file.iter_batches():
                 kinds, _ = decided.of(pc.fill_null(rows.column("ord"), -1).to_numpy())
                 known = (kinds == merge.UNCHANGED) | (kinds == merge.SUPERSEDED)
