@@ -8,6 +8,7 @@ next time, and all that was to be read is there then: no failed read is taken fo
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 from tests.crash import shim
@@ -46,6 +47,7 @@ def points(found: list[Operation], tree: Path, n: int) -> list[int]:
 
 def trial(server: crash.Warm, ends: Ends, scratch: Path, at: int) -> tuple[crash.Trial, Operation | None]:
     """Let one read of a run fail; give the trial, and which it was."""
+    began = time.perf_counter()
     blow = AtOperation(MODE, at, five.runner(server, ends.argv))
     told: list[str] = []
 
@@ -76,6 +78,7 @@ def trial(server: crash.Warm, ends: Ends, scratch: Path, at: int) -> tuple[crash
         shutil.rmtree(tree)
         shim.forget(tree)
         command.said(tree).unlink(missing_ok=True)
+    made.seconds = time.perf_counter() - began
     return made, blow.hit
 
 

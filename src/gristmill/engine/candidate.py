@@ -17,6 +17,7 @@ from gristmill.config import changes
 from gristmill.core import access
 from gristmill.core.batch import Int64s
 from gristmill.core.counts import Counts, StepCounts, add_into
+from gristmill.core.errors import naming
 from gristmill.core.failpoints import failpoint
 from gristmill.core.source import UnitRead
 from gristmill.core.step import GlobalStep

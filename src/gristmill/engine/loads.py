@@ -7,7 +7,6 @@ that was committed, which its manifest's sha256 proves; of two shards only rows 
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from functools import cached_property

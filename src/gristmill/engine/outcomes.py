@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from gristmill.core import access
 from gristmill.core.batch import Batch
 from gristmill.core.counts import Counts, add_into
+from gristmill.core.errors import naming
 from gristmill.core.failpoints import failpoint
 from gristmill.engine import merge
 from gristmill.engine.flow import Sides
