@@ -1,10 +1,15 @@
 """The shim under file operations: what it sees, and what each of its modes does. Without gcc it is skipped."""
 
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from deltalake import write_deltalake
 from tests.crash import shim
 
 from gristmill.testing import crash
@@ -108,3 +113,45 @@ def test_processes_share_the_count_and_one_of_them_is_hurt(tmp_path, library):
     found = shim.operations(tree, 0)
     assert [each.number for each in found] == [*range(1, len(found) + 1)]
     assert [each.number for each in found if each.hurt] == [60]
+
+
+READS = """
+import os, sqlite3, sys
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+folder, which = sys.argv[1], os.environ["WHICH"]
+if which == "python":
+    open(f"{folder}/text", "rb").read()
+if which == "arrow":
+    pq.read_table(f"{folder}/t.parquet")
+if which == "delta":
+    DeltaTable(f"{folder}/table").version()
+if which == "sqlite":
+    sqlite3.connect(f"{folder}/a.db").execute("SELECT * FROM t").fetchall()
+"""
+
+
+@pytest.fixture(scope="module")
+def readable(tmp_path_factory):
+    tree = tmp_path_factory.mktemp("readable") / "tree"
+    tree.mkdir()
+    (tree / "text").write_bytes(b"0123456789")
+    table = pa.table({"x": [1, 2]})
+    pq.write_table(table, tree / "t.parquet")
+    write_deltalake(tree / "table", table)
+    with closing(sqlite3.connect(tree / "a.db")) as connection, connection:
+        connection.execute("CREATE TABLE t (x)")
+    return tree
+
+
+@pytest.mark.parametrize("which", ["python", "arrow", "delta", "sqlite"])
+def test_a_read_fails_whoever_reads_and_reads_are_counted_apart(which, readable, library, monkeypatch):
+    monkeypatch.setenv("WHICH", which)
+    assert run(readable, library, "eio-read", 1 << 62, READS) == (0, "")
+    found = [each for each in shim.operations(readable, 0) if each.kind == "read"]
+    assert found
+    code, told = run(readable, library, "eio-read", len(found) // 2 + 1, READS)
+    assert [each.number for each in shim.operations(readable, 0) if each.hurt] == [len(found) // 2 + 1]
+    assert (code, "Error" in told) == (1, True)
+    assert run(readable, library, "eio", 1 << 62, READS) == (0, "")
+    assert "read" not in {each.kind for each in shim.operations(readable, 0)}

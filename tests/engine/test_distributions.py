@@ -238,6 +238,13 @@ def test_what_is_no_file_of_distributions_is_none(tmp_path, content):
     assert distributions.read(layout, 1) is None
 
 
+def test_a_file_of_distributions_that_is_there_and_cannot_be_read_is_not_taken_for_none(tmp_path):
+    layout = Layout(tmp_path)
+    layout.distributions(1).mkdir(parents=True)
+    with pytest.raises(OSError, match=r"runs/1/distributions\.json"):
+        distributions.read(layout, 1)
+
+
 def test_a_damaged_file_of_distributions_is_found_by_verify(tmp_path):
     lab = Lab(tmp_path, config())
     for day in (1, 2):

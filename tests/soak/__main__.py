@@ -247,6 +247,7 @@ class Soak:
 
 
 ROOMS = (
+    *("power", "reads"),
     *("operations", "verbs", "pairs", "zombies", "disks", "memory", "commits"),
     *("groups", "double", "workers", "signals", "locks", "sweep", "loads", "restarts", "properties"),
     *commands.COMMANDS,

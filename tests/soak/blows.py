@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.crash import shim
-from tests.soak import commits, five, operations, scarcity, verbs, zombies
+from tests.soak import commits, five, operations, power, reads, scarcity, verbs, zombies
 from tests.soak.five import Ends, Town
 from tests.soak.results import Room, Trial, say
 
@@ -31,8 +31,11 @@ VERB_POINTS = 25
 PAIRS = 500
 ZOMBIES = 60
 DISKS = 40
+READS = 100  # of each day
 LIMITS_MB = (2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 160, 192, 256, 320, 400, 512)
 COMMITTERS, COMMITS = 8, 2000
+# Of power loss, for each command line; reruns only of those that may be called twice.
+MOMENTS, RERUNS, TWICE = 240, 60, 40
 
 
 class Blows:
@@ -187,6 +190,80 @@ class Blows:
             lambda server, scratch, mb=mb: scarcity.little_memory(server, ends, scratch, mb) for mb in LIMITS_MB
         ]
         self.work(room, tasks, self.start)
+
+    def reads(self, room: Room) -> None:
+        """Reads that fail."""
+        if self.library is None:
+            room.note = shim.NO_COMPILER
+            return
+        tasks: list[Task] = []
+        for ends in self.histories:
+            tree = self.folder / "reads"
+            shutil.copytree(ends.scene.start, tree)
+            with self.start(self.folder / "counting") as server:
+                found = reads.counted(tree, five.runner(server, ends.argv))
+            shutil.rmtree(tree)
+            tasks += [partial(self._read, ends, at) for at in reads.points(found, tree, READS)]
+            room.note += f"{ends.scene.name}: {len(found):,} reads. "
+        self._work(room, tasks)
+
+    @staticmethod
+    def _read(ends: Ends, at: int, server: crash.Warm, scratch: Path) -> tuple[crash.Trial, str]:
+        trial, hit = reads.trial(server, ends, scratch, at)
+        return trial, "failed" if hit else "not reached"
+
+    def power(self, room: Room) -> None:
+        """What the disk may hold when a run, or another verb, loses power; and when one that was killed was called again before."""
+        if self.library is None:
+            room.note = shim.NO_COMPILER
+            return
+        tasks: list[Task] = []
+        states: dict[str, set[bytes]] = {}
+        chance = random.Random(self.seed)
+        _ = self.histories
+        with self.start(self.folder / "power") as server:
+            for ends in [*self.histories, *verbs.scenes_of(self.folder / "second", server, [*verbs.VERBS])]:
+                made = power.recorded(server, ends, self.folder / "power")
+                moments = power.points(made.record, MOMENTS, chance)
+                parts = [moments[at : at + 40] for at in range(0, len(moments), 40)]
+                tasks += [partial(self._looked_at, made, part, states) for part in parts]
+                if ends in self.histories or ends.argv[0] in {"export", "gc"}:
+                    tasks += [
+                        partial(self._called_again, made, chance.choice(moments[:-1]), self.seed + i)
+                        for i in range(RERUNS)
+                    ]
+                syncs = [each for each in self._counted(ends) if each.kind == "fsync" and ends in self.histories]
+                tasks += [
+                    partial(self._killed_before, ends, each.number, states)
+                    for each in chance.sample(syncs, min(TWICE, len(syncs)))
+                ]
+        self._work(room, tasks)
+        self._looked(room)
+        room.note = f"{sum(map(len, states.values())):,} different states of the disk. {room.note}".strip()
+
+    def _looked_at(
+        self, made: power.Recorded, moments: list[int], states: dict[str, set[bytes]], _: crash.Warm, scratch: Path
+    ) -> tuple[crash.Trial, str]:
+        trial, seen = power.looked(made, scratch, moments, self.seed)
+        states.setdefault(trial.scene, set()).update(seen.states)
+        self.polls.looks += seen.looks
+        return trial, "looked at"
+
+    @staticmethod
+    def _called_again(
+        made: power.Recorded, moment: int, seed: int, server: crash.Warm, scratch: Path
+    ) -> tuple[crash.Trial, str]:
+        chance = random.Random(seed)
+        remains = chance.choice([*made.record.all_remains(moment, chance)])
+        return power.rerun(server, made, scratch, remains), "called again"
+
+    def _killed_before(
+        self, ends: Ends, at: int, states: dict[str, set[bytes]], server: crash.Warm, scratch: Path
+    ) -> tuple[crash.Trial, str]:
+        made = power.recorded(server, ends, scratch, kill_at=at)
+        trial, _ = self._looked_at(made, [len(made.record)], states, server, scratch)
+        trial.attack = f"killed at operation {at} and called again; then {trial.attack}"
+        return trial, "killed, called again, looked at"
 
     def commits(self, room: Room) -> None:
         """Many committers at once."""

@@ -50,6 +50,12 @@ def naming(path: str | os.PathLike[str]) -> Iterator[None]:
         raise
 
 
+def raise_of_system(error: Exception, path: str | os.PathLike[str]) -> None:
+    """Raise what the system said of a file that is there: a disk that cannot be read is no damage, and may be mended."""
+    if isinstance(error, OSError) and error.errno is not None and not isinstance(error, FileNotFoundError):
+        raise OSError(error.errno, os.strerror(error.errno), os.fspath(path)) from error
+
+
 class GristmillError(Exception):
     """Base of all errors raised on purpose. `exit_code` is the process exit code it leads to."""
 

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from gristmill.core.batch import TABLE_SCHEMA, Int64s
-from gristmill.core.errors import ConfigError, StoreError
+from gristmill.core.errors import ConfigError, StoreError, naming
 from gristmill.core.places import Options
 from gristmill.core.shards import Cutter
 
@@ -288,7 +288,8 @@ def read_manifest(path: Path) -> ExportManifest | None:
         StoreError: it is damaged, or of a version this gristmill does not know.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=ExportManifest)
+        with naming(path):
+            return msgspec.json.decode(path.read_bytes(), type=ExportManifest)
     except FileNotFoundError:
         return None
     except msgspec.DecodeError as error:

@@ -218,6 +218,9 @@ class SQLiteWriter:
 
     def begin(self, table: str) -> None:
         """Begin, and take the file's one lock for writing."""
+        self._run(
+            "PRAGMA synchronous = EXTRA"
+        )  # else a power loss after COMMIT may bring its journal back, and undo it
         self._run("BEGIN IMMEDIATE")
 
     def lock(self, name: str) -> None:

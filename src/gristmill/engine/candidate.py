@@ -17,6 +17,7 @@ from gristmill.config import changes
 from gristmill.core import access
 from gristmill.core.batch import Int64s
 from gristmill.core.counts import Counts, StepCounts, add_into
+from gristmill.core.errors import naming
 from gristmill.core.failpoints import failpoint
 from gristmill.core.source import UnitRead
 from gristmill.core.step import GlobalStep
@@ -240,8 +241,11 @@ def _shards(head: Manifest, rewritten: list[TaskResult]) -> list[Shard]:
 def _withdrawn_ords(work: Work, rewritten: list[TaskResult]) -> Int64s:
     """Give the ords that really left the table, sorted."""
     sides = [work.layout.absolute(side.path) for result in rewritten for side in result.sides]
-    columns = [pq.read_table(path, columns=["ord"])["ord"].to_numpy() for path in sides]
-    return np.sort(np.concatenate([np.zeros(0, np.int64), *columns]))
+    columns = [np.zeros(0, np.int64)]
+    for path in sides:
+        with naming(path):
+            columns.append(pq.read_table(path, columns=["ord"])["ord"].to_numpy())
+    return np.sort(np.concatenate(columns))
 
 
 def _quality(work: Work, steps: dict[str, StepCounts]) -> Quality:
@@ -314,7 +318,9 @@ def _errors(work: Work, planned: Plan, results: list[TaskResult]) -> list[dict[s
     for _, path in paths:
         if len(entries) >= ERRORS_SHOWN:
             break
-        for row in pq.read_table(path).slice(0, ERRORS_SHOWN - len(entries)).to_pylist():
+        with naming(path):
+            rows = pq.read_table(path)
+        for row in rows.slice(0, ERRORS_SHOWN - len(entries)).to_pylist():
             context = {"origin": row["origin"], "id": row["id"], "bytes": row["bytes"]}
             entries.append(error_entry(row["step"], row["source"], row["code"], row["detail"] or "", "", context))
     return entries

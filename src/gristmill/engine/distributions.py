@@ -225,7 +225,8 @@ def gather(work: Work, results: list[TaskResult], sources: dict[str, Counts]) ->
     for result in results:
         for name in result.staged:
             if name.endswith(END):
-                _add_into(found.setdefault(result.source, {}), work.staged(name).read_bytes())
+                with naming(work.staged(name)):
+                    _add_into(found.setdefault(result.source, {}), work.staged(name).read_bytes())
     for name, counts in sources.items():
         reasons = histogram.of_words(outcomes(counts))
         if reasons.total:
@@ -261,8 +262,10 @@ def write(layout: Layout, seq: int, found: Distributions) -> str:
 
 def read(layout: Layout, seq: int) -> Distributions | None:
     """Read the distributions of a run; None if they are gone, damaged or of a format that is not known."""
+    path = layout.distributions(seq)
     try:
-        found = msgspec.json.decode(layout.distributions(seq).read_bytes(), type=Distributions)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        with naming(path):
+            found = msgspec.json.decode(path.read_bytes(), type=Distributions)
+    except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
         return None
     return found if found.version == VERSION else None

@@ -186,6 +186,7 @@ def _make(bound: BoundExport, config: PipelineConfig, layout: Layout, head: Mani
     chunks = len(state.ledger.chunks)
     todo = [i for i, chunk in enumerate(state.ledger.chunks) if chunk.name not in whole]
     if not todo and current is not None and current.snapshot == head.seq and len(current.chunks) == len(whole):
+        outlet.sync()
         _sweep(outlet, {chunk.name for chunk in state.ledger.chunks}, in_files(bound), current)
         return Made(0, {"chunks_written": 0, "chunks": chunks})
     shards = sorted(head.shards, key=lambda shard: shard.first_ord)

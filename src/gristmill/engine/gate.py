@@ -15,7 +15,7 @@ import numpy as np
 from gristmill.config.settings import Gate
 from gristmill.core.batch import UInt64s
 from gristmill.core.counts import Counts
-from gristmill.core.errors import UnbalancedError
+from gristmill.core.errors import UnbalancedError, naming
 from gristmill.store.index import contains
 
 # A source that gave so many records or more, and all of them bad, is refused: its mapping is wrong, and its cursor would pass them by.
@@ -53,7 +53,10 @@ def count_equal(paths: list[Path]) -> int:
 
     Memory holds `COUNTED_AT_ONCE` first halves of 8 bytes, and both halves of those that are equal; each file is read once.
     """
-    arrays = [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
+    arrays = []
+    for path in paths:
+        with naming(path):
+            arrays.append(np.load(path, mmap_mode="r", allow_pickle=False))
     total = sum(array.shape[1] for array in arrays)
     parts = 1
     while total / parts > COUNTED_AT_ONCE:

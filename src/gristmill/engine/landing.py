@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gristmill.core import access
-from gristmill.core.errors import StoreError, naming
+from gristmill.core.errors import StoreError, naming, raise_of_system
 from gristmill.core.failpoints import failpoint
 from gristmill.core.source import PAGE_SCHEMA, Outcome, Page, ReadContext, Reject
 from gristmill.engine.work import Job, Work
@@ -74,6 +74,8 @@ class Landing:
         assert self.job.split is not None
         resume, part = None, 0
         while (path := self.files.fetch(self._path(part))).exists():
+            if part == 0:
+                disk.sync_folder(self.folder)  # a run that died may not have come to it
             pages, last = read_part(path)
             yield from (page for page in pages if page.unit not in context.skip)
             if last:
@@ -135,6 +137,7 @@ def read_part(path: Path) -> tuple[list[Page], bool]:
         table = pq.read_table(path, page_checksum_verification=True).combine_chunks()
         part = msgspec.json.decode(table.schema.metadata[_META], type=_Part)
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+        raise_of_system(error, path)
         raise StoreError(
             f"{path} cannot be read ({type(error).__name__}); remove its folder, and its task is read from the source again"
         ) from error

@@ -7,7 +7,6 @@ that was committed, which its manifest's sha256 proves; of two shards only rows 
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -17,7 +16,7 @@ import pyarrow as pa
 from gristmill.config.settings import PipelineConfig
 from gristmill.core.errors import ConfigError, ExportError, StoreError, Transient
 from gristmill.core.load import Changes, Load, Loaded
-from gristmill.store import snapshot
+from gristmill.store import disk, snapshot
 from gristmill.store.layout import Layout
 from gristmill.store.rows import differing, read_shard
 from gristmill.store.snapshot import Manifest, Shard, read_manifest
@@ -45,7 +44,7 @@ class Head:
     @cached_property
     def sha256(self) -> str:
         """Of its manifest."""
-        return hashlib.sha256(self._layout.manifest(self.seq).read_bytes()).hexdigest()
+        return disk.sha256_of(self._layout.manifest(self.seq))
 
     @property
     def rows(self) -> int:
@@ -61,7 +60,7 @@ class Head:
         """Give what changed since snapshot `seq`, which may be a later one; None if it cannot be told."""
         path = self._layout.manifest(seq)
         try:
-            if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+            if disk.sha256_of(path) != sha256:
                 return None
             other = read_manifest(path)
         except (FileNotFoundError, StoreError):

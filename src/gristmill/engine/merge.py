@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -338,7 +339,10 @@ def save_retired(work: Work, retired: Retired) -> None:
 
 def load_retired(work: Work) -> Retired:
     """Read what `save_retired` staged."""
-    with np.load(work.staged("retired.npz"), allow_pickle=False) as arrays:
+    path = work.staged("retired.npz")
+    with naming(path):
+        content = io.BytesIO(path.read_bytes())  # `zipfile` takes a failed read for an archive without an end
+    with np.load(content, allow_pickle=False) as arrays:
         return Retired(arrays["ranges"], arrays["units"], arrays["seqs"], arrays["again"])
 
 

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from gristmill.core import access
 from gristmill.core.batch import Batch
 from gristmill.core.counts import Counts, add_into
+from gristmill.core.errors import naming
 from gristmill.core.failpoints import failpoint
 from gristmill.engine import merge
 from gristmill.engine.flow import Sides
@@ -54,7 +55,7 @@ def settle_first(work: Work, job: Job, decided: Decisions, counts: Counts) -> li
         if not path.exists():
             continue
         writer: SideWriter = getattr(sides, kind)
-        with pq.ParquetFile(path) as file:
+        with naming(path), pq.ParquetFile(path) as file:
             for rows in file.iter_batches():
                 kinds, _ = decided.of(pc.fill_null(rows.column("ord"), -1).to_numpy())
                 known = (kinds == merge.UNCHANGED) | (kinds == merge.SUPERSEDED)

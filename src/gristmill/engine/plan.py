@@ -23,7 +23,15 @@ from gristmill.config.settings import PipelineConfig
 from gristmill.core import access
 from gristmill.core.batch import Int64s
 from gristmill.core.counts import Counts
-from gristmill.core.errors import ConfigError, SourceError, SourceMisconfigured, StoreError, Transient
+from gristmill.core.errors import (
+    ConfigError,
+    SourceError,
+    SourceMisconfigured,
+    StoreError,
+    Transient,
+    naming,
+    raise_of_system,
+)
 from gristmill.core.export import FileExport
 from gristmill.core.failpoints import failpoint
 from gristmill.core.source import NO_UNITS, WHOLE, BoundSource, PlanContext, SourcePlan, Split, State, UnitRead, Window
@@ -244,6 +252,7 @@ def read_plan(layout: Layout, seq: int) -> Plan:
     try:
         plan = msgspec.json.decode(layout.plan(seq).read_bytes(), type=Plan)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise_of_system(error, layout.plan(seq))
         raise StoreError(
             f"{layout.plan(seq)} cannot be read ({type(error).__name__}); remove {layout.run(seq)} and run again"
         ) from error
@@ -266,15 +275,16 @@ def read_state(layout: Layout, head: Manifest, source: str) -> State | None:
         return State(doc, units.replace_schema_metadata(None))
     except (OSError, ValueError, pa.ArrowException) as error:
         place = known["path"] if known else ""
+        raise_of_system(error, place)
         raise StoreError(f"{place} cannot be read ({type(error).__name__}); run `gristmill verify`") from error
 
 
 def write_state(work: Work, planned: Plan, source: str, reads: list[UnitRead]) -> dict[str, str]:
     """Let a source fold what was read of it, and write its next state: the unit table, with the doc as its metadata."""
     doing = planned.sources[source]
-    listing = pq.read_table(work.layout.files.fetch(work.layout.listing(planned.seq, source))).replace_schema_metadata(
-        None
-    )
+    path = work.layout.files.fetch(work.layout.listing(planned.seq, source))
+    with naming(path):
+        listing = pq.read_table(path).replace_schema_metadata(None)
     found = SourcePlan([], listing, doing.replaced, doing.gone, doing.failed, doing.ceiling)
     state = work.source(source).source.fold(read_state(work.layout, work.parent, source), found, reads, planned.seq)
     units = state.units if state.units is not None else NO_UNITS

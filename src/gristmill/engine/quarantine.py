@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gristmill.core.batch import Int64s
-from gristmill.core.errors import ConfigError
+from gristmill.core.errors import ConfigError, naming
 from gristmill.core.find import suggestion
 from gristmill.core.source import Source, State, Window
 from gristmill.core.visible import visible
@@ -63,7 +63,8 @@ class _Units:
 
     def __init__(self, layout: Layout, known: dict[str, str] | None) -> None:
         names = ["unit", "seq", "status", "ords"]
-        table = pq.read_table(layout.absolute(known["path"])) if known else None
+        with naming(known["path"] if known else ""):
+            table = pq.read_table(layout.absolute(known["path"])) if known else None
         has = table is not None and set(names) <= set(table.column_names)
         rows = table.select(names).to_pylist() if table is not None and has else []
         self.rows: dict[str, tuple[list[int], str]] = {
@@ -108,7 +109,7 @@ class Quarantine:
             bad: set[tuple[str, str]] = set()
             anew = any(told.get("mode") == "full-refresh" for told in manifest.lineage)
             for path in self.layout.files.fetched(self.layout.run(manifest.seq) / "quarantine", "*.parquet"):
-                with pq.ParquetFile(path) as file:
+                with naming(path), pq.ParquetFile(path) as file:
                     for rows in file.iter_batches():
                         for entry in self._of(rows, (manifest.seq, anew), asked, newer, bad, retried):
                             over = refreshed or entry.run > standing

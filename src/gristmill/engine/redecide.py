@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from gristmill.config import changes
 from gristmill.config.settings import PipelineConfig
 from gristmill.core.batch import Int64s, UInt64s
-from gristmill.core.errors import ConfigError
+from gristmill.core.errors import ConfigError, naming
 from gristmill.core.step import BoundStep, Filter, GlobalStep
 from gristmill.engine import merge, plan, refresh
 from gristmill.engine.identity import unique_keys
@@ -123,7 +123,8 @@ class _Moved:
     def _signals(self, seq: int, step: str) -> Iterator[tuple[Int64s, dict[str, Any]]]:
         """Give what a step measured in a run, a file of it at a time."""
         for path in self.layout.files.fetched(self.layout.run(seq) / "signals", "*.parquet"):
-            table = pq.read_table(path, filters=[("step", "=", step)])
+            with naming(path):
+                table = pq.read_table(path, filters=[("step", "=", step)])
             names = table["signal"].unique().to_pylist()
             ords = np.unique(table["ord"].to_numpy())
             signals = {}
@@ -145,7 +146,8 @@ class _Moved:
                     found.update(rows.column("id").filter(pa.array(hit)).to_pylist())
         for run in self.runs if len(ords) else []:
             for path in self.layout.files.fetched(self.layout.run(run.seq) / "verdicts", "*.parquet"):
-                table = pq.read_table(path, columns=["ord", "id", "action"])
+                with naming(path):
+                    table = pq.read_table(path, columns=["ord", "id", "action"])
                 hit = index.contains(ords, table["ord"].to_numpy())
                 table = table.filter(pc.and_(pa.array(hit), pc.is_in(table["action"], pa.array(_OUT))))
                 found.update(table["id"].to_pylist())

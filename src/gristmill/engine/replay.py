@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gristmill.core.batch import Int64s, UInt64s
-from gristmill.core.errors import StoreError
+from gristmill.core.errors import StoreError, raise_of_system
 from gristmill.core.failpoints import failpoint
 from gristmill.engine import identity
 from gristmill.engine.identity import SUPERSEDED, UNCHANGED, Known, Outcome, unique_keys
@@ -184,6 +184,7 @@ def _read(layout: Layout, runs: Sequence[IndexRun]) -> pa.Table:
         try:
             found.append(pq.read_table(layout.absolute(run.path), page_checksum_verification=True).cast(MOVED))
         except (OSError, pa.ArrowException) as error:
+            raise_of_system(error, run.path)
             raise StoreError(f"{run.path} cannot be read ({type(error).__name__}); run `gristmill verify`") from error
     return pa.concat_tables(found).sort_by("ord")
 

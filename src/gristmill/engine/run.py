@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from gristmill.config import changes
 from gristmill.config.settings import PipelineConfig
-from gristmill.core.errors import GateRefused, TooManyErrors
+from gristmill.core.errors import GateRefused, TooManyErrors, naming
 from gristmill.core.failpoints import failpoint
 from gristmill.engine import (
     cost,
@@ -238,7 +238,8 @@ class _Run:
         lasting = [self.layout.absolute(s.path) for done in results.values() for r in done for s in r.sides]
         for path in [*sorted(self.work.staged("0").glob("*.quarantine.parquet")), *lasting]:
             if "quarantine" in str(path):
-                rows = pq.read_table(path, columns=["code", "detail"]).to_pylist()
+                with naming(path):
+                    rows = pq.read_table(path, columns=["code", "detail"]).to_pylist()
                 told.update(row["detail"] for row in rows if row["code"].startswith(("step.", "crash.")))
         return ", ".join(f"{what} ({n} times)" for what, n in told.most_common(5)) or "see the run's log"
 

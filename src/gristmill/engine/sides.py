@@ -186,7 +186,7 @@ class StagedWriter:
 
 def read_staged(path: Path) -> list[pa.RecordBatch]:
     """Map a staged file into memory and give its batches, without reading them yet."""
-    with pa.memory_map(str(path)) as file:
+    with naming(path), pa.memory_map(str(path)) as file:
         reader = pa.ipc.open_file(file)
         return [reader.get_batch(i) for i in range(reader.num_record_batches)]
 
@@ -197,7 +197,8 @@ def stream_staged(path: Path) -> Iterator[pa.RecordBatch]:
     For rows that are all needed once: a map of them would count as this process's memory until the last one is let go.
     """
     with pa.OSFile(str(path)) as file:
-        reader = pa.ipc.open_file(file)
+        with naming(path):
+            reader = pa.ipc.open_file(file)
         for i in range(reader.num_record_batches):
             with naming(path):
                 rows = reader.get_batch(i)

@@ -18,7 +18,7 @@ from gristmill.config import load as config_file
 from gristmill.config.settings import PipelineConfig
 from gristmill.core.batch import Int64s
 from gristmill.core.counts import Counts, StepCounts
-from gristmill.core.errors import ConfigError
+from gristmill.core.errors import ConfigError, naming
 from gristmill.core.export import Chunk
 from gristmill.core.source import BoundSource, Split, UnitRead
 from gristmill.core.step import BoundStep, GlobalStep
@@ -163,7 +163,9 @@ class Work:
         """The ords of the records that are decided about again, sorted; None if all are that are read again."""
         if self.setup.mode != "redecide":
             return None
-        ords: Int64s = pq.read_table(self.layout.files.fetch(self.layout.redecided(self.seq)))["ord"].to_numpy()
+        path = self.layout.files.fetch(self.layout.redecided(self.seq))
+        with naming(path):
+            ords: Int64s = pq.read_table(path)["ord"].to_numpy()
         return ords
 
     @property

@@ -121,7 +121,8 @@ def read_claim(layout: Layout, seq: int) -> Claim:
         StoreError: it is damaged, or of a format this version does not know.
     """
     try:
-        claim = msgspec.json.decode(layout.claim(seq).read_bytes(), type=Claim)
+        with naming(layout.claim(seq)):
+            claim = msgspec.json.decode(layout.claim(seq).read_bytes(), type=Claim)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise StoreError(
             f"{layout.claim(seq)} is damaged ({type(error).__name__}); if no snapshot {seq} is listed by `gristmill log`, "

@@ -43,11 +43,21 @@ def sync_file(path: Path) -> None:
 def make_folder(folder: Path) -> None:
     """Make `folder` and its parents, durably."""
     if folder.is_dir():
+        _sync_name(folder)
         return
     make_folder(folder.parent)
     with contextlib.suppress(FileExistsError):
         folder.mkdir(access.FOLDER)
         access.set_mode(folder, access.FOLDER)
+    sync_folder(folder.parent)
+
+
+@functools.cache
+def _sync_name(folder: Path) -> None:
+    """Make the name of a folder durable that was there, once a process: who made it may have died before he came to that."""
+    if folder.is_mount() or folder.parent == folder or not os.access(folder.parent, os.W_OK):
+        return  # nobody like us made it
+    _sync_name(folder.parent)
     sync_folder(folder.parent)
 
 
@@ -96,13 +106,14 @@ def create_file(path: Path, content: bytes, *, durable: bool = True) -> bool:
     try:
         os.link(scratch, path)
         failpoint("disk.named")
+        made = True
     except FileExistsError:
-        return False
+        made = False
     finally:
         scratch.unlink()
-    if durable:
+    if durable:  # also the name that another made, who may have died before this
         sync_folder(path.parent)
-    return True
+    return made
 
 
 def adopt_file(scratch: Path, path: Path, *, durable: bool = True, mode: int = access.SHARED) -> None:
@@ -120,7 +131,7 @@ def adopt_file(scratch: Path, path: Path, *, durable: bool = True, mode: int = a
 
 def sha256_of(path: Path) -> str:
     """Give the hex sha256 of a file's content."""
-    with path.open("rb") as file:
+    with naming(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from gristmill.core.errors import StoreError
+from gristmill.core.errors import StoreError, raise_of_system
 from gristmill.store.layout import FORMAT
 
 Json = dict[str, Any]
@@ -67,6 +67,7 @@ def on_disk(path: Path) -> int:
     try:
         return msgspec.json.decode(path.read_bytes(), type=_Format).format
     except (OSError, msgspec.MsgspecError) as error:
+        raise_of_system(error, path)
         raise StoreError(
             f"{path} cannot be read ({type(error).__name__}); restore it or start a new dataset"
         ) from error

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from gristmill.core import access
 from gristmill.core.batch import Int64s, UInt64s
-from gristmill.core.errors import StoreError, naming
+from gristmill.core.errors import StoreError, naming, raise_of_system
 from gristmill.core.failpoints import failpoint
 from gristmill.store import disk
 from gristmill.store.layout import Layout
@@ -140,6 +140,7 @@ def _read(layout: Layout, relative: str) -> pa.Table:
 
 
 def _unreadable(relative: str, error: Exception) -> StoreError:
+    raise_of_system(error, relative)
     return StoreError(f"{relative} cannot be read ({type(error).__name__}); run gristmill verify")
 
 

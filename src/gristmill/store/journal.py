@@ -19,6 +19,7 @@ from typing import TypeVar
 
 import msgspec
 
+from gristmill.core.errors import naming
 from gristmill.store import disk
 from gristmill.store.layout import Layout
 
@@ -37,7 +38,8 @@ def record(layout: Layout, seq: int, task: str, result: T, kind: type[T]) -> T:
 def find(layout: Layout, seq: int, task: str, kind: type[T]) -> T | None:
     """Give the journalled result of a task, None if it is not finished."""
     try:
-        content = layout.task(seq, task).read_bytes()
+        with naming(layout.task(seq, task)):
+            content = layout.task(seq, task).read_bytes()
     except FileNotFoundError:
         return None
     with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -103,6 +103,11 @@ class Outlet(msgspec.Struct, frozen=True):
             raise StaleError(f"{self}/{MANIFEST} is written by another run at the same time; run again")
         failpoint("disk.named")
 
+    def sync(self) -> None:
+        """Make the manifest that is there durable: whoever swapped it in may have died before he came to that."""
+        if self.remote is None:
+            disk.sync_folder(self.folder)
+
     def whole(self, chunks: list[ManifestChunk]) -> list[ManifestChunk]:
         """Give those of the manifest's chunks that are there as it says, by size; what was touched after it was swapped in is digested."""
         found = self._stamps()

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gristmill.core.batch import Int64s, Mask
-from gristmill.core.errors import StoreError
+from gristmill.core.errors import StoreError, raise_of_system
 from gristmill.store.layout import Layout
 from gristmill.store.snapshot import Shard
 
@@ -26,6 +26,7 @@ def read_shard(
 
     Raises:
         StoreError: the file is missing or damaged.
+        OSError: the disk does not give it now.
     """
     try:
         with pq.ParquetFile(layout.absolute(shard.path), page_checksum_verification=True, pre_buffer=False) as file:
@@ -37,6 +38,7 @@ def read_shard(
                 for rows in file.read_row_group(group, columns=columns, use_threads=False).to_batches():
                     yield rows if between is None else _within(rows, between)
     except (OSError, pa.ArrowException) as error:
+        raise_of_system(error, shard.path)
         raise StoreError(f"{shard.path} cannot be read ({type(error).__name__}); run `gristmill verify`") from error
 
 

@@ -7,22 +7,23 @@ commits (a fresh handle accepts replays: platform study, break 1); what no commi
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pyarrow as pa
 
-from gristmill.core import access
 from gristmill.core.batch import TABLE_SCHEMA
 from gristmill.core.counts import Counts
 from gristmill.core.errors import StaleError, StoreError, Transient, naming
 from gristmill.core.export import Ledger
 from gristmill.core.failpoints import failpoint
-from gristmill.store import disk, formats
+from gristmill.store import deltalog, disk, formats
 from gristmill.store.index import IndexRun
 from gristmill.store.layout import FORMAT, Layout
 from gristmill.store.mirror import FIRST_ENTRY
@@ -106,7 +107,8 @@ def read_manifest(path: Path) -> Manifest:
         StoreError: it is missing, damaged or of an unknown format.
     """
     try:
-        content = path.read_bytes()
+        with naming(path):
+            content = path.read_bytes()
         raw = json.loads(content)
         if raw.get("format") == FORMAT:
             return msgspec.json.decode(content, type=Manifest)
@@ -165,20 +167,21 @@ def has_table(layout: Layout) -> bool:
 
     if layout.remote is not None:
         return layout.remote.head(FIRST_ENTRY) is not None
-    with naming(layout.table / "_delta_log"):
-        return (layout.table / "_delta_log").is_dir() and DeltaTable.is_deltatable(str(layout.table))
+    with deltalog.about(layout.table / deltalog.LOG):
+        return (layout.table / deltalog.LOG).is_dir() and DeltaTable.is_deltatable(str(layout.table))
 
 
 def open_table(layout: Layout) -> DeltaTable:
     """Open the dataset's table as it is now, where it lies.
 
     Raises:
+        StoreError: its log is damaged, or cannot be read.
         Transient: the store does not answer well now.
     """
     from deltalake import DeltaTable
 
     if layout.remote is None:
-        with naming(layout.table / "_delta_log"):
+        with deltalog.about(layout.table / deltalog.LOG):
             return DeltaTable(str(layout.table))
     try:
         return DeltaTable(f"{layout.remote.url}/table", storage_options=layout.remote.table_options())
@@ -221,12 +224,9 @@ def create_table(layout: Layout) -> None:
         )
         layout.files.refresh()
     else:
-        disk.make_folder(layout.table)
-        with naming(layout.table / "_delta_log"):
-            DeltaTable.create(
-                str(layout.table), schema=pa.schema(TABLE_SCHEMA), mode="ignore", configuration=TABLE_CONFIG
-            )
-        _set_modes(layout.table / "_delta_log")
+        scratch = layout.staging(0).with_name(f"table-{disk.mark()}")
+        with deltalog.added_to(layout.table, scratch) as copy:
+            DeltaTable.create(str(copy), schema=pa.schema(TABLE_SCHEMA), configuration=TABLE_CONFIG)
 
 
 def commit(layout: Layout, manifest: Manifest, digest: str, parent: Manifest) -> None:
@@ -238,14 +238,13 @@ def commit(layout: Layout, manifest: Manifest, digest: str, parent: Manifest) ->
     from deltalake import CommitProperties, Transaction
 
     create_table(layout)
-    table = open_table(layout)
-    newest = int(table.transaction_version(APP) or 0)
-    if newest != parent.seq:
-        raise StaleError(f"snapshot {newest} was committed since this run was planned on {parent.seq}; run again")
-    failpoint("commit.before_delta")
-    layout.files.check_held()  # after the table was opened: whoever took over before then is seen, whoever does later makes this fail
-    try:
-        with naming(layout.table / "_delta_log"):
+    with _to_commit_to(layout, manifest.seq) as table:
+        newest = int(table.transaction_version(APP) or 0)
+        if newest != parent.seq:
+            raise StaleError(f"snapshot {newest} was committed since this run was planned on {parent.seq}; run again")
+        failpoint("commit.before_delta")
+        layout.files.check_held()  # after the table was opened: whoever took over before then is seen, whoever does later makes this fail
+        try:
             table.create_write_transaction(
                 _actions(manifest, parent),
                 "append",
@@ -256,12 +255,24 @@ def commit(layout: Layout, manifest: Manifest, digest: str, parent: Manifest) ->
                     app_transactions=[Transaction(APP, manifest.seq)],
                 ),
             )
-    except Exception as error:
-        if layout.remote is None:
-            raise
-        _committed_after_all(layout, manifest, digest, parent, error)
+        except Exception as error:
+            if layout.remote is None:
+                raise
+            _committed_after_all(layout, manifest, digest, parent, error)
     failpoint("commit.after_delta")
     sync_commit(layout)
+
+
+@contextlib.contextmanager
+def _to_commit_to(layout: Layout, seq: int) -> Iterator[DeltaTable]:
+    """Give the table as it is now, for one commit: on an object store itself, on a disk the copy that `deltalog` gives."""
+    from deltalake import DeltaTable
+
+    if layout.remote is not None:
+        yield open_table(layout)
+        return
+    with deltalog.added_to(layout.table, layout.staging(seq) / f"table-{disk.mark()}") as copy:
+        yield DeltaTable(str(copy))
 
 
 def _committed_after_all(layout: Layout, manifest: Manifest, digest: str, parent: Manifest, error: Exception) -> None:
@@ -303,21 +314,12 @@ def fence(layout: Layout) -> None:
 
 
 def sync_commit(layout: Layout) -> None:
-    """Make the newest entry of the Delta log durable, which delta-rs does not; before that no run reports success."""
+    """Make the newest entry of the Delta log durable, of a run that died behind its commit too; before that no run reports success."""
     if layout.remote is None:  # else the store has it
-        log = layout.table / "_delta_log"
-        _set_modes(log)
+        log = layout.table / deltalog.LOG
         disk.sync_file(max(log.glob("*[0-9].json")))
         disk.sync_folder(log)
     failpoint("commit.synced")
-
-
-def _set_modes(log: Path) -> None:
-    """Give what delta-rs wrote last the modes of outputs; it knows the umask alone."""
-    access.set_mode(log, access.FOLDER)
-    newest = max(log.glob("*[0-9].json"))
-    for path in [*log.glob(f"{newest.stem}*"), *log.glob("_last_checkpoint")]:
-        access.set_mode(path, access.SHARED)
 
 
 def _actions(manifest: Manifest, parent: Manifest) -> list[Any]:

@@ -1,0 +1,33 @@
+"""A slice of the reads that fail; `make soak` goes through them by the hundred."""
+
+import shutil
+
+import pytest
+from tests.soak import five as soak_five
+from tests.soak import reads
+
+CASES = [  # whose read, and how the run ends
+    ("/corpus/table/_delta_log/00000000000000000001.json", 1),
+    ("/corpus/index/ids-1/0004/1.parquet", 1),
+    ("/corpus/staging/2/retired.npz", 1),
+    ("/data/pages/a.jsonl", 0),
+]
+
+
+@pytest.mark.parametrize(("path", "code"), CASES)
+def test_a_read_that_fails_is_told_with_its_file_and_is_never_the_end_of_it(path, code, five_read, five, tmp_path):
+    ends, found = five_read
+    numbers = [each.number for each in found if each.path.endswith(path)]
+    trial, hit = reads.trial(five.server, ends, tmp_path, numbers[len(numbers) // 2])
+    assert trial.problems == []
+    assert hit is not None
+    assert hit.path.endswith(path)
+    assert trial.codes == [code, 0]
+
+
+@pytest.fixture(scope="module")
+def five_read(five, tmp_path_factory):
+    ends = five.on(2)
+    tree = tmp_path_factory.mktemp("reads") / "tree"
+    shutil.copytree(ends.scene.start, tree)
+    return ends, reads.counted(tree, soak_five.runner(five.server, ends.argv))
