@@ -99,7 +99,7 @@ class Dataset:
         """Give the Delta version that is snapshot `seq`, for tools that open the table themselves."""
         wanted = str(self.manifest(seq).seq)
         collected.check(self.layout, int(wanted))
-        for commit in snapshot.open_table(self.layout).history():
+        for commit in snapshot.asked(self.layout, snapshot.open_table(self.layout).history):
             if commit.get("gristmill.seq") == wanted:
                 return int(commit["version"])
         raise ConfigError(

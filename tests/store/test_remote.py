@@ -5,16 +5,17 @@ import random
 import time
 
 import pytest
+from tests.faults.server import FaultServer, Reply
 from tests.net.stores import SECRET, seaweed
 from tests.store.proxy import StoreProxy
 from tests.store.remotes import Bucket, Trials, place
 
 from gristmill import Dataset, Pipeline
 from gristmill.config.settings import BoundExport
-from gristmill.core.errors import ConfigError, LockedError, StaleError, Transient
+from gristmill.core.errors import ConfigError, LockedError, StaleError, StoreError, Transient
 from gristmill.engine.exports import of_another
 from gristmill.exports.jsonl import Jsonl
-from gristmill.store import lease
+from gristmill.store import lease, snapshot
 from gristmill.store.layout import Layout
 from gristmill.store.mirror import Mirror
 from gristmill.store.outlet import Outlet
@@ -69,6 +70,20 @@ def test_a_store_that_stays_slow_is_a_passing_failure_and_tells_no_secret(remote
     with StoreProxy(1, slow=1.0) as proxy, pytest.raises(Transient, match="503 SlowDown") as caught:
         through(proxy, remote, retries=0).put("a", b"1")
     assert SECRET not in str(caught.value) + repr(remote)
+
+
+@pytest.mark.parametrize(("status", "kind"), [(403, StoreError), (500, Transient)])
+def test_what_delta_rs_says_of_a_store_that_refuses_is_told_apart_from_what_may_pass(
+    status, kind, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("gristmill.store.remote.PAUSES_S", (0.0,))
+    answer = b"<Error><Code>Odd</Code><Message>your key is canary-secret-of-the-store</Message></Error>"
+    with FaultServer(lambda request: Reply(answer, status, {"Content-Type": "application/xml"})) as store:
+        options = {"endpoint": store.url, "region": "us-east-1", "access_key_id": "a", "secret_access_key": SECRET}
+        remote = Remote("s3://bucket/case", options | {"max_retries": "0"}, 2.0)
+        with pytest.raises(kind, match=rf"s3://bucket/case/table: .*\({status} Odd\)") as caught:
+            snapshot.open_table(Layout(tmp_path, remote))
+    assert SECRET not in str(caught.value)
 
 
 def test_a_store_that_heeds_no_conditions_is_refused(remote):

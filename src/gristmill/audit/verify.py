@@ -48,14 +48,20 @@ def _commit(layout: Layout, manifest: Manifest) -> Iterator[str]:
     """The manifest must be the one the Delta commit names, and the table must hold its shards."""
     digest = hashlib.sha256(layout.manifest(manifest.seq).read_bytes()).hexdigest()
     table = snapshot.open_table(layout)
-    commit = next((c for c in table.history() if c.get("gristmill.seq") == str(manifest.seq)), None)
+    commit = next(
+        (c for c in snapshot.asked(layout, table.history) if c.get("gristmill.seq") == str(manifest.seq)), None
+    )
     if commit is None:
         yield f"the Delta log has no commit of snapshot {manifest.seq}"
         return
     if commit.get("gristmill.manifest_sha256") != digest:
         yield f"runs/{manifest.seq}/manifest.json is not the one that was committed"
-    table.load_as_version(int(commit["version"]))
-    listed = {Path(uri).name for uri in table.file_uris()}
+
+    def files_then() -> list[str]:
+        table.load_as_version(int(commit["version"]))
+        return list(table.file_uris())
+
+    listed = {Path(uri).name for uri in snapshot.asked(layout, files_then)}
     named = {Path(shard.path).name for shard in manifest.shards}
     if listed != named:
         yield f"the Delta table lists {len(listed - named)} files the manifest does not name, and lacks {len(named - listed)}"

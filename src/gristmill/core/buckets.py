@@ -19,7 +19,8 @@ KINDS = {
     **dict.fromkeys(("gs", "gcs"), "gcs"),
     **dict.fromkeys(("az", "azure", "abfs", "abfss"), "azure"),
 }
-_STATUS = re.compile(r"status code: (\d{3})")
+_STATUS = re.compile(r"status code(?:: |\n[^\n]{0,60}\[0m )(\d{3})\b")  # obstore's way, and that of delta-rs
+_OF_A_STORE = re.compile(r"Generic \w+ error")
 _CODE = re.compile(r"<Code>(\w{1,60})</Code>")
 _METADATA = ("http://169.254.169.254", "http://metadata.google.internal", "http://metadata/")
 _REFUSED = {"PermissionDenied", "Unauthenticated", "NotFound", "FileNotFound", "NotSupported", "InvalidPath"}
@@ -75,7 +76,8 @@ def _is_known(make: Any, root: str, name: str) -> bool:
 def why(error: Exception) -> tuple[str, bool]:
     """Say what went wrong, without what a server said of it (it may quote our key), and if it may pass.
 
-    obstore has one class for all that is not a missing object or permission, so its status code is all there is to go by.
+    obstore has one class for all that is not a missing object or permission, so its status code is all there is to go by; delta-rs
+    has an OSError or its own class for everything.
     """
     text = str(error)
     status, code = _STATUS.search(text), _CODE.search(text)
@@ -83,14 +85,14 @@ def why(error: Exception) -> tuple[str, bool]:
     name = type(error).__name__.removesuffix("Error")
     if name in _REFUSED:
         return f"{name} {told}".strip(), False
-    if isinstance(error, OSError):  # of our own client: no connection, or one that was cut
+    if isinstance(error, OSError) and not status:  # no connection, or one that was cut
         return f"no answer, or one that was cut ({name})", True
     passing = status is not None and (status[1][0] == "5" or status[1] in {"408", "425", "429"})
     if any(host in text for host in _METADATA) or (not status and "credential" in text.lower()):
         return "no credentials were found, in storage, the environment or by the machine's metadata service", passing
     if status:
         return told, passing
-    return "no answer, or one that was cut", name in {"Generic", "Join"}
+    return "no answer, or one that was cut", name in {"Generic", "Join"} or _OF_A_STORE.search(text) is not None
 
 
 def quoted(etag: str) -> str:

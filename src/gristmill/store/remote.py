@@ -98,7 +98,7 @@ class Remote(msgspec.Struct, frozen=True):
         """Look at an object; None if there is none."""
         import obstore
 
-        return self._tried(key, lambda: self._seen(obstore.head(self.client, self.prefix + key)))
+        return self.tried(key, lambda: self._seen(obstore.head(self.client, self.prefix + key)))
 
     def get(self, key: str) -> tuple[bytes, Seen] | None:
         """Give a small object whole, and what it is; None if there is none."""
@@ -108,7 +108,7 @@ class Remote(msgspec.Struct, frozen=True):
             answer = obstore.get(self.client, self.prefix + key)
             return bytes(answer.bytes()), self._seen(answer.meta)
 
-        return self._tried(key, ask)
+        return self.tried(key, ask)
 
     def fetch(self, key: str, scratch: Path) -> Seen | None:
         """Write an object into a new file, piece by piece; None (and no file) if there is none."""
@@ -125,7 +125,7 @@ class Remote(msgspec.Struct, frozen=True):
                 raise ConnectionError("the answer was cut")
             return seen
 
-        return self._tried(key, ask)
+        return self.tried(key, ask)
 
     def listing(self, folder: str, *, deep: bool = False) -> list[Seen]:
         """Give the objects right in a folder ("" or ending in a slash), by key; deep: all below it."""
@@ -137,7 +137,7 @@ class Remote(msgspec.Struct, frozen=True):
             pages = obstore.list(self.client, (self.prefix + folder).rstrip("/") or None, chunk_size=1000)
             return [self._seen(meta) for page in pages for meta in page if self._inside(meta, folder)]
 
-        return sorted(self._tried(folder or "/", ask) or [])
+        return sorted(self.tried(folder or "/", ask) or [])
 
     def _inside(self, meta: Any, folder: str) -> bool:
         """Tell an object in a folder from the mark some stores list for the folder itself."""
@@ -146,7 +146,7 @@ class Remote(msgspec.Struct, frozen=True):
 
     def folders(self, folder: str) -> list[str]:
         """Give the names of the folders right in a folder."""
-        found = self._tried(folder or "/", lambda: self._level(folder)["common_prefixes"]) or []
+        found = self.tried(folder or "/", lambda: self._level(folder)["common_prefixes"]) or []
         return sorted(each.rstrip("/").rpartition("/")[2] for each in found)
 
     def _level(self, folder: str) -> Any:
@@ -180,7 +180,7 @@ class Remote(msgspec.Struct, frozen=True):
                 return found[1] if found is not None and found[0] == bytes(content) else None
             return self._made(key, len(content), done)
 
-        return self._tried(key, ask)
+        return self.tried(key, ask)
 
     def put_file(self, key: str, path: Path) -> Seen:
         """Write a file of any size as an object; in parts where it is large, which show together, at the end."""
@@ -196,7 +196,7 @@ class Remote(msgspec.Struct, frozen=True):
                 done = obstore.put(self.client, where, mapped(path), use_multipart=False)
             return self._made(key, size, done)
 
-        made = self._tried(key, ask)
+        made = self.tried(key, ask)
         assert made is not None
         return made
 
@@ -204,7 +204,7 @@ class Remote(msgspec.Struct, frozen=True):
         """Remove objects; those that are not there are removed already."""
         for at in range(0, len(keys), 500):
             wanted = [self.prefix + key for key in keys[at : at + 500]]
-            self._tried(wanted[0], lambda wanted=wanted: self._remove(wanted))  # type: ignore[misc]
+            self.tried(wanted[0], lambda wanted=wanted: self._remove(wanted))  # type: ignore[misc]
 
     def _remove(self, keys: list[str]) -> None:
         """Remove objects together; one by one where one is not there: of GCS and Azure obstore then stops, with others left."""
@@ -225,7 +225,7 @@ class Remote(msgspec.Struct, frozen=True):
         key = meta["path"].removeprefix(self.prefix)
         return Seen(key, meta["size"], buckets.quoted(meta["e_tag"] or ""), meta.get("version") or "", time_ns)
 
-    def _tried(self, key: str, ask: Callable[[], T]) -> T | None:
+    def tried(self, key: str, ask: Callable[[], T]) -> T | None:
         """Ask; again after a passing failure. None if there is no such object.
 
         Raises:

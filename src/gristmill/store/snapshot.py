@@ -8,16 +8,18 @@ commits (a fresh handle accepts replays: platform study, break 1); what no commi
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import pyarrow as pa
 
+from gristmill.core import buckets
 from gristmill.core.batch import TABLE_SCHEMA
 from gristmill.core.counts import Counts
 from gristmill.core.errors import StaleError, StoreError, Transient, naming
@@ -27,9 +29,12 @@ from gristmill.store import deltalog, disk, formats
 from gristmill.store.index import IndexRun
 from gristmill.store.layout import FORMAT, Layout
 from gristmill.store.mirror import FIRST_ENTRY
+from gristmill.store.remote import PAUSES_S
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
+
+T = TypeVar("T")
 
 APP = "gristmill"
 # Commit metadata is lost when the log is cleaned up (platform study, break 2): keep the log practically for ever.
@@ -121,20 +126,17 @@ def read_manifest(path: Path) -> Manifest:
 
 def head_seq(layout: Layout) -> int:
     """Give the number of the newest committed snapshot, 0 when there is none."""
-    from deltalake.exceptions import DeltaError
-
     if not has_table(layout):
         if any(layout.runs.glob("*/manifest.json")):  # the table is made before the first number is claimed
             raise StoreError(
                 f"{layout.name}/table/_delta_log is gone, but there are snapshots in {layout.runs}; restore it from a copy"
             )
         return 0
-    try:
-        return int(open_table(layout).transaction_version(APP) or 0)
-    except DeltaError as error:
-        raise StoreError(
-            f"the Delta log in {layout.name}/table cannot be read ({type(error).__name__}); restore it from a copy"
-        ) from error
+    return _seq_of(layout, open_table(layout))
+
+
+def _seq_of(layout: Layout, table: DeltaTable) -> int:
+    return asked(layout, lambda: int(table.transaction_version(APP) or 0))
 
 
 def head(layout: Layout) -> Manifest:
@@ -181,12 +183,38 @@ def open_table(layout: Layout) -> DeltaTable:
     from deltalake import DeltaTable
 
     if layout.remote is None:
+        return asked(layout, lambda: DeltaTable(str(layout.table)))
+    place, options = f"{layout.remote.url}/table", layout.remote.table_options()
+    return asked(layout, lambda: DeltaTable(place, storage_options=options))
+
+
+def asked(layout: Layout, ask: Callable[[], T]) -> T:
+    """Ask delta-rs something about the dataset's table; of a store again after what may pass, for delta-rs gives up at once.
+
+    Raises:
+        StoreError: the log is damaged, or cannot be read.
+        Transient: the store does not answer well now.
+    """
+    from deltalake.exceptions import DeltaError
+
+    if layout.remote is None:
         with deltalog.about(layout.table / deltalog.LOG):
-            return DeltaTable(str(layout.table))
-    try:
-        return DeltaTable(f"{layout.remote.url}/table", storage_options=layout.remote.table_options())
-    except OSError:  # its message holds addresses, and is of many lines
-        raise Transient(f"{layout.name}/table cannot be read now; run again") from None
+            return ask()
+
+    def once() -> T:
+        try:
+            return ask()
+        except DeltaError as error:
+            if buckets.why(error)[1]:
+                raise
+            raise StoreError(
+                f"the Delta log in {layout.name}/table cannot be read ({type(error).__name__}); restore it from a copy"
+            ) from error
+
+    found = layout.remote.tried("table", once)
+    if found is None:
+        raise StoreError(f"{layout.name}/table has lost a part of its log; restore it from a copy")
+    return found
 
 
 def check_files(layout: Layout, manifest: Manifest) -> None:
@@ -219,9 +247,8 @@ def create_table(layout: Layout) -> None:
     if layout.remote is not None:
         layout.files.check_held()
         place, options = f"{layout.remote.url}/table", layout.remote.table_options()
-        DeltaTable.create(
-            place, schema=pa.schema(TABLE_SCHEMA), mode="ignore", configuration=TABLE_CONFIG, storage_options=options
-        )
+        make = functools.partial(DeltaTable.create, place, mode="ignore", configuration=TABLE_CONFIG)
+        asked(layout, lambda: make(schema=pa.schema(TABLE_SCHEMA), storage_options=options))
         layout.files.refresh()
     else:
         scratch = layout.staging(0).with_name(f"table-{disk.mark()}")
@@ -238,27 +265,34 @@ def commit(layout: Layout, manifest: Manifest, digest: str, parent: Manifest) ->
     from deltalake import CommitProperties, Transaction
 
     create_table(layout)
-    with _to_commit_to(layout, manifest.seq) as table:
-        newest = int(table.transaction_version(APP) or 0)
-        if newest != parent.seq:
-            raise StaleError(f"snapshot {newest} was committed since this run was planned on {parent.seq}; run again")
-        failpoint("commit.before_delta")
-        layout.files.check_held()  # after the table was opened: whoever took over before then is seen, whoever does later makes this fail
-        try:
-            table.create_write_transaction(
-                _actions(manifest, parent),
-                "append",
-                table.schema(),
-                commit_properties=CommitProperties(
-                    custom_metadata={"gristmill.seq": str(manifest.seq), "gristmill.manifest_sha256": digest},
-                    max_commit_retries=None if layout.remote is None else 0,  # never upon what was committed meanwhile
-                    app_transactions=[Transaction(APP, manifest.seq)],
-                ),
-            )
-        except Exception as error:
-            if layout.remote is None:
-                raise
-            _committed_after_all(layout, manifest, digest, parent, error)
+    for pause_s in (0.0, *(() if layout.remote is None else PAUSES_S)):
+        time.sleep(pause_s)
+        with _to_commit_to(layout, manifest.seq) as table:
+            if _is_committed(layout, table, manifest, digest, parent):  # by a try of ours whose answer was lost
+                break
+            failpoint("commit.before_delta")
+            layout.files.check_held()  # after the table was opened: whoever took over before then is seen, whoever does later makes this fail
+            try:
+                table.create_write_transaction(
+                    _actions(manifest, parent),
+                    "append",
+                    table.schema(),
+                    commit_properties=CommitProperties(
+                        custom_metadata={"gristmill.seq": str(manifest.seq), "gristmill.manifest_sha256": digest},
+                        max_commit_retries=None
+                        if layout.remote is None
+                        else 0,  # never upon what was committed meanwhile
+                        app_transactions=[Transaction(APP, manifest.seq)],
+                    ),
+                )
+                break
+            except Exception as error:
+                if layout.remote is None:
+                    raise
+                failed = type(error).__name__
+    else:
+        if not _is_committed(layout, open_table(layout), manifest, digest, parent):
+            raise Transient(f"{layout.name}: the commit was not taken by the store ({failed}); run again")
     failpoint("commit.after_delta")
     sync_commit(layout)
 
@@ -275,22 +309,20 @@ def _to_commit_to(layout: Layout, seq: int) -> Iterator[DeltaTable]:
         yield DeltaTable(str(copy))
 
 
-def _committed_after_all(layout: Layout, manifest: Manifest, digest: str, parent: Manifest, error: Exception) -> None:
-    """See if a commit whose answer was not a good one is there nevertheless: the answer to it may have been lost.
+def _is_committed(layout: Layout, table: DeltaTable, manifest: Manifest, digest: str, parent: Manifest) -> bool:
+    """Tell if a table has the snapshot; if not, it is to be committed on the parent.
 
     Raises:
-        StaleError: another one is.
-        Transient: none is.
+        StaleError: another snapshot stands there.
     """
-    table = open_table(layout)
-    newest = int(table.transaction_version(APP) or 0)
-    if newest == manifest.seq and any(entry.get("gristmill.manifest_sha256") == digest for entry in table.history(3)):
-        return
-    if newest != parent.seq:
-        raise StaleError(f"snapshot {newest} was committed since this run was planned on {parent.seq}; run again")
-    raise Transient(
-        f"{layout.name}: the commit was not taken by the store ({type(error).__name__}); run again"
-    ) from None
+    newest = _seq_of(layout, table)
+    if newest == parent.seq:
+        return False
+    if newest == manifest.seq:
+        told = asked(layout, lambda: table.history(3))
+        if any(entry.get("gristmill.manifest_sha256") == digest for entry in told):
+            return True
+    raise StaleError(f"snapshot {newest} was committed since this run was planned on {parent.seq}; run again")
 
 
 def fence(layout: Layout) -> None:
@@ -302,15 +334,16 @@ def fence(layout: Layout) -> None:
 
     if not has_table(layout) or not any(layout.runs.glob("*/manifest.json")):
         return
-    table = open_table(layout)
     newest = max(int(path.parent.name) for path in layout.runs.glob("*/manifest.json"))
-    if newest > int(table.transaction_version(APP) or 0):
-        table.create_write_transaction(
-            [],
-            "append",
-            table.schema(),
-            commit_properties=CommitProperties(custom_metadata={"gristmill.fence": str(newest)}),
-        )
+
+    def put() -> bool:
+        table = open_table(layout)
+        if newest > _seq_of(layout, table):
+            told = CommitProperties(custom_metadata={"gristmill.fence": str(newest)})
+            table.create_write_transaction([], "append", table.schema(), commit_properties=told)
+        return True
+
+    asked(layout, put)
 
 
 def sync_commit(layout: Layout) -> None:
