@@ -64,7 +64,8 @@ class Oracle:
 
     def __init__(self, sources: list[Source], steps: list[Step]) -> None:
         self.sources, self.steps = sources, steps
-        self.seen: dict[Unit, bytes] = {}
+        self.seen: dict[Unit, tuple[bytes, int]] = {}  # its content and its time, by which it is known again
+        self.open: set[Unit] = set()  # those that hold what is quarantined
         self.holds: dict[Unit, dict[str, Content]] = {}  # what each live file holds, as it was last read
         self.current: dict[str, tuple[int, Content]] = {}  # id -> its living content and the ord that brought it
         self.dead: set[int] = set()
@@ -79,11 +80,28 @@ class Oracle:
         self.next_ord = 0
         self.runs = 0
 
-    def run(self, files: Mapping[Unit, bytes], *, unreadable: frozenset[Unit] = frozenset()) -> Ran:
-        """Do one run over all the files there are; those `unreadable` keep what is known of them."""
+    def run(
+        self,
+        files: Mapping[Unit, bytes],
+        *,
+        times: Mapping[Unit, int] = {},
+        unreadable: frozenset[Unit] = frozenset(),
+        retry: bool = False,
+    ) -> Ran:
+        """Do one run over all the files there are; those `unreadable` keep what is known of them.
+
+        times: of those that have one. retry: files with something in quarantine are read again, too; sources without are left alone.
+        """
+        found = {unit: (data, times.get(unit, 0)) for unit, data in files.items()}
         self.runs += 1
-        again = [unit for unit in sorted(files) if unit not in unreadable and self.seen.get(unit) != files[unit]]
-        gone = [unit for unit in self.seen if unit not in files]
+        asked = {number for number, _ in self.open} if retry else set(range(len(self.sources)))
+        known = {unit: seen for unit, seen in self.seen.items() if not (retry and unit in self.open)}
+        again = [
+            unit
+            for unit in sorted(files)
+            if unit[0] in asked and unit not in unreadable and known.get(unit) != found[unit]
+        ]
+        gone = [unit for unit in self.seen if unit[0] in asked and unit not in files]
         arrivals = [(unit, record) for unit in again for record in self._records(unit, files[unit])]
         ords = range(self.next_ord, self.next_ord + len(arrivals))
         self.next_ord += len(arrivals)
@@ -91,6 +109,7 @@ class Oracle:
         self.arrived |= dict(zip(ords, arrivals, strict=True))
         for unit in [*again, *gone]:
             self.read_as.pop(unit, None)
+            self.open.discard(unit)
 
         outcome: dict[int, str] = {}
         first: dict[Unit, dict[str, Content]] = {unit: {} for unit in again}
@@ -138,7 +157,7 @@ class Oracle:
                     withdrawn.add(living[0])
                     del self.current[id_]
         self.holds = left_alone | first
-        self.seen = {unit: self.seen[unit] for unit in left_alone} | {unit: files[unit] for unit in again}
+        self.seen = {unit: self.seen[unit] for unit in left_alone} | {unit: found[unit] for unit in again}
 
         self.dead |= withdrawn
         out = [self.rows.pop(at) for at in withdrawn if at in self.rows]
@@ -152,6 +171,8 @@ class Oracle:
             if outcome[at] == "quarantined/id.conflict" and dropped:  # it is settled, and dropped all the same
                 outcome[at] = dropped
             done.counts[outcome[at]] += 1
+            if outcome[at].startswith("quarantined/"):
+                self.open.add(unit)
         return done
 
     def refresh(self, steps: list[Step]) -> Ran:

@@ -22,13 +22,13 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 from unittest.mock import patch
 
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
-from tests.oracle import Oracle
+from tests.oracle import Oracle, Ran, Unit
 from tests.properties.child import SMALL
 from tests.properties.lab import Lab, flat, jsonl
 from tests.properties.test_histories import EXPORTS, FILES, NAMES, PIPELINES, SOURCES, config, units
@@ -84,6 +84,13 @@ def memory() -> str | None:
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
+class There(NamedTuple):
+    """The files at some moment: what is in them, and when each was written."""
+
+    files: dict[str, bytes]
+    times: dict[str, int]
+
+
 class Mill(RuleBasedStateMachine):
     """A dataset with two sources and two exports. `taken` counts steps by name over all walks of a process."""
 
@@ -113,11 +120,14 @@ class Mill(RuleBasedStateMachine):
         self.lab = Lab(self.place / "a", how)
         self.oracle = Oracle(self.sources, PIPELINES[steps])
         self.files: dict[str, bytes] = {}
+        self.times: dict[
+            str, int
+        ] = {}  # when each was written: a file that is written anew is read anew, whatever is in it
         self.saved: dict[int, Oracle] = {}  # what each snapshot held and knew
         self.dirty = True  # something changed since the last run
         self.collected = False  # gc has been
         self.damaged = False  # an export is not what its manifest says
-        self.killed: dict[str, bytes] | None = None  # the files there were when a run was planned that was killed
+        self.killed: There | None = None  # the files there were when a run was planned that was killed
         self.dead = 0  # its number
         self.undisturbed: dict[str, str] | None = None  # the bytes of that run, had it not been killed
 
@@ -131,6 +141,7 @@ class Mill(RuleBasedStateMachine):
         elif self.files.get(name) != content:
             self.files[name] = content
             self.lab.put(name, content)
+            self.times[name] = self.lab.clock
             self.dirty = True
 
     @rule(name=NAME, records=FILES)
@@ -185,7 +196,7 @@ class Mill(RuleBasedStateMachine):
         report = self.lab.run()
         self.taken["run"] += 1
         self.catch_up()
-        ran = self.oracle.run(units(self.sources, self.files))
+        ran = self.foresee(self.oracle, self.there())
         if report.status == "published" and not report.resumed:
             assert flat(report.counts) == +ran.counts, (report.counts, ran.counts)
         elif report.status == "nothing_new":
@@ -207,15 +218,20 @@ class Mill(RuleBasedStateMachine):
             for number, source in enumerate(self.sources)
             if source.name == row["source"]
         }
-        really = {unit for unit, data in units(self.sources, planned).items() if data != self.now().get(unit)}
+        before, after = (units(self.sources, there.times) for there in (planned, self.there()))
+        really = {unit for unit, time in before.items() if time != after.get(unit)}
         assert changed <= really, (changed, really)
-        self.oracle.run(units(self.sources, planned), unreadable=frozenset(changed))
-        if self.undisturbed is not None and planned == self.files:
+        self.foresee(self.oracle, planned, frozenset(changed))
+        if self.undisturbed is not None and planned == self.there():
             told = self.lab.bytes()
             assert told == self.undisturbed, sorted(told.items() ^ self.undisturbed.items())
 
-    def now(self) -> dict[tuple[int, str], bytes]:
-        return units(self.sources, self.files)
+    def there(self) -> There:
+        return There(dict(self.files), {name: self.times[name] for name in self.files})
+
+    def foresee(self, oracle: Oracle, there: There, unreadable: frozenset[Unit] = frozenset()) -> Ran:
+        files, times = units(self.sources, there.files), units(self.sources, there.times)
+        return oracle.run(files, times=times, unreadable=unreadable)
 
     @precondition(lambda self: self.dirty and not self.damaged)
     @rule(where=deaths(EARLY, [1, 1, 2, 3, 5]))
@@ -252,15 +268,15 @@ class Mill(RuleBasedStateMachine):
             planned = {path.parent.name for path in self.lab.dataset.glob("runs/*/plan.json")} - before
             if code == 0:
                 self.catch_up()
-                self.oracle.run(self.now())
+                self.foresee(self.oracle, self.there())
                 self.undisturbed, self.dirty = None, False
             elif first and planned:
-                self.killed, self.dead = dict(self.files), max(map(int, planned))
+                self.killed, self.dead = self.there(), max(map(int, planned))
                 twin.run()
                 self.undisturbed = twin.bytes()
             elif planned:  # it went on with the dead one, published that, and was killed in a new one
                 self.catch_up()
-                self.killed, self.undisturbed, self.dead = dict(self.files), None, max(map(int, planned))
+                self.killed, self.undisturbed, self.dead = self.there(), None, max(map(int, planned))
             self.holds(ended=code == 0)
         assert head is None or (laws.head_seq(self.lab.dataset) or 0) >= head
 
@@ -279,7 +295,7 @@ class Mill(RuleBasedStateMachine):
             assert laws.head_seq(self.lab.dataset) == head
             self.oracle = oracle
         else:
-            ran = self.oracle.run(self.now())
+            ran = self.foresee(self.oracle, self.there())
             self.dirty = False
             self.taken["not refused"] += 1
             assert ran.counts["read"] - ran.counts["unchanged"] == 0, (report.status, ran.counts)
@@ -318,11 +334,12 @@ class Mill(RuleBasedStateMachine):
     @precondition(lambda self: self.killed is None and self.saved)
     @rule()
     def retry(self) -> None:
-        """Read what is quarantined again; here it is as it was."""
+        """Read what is quarantined again, with all that is new in its sources."""
         if self.lab.pipeline().retry(workers=1).status == "nothing_new":  # nothing is, or all of it is bad as before
             return
-        self.oracle.run(self.now())
-        self.dirty = self.damaged = False
+        there = self.there()
+        self.oracle.run(units(self.sources, there.files), times=units(self.sources, there.times), retry=True)
+        self.damaged = False
         self.taken["retry"] += 1
         self.holds()
 
@@ -371,9 +388,9 @@ class Mill(RuleBasedStateMachine):
                 self.saved.setdefault(head, copy.deepcopy(self.oracle))
         elif rows != self.oracle.table():  # its commit was made: all of it is there
             after = copy.deepcopy(self.oracle)
-            after.run(units(self.sources, self.killed))
+            self.foresee(after, self.killed)
             if rows != after.table():
-                assert self.undisturbed is None or self.killed != self.files, "a reader sees half a snapshot"
+                assert self.undisturbed is None or self.killed != self.there(), "a reader sees half a snapshot"
         if laws.head_seq(self.lab.dataset) is not None:
             found = laws.check(self.lab.dataset, self.lab.exports() if ended and self.killed is None else [])
             assert found == [], found
