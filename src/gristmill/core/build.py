@@ -6,6 +6,7 @@ goes into no fingerprint, so that an upgrade alone changes no record.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import platform
 import unicodedata
@@ -16,6 +17,7 @@ PACKAGE = Path(__file__).parent.parent
 _LIBRARIES = ("numba", "numpy", "pyarrow")
 
 
+@functools.cache  # what a process has imported stays what it was, whatever becomes of the files
 def code_fingerprint(folder: Path = PACKAGE) -> str:
     """Give a digest of this gristmill's own source: recorded in the manifest, never part of the config's fingerprint."""
     digest = hashlib.sha256()

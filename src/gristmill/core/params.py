@@ -8,6 +8,7 @@ says; a message never shows a value that came through a reference or stands unde
 from __future__ import annotations
 
 import enum
+import functools
 import inspect
 import re
 import types
@@ -103,8 +104,13 @@ def unknown_key(key: str, where: Where, path: Keys, allowed: list[str]) -> str:
     )
 
 
+@functools.lru_cache(maxsize=1000)  # resolving the annotations of the parts was a third of reading a config
+def _fields(cls: Any) -> dict[str, msgspec.structs.FieldInfo]:
+    return {field.encode_name: field for field in msgspec.structs.fields(cls)}
+
+
 def _check_struct(cls: Any, mapping: dict[str, Any], where: Where, path: Keys, problems: list[str]) -> None:
-    fields = {field.encode_name: field for field in msgspec.structs.fields(cls)}
+    fields = _fields(cls)
     meant = set()
     for key in mapping:
         if key not in fields:
