@@ -96,11 +96,14 @@ class Pipeline:
     def examine(self) -> tuple[list[str], list[str]]:
         """Give what would stop a run, and notes on what would not; no side effect."""
         found, notes = changes.examine(self.config)
-        return [*found, *self._more_problems(), *textfile_problems(self.config)], notes
+        return [*found, *self._more_problems(every=True), *textfile_problems(self.config)], notes
 
-    def _more_problems(self) -> list[str]:
-        """Say what may not be written, which distributions there are not, and what the engine that is named lacks; loads it only if it is Ray."""
-        found = unwritable(self.config, self.layout)
+    def _more_problems(self, *, every: bool) -> list[str]:
+        """Say what may not be written, which distributions there are not, and what the engine that is named lacks; loads it only if it is Ray.
+
+        every: else only what stops a run.
+        """
+        found = unwritable(self.config, self.layout, every=every)
         found += [*self.layout.files.problems(), *drift.strangers(self.config)]
         if self.config.run.engine == "local":
             return found
@@ -284,7 +287,7 @@ class Pipeline:
 
     def stage_plan(self, *, wait_s: float = 0.0, events: Events | None = None) -> dict[str, Any]:
         """Claim and freeze the next run for a scheduler (`engine.seams`)."""
-        found = [*changes.problems(self.config, sources=False), *unwritable(self.config, self.layout)]
+        found = [*changes.problems(self.config, sources=False), *unwritable(self.config, self.layout, every=False)]
         if found:
             raise ConfigError(*found)
         options = Options(overrides=self.overrides, wait_s=wait_s)
@@ -358,7 +361,7 @@ class Pipeline:
 
     def _check_parts(self) -> None:
         """Refuse what cannot run."""
-        found = [*changes.problems(self.config, sources=False), *self._more_problems()]
+        found = [*changes.problems(self.config, sources=False), *self._more_problems(every=False)]
         if found:
             raise ConfigError(*found)
 
