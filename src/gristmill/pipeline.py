@@ -31,6 +31,7 @@ from gristmill.engine.run import run
 from gristmill.engine.watch import Watch
 from gristmill.engine.work import Mode, Setup, Work
 from gristmill.engine.workplace import make_executor, stoppable
+from gristmill.observe import channels
 from gristmill.observe.events import Events, Fan, Silent
 from gristmill.observe.logs import RunLog
 from gristmill.store import claim, snapshot
@@ -94,9 +95,11 @@ class Pipeline:
         return self.examine()[0]
 
     def examine(self) -> tuple[list[str], list[str]]:
-        """Give what would stop a run, and notes on what would not; no side effect."""
+        """Give what would stop a run or leave people untold of it, and notes on what would not; no side effect."""
         found, notes = changes.examine(self.config)
-        return [*found, *self._more_problems(every=True), *textfile_problems(self.config)], notes
+        untold, unsure = channels.problems(self.config.alerts)
+        found += [*self._more_problems(every=True), *textfile_problems(self.config), *untold]
+        return found, [*notes, *unsure]
 
     def _more_problems(self, *, every: bool) -> list[str]:
         """Say what may not be written, which distributions there are not, and what the engine that is named lacks; loads it only if it is Ray.
