@@ -226,7 +226,7 @@ def require(address: str | None) -> Any:
     told["RAY_USAGE_STATS_ENABLED"] = "0"
     if address is None:  # other users of this machine could reach it otherwise
         told.pop("RAY_AUTH_TOKEN_PATH", None)
-        told |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        told |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _token()}
         told |= {"RAY_worker_niceness": "0", "ARROW_DEFAULT_MEMORY_POOL": "system"} | told  # as local workers have it
     elif address != "auto":
         has_token = "RAY_AUTH_TOKEN" in told or "RAY_AUTH_TOKEN_PATH" in told
@@ -241,6 +241,12 @@ def require(address: str | None) -> Any:
             f'run.engine: ray needs what is not installed ({error}); pip install "gristmill[ray]"'
         ) from None
     return ray
+
+
+@lru_cache(maxsize=1)
+def _token() -> str:
+    """Give the secret of this process's own clusters: Ray reads it once, so the next one must have the same."""
+    return secrets.token_hex(32)
 
 
 def problems(file: Path | None, address: str | None) -> list[str]:
