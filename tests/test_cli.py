@@ -120,7 +120,8 @@ Every verb takes `-c FILE`; without it `gristmill.yml` is looked for here and ab
 everything else to standard error. With `--json` a verb answers with one line of JSON, for `run` the report, also when the
 gate refused; a failure then is `{"status": "failed", "errors": [...]}`. `--debug` shows the traceback of a failure, which
 otherwise is a sentence and the path of a log: of the run, or `last-failure.log` in the dataset. `NO_COLOR` is honoured. On a terminal `run` shows a bar for each stage,
-elsewhere a line every 30 seconds, with `-q` nothing.
+elsewhere a line every 30 seconds, with `-q` nothing. A standard stream that is closed, full or has lost its reader changes nothing of a run and of its exit code; another
+verb whose answer standard output does not take (`/dev/full`) ends with 1, and quietly where a reader has had enough or the stream is closed.
 
 Exit codes: see [guarantees](guarantees.md#exit-codes). A run whose snapshot is published while an export failed ends
 with 1: the next run repairs it. The hidden verbs `stage plan`, `stage work SEQ STAGE --part I/N`, `stage gate SEQ` and

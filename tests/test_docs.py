@@ -25,6 +25,7 @@ PAGES = [
     *sorted((ROOT / "examples").glob("**/README.md")),
 ]
 # The design speaks of what is still to come, and of files beside the project: only its links are ours to keep.
+DESIGN = ROOT / "docs" / "design.md"
 DESCRIBING = [page for page in PAGES if page.name not in {"design.md", "CHANGELOG.md"}]
 
 
@@ -80,7 +81,7 @@ def test_broken_links_are_seen():
 
 
 def configs():
-    for page in DESCRIBING:
+    for page in [*DESCRIBING, DESIGN]:
         for n, block in enumerate(blocks(page.read_text("utf-8"), "yaml")):
             if block.startswith("version: 1"):
                 yield pytest.param(block, id=f"{name(page)}-{n}")
@@ -112,6 +113,18 @@ def test_verbs_exist(page):
         assert "plan" in gristmill_help("stage")
     missing = [verb for verb in sorted(verbs - {"stage"}) if not re.search(rf"^\W*{verb}\b", shown, re.MULTILINE)]
     assert missing == []
+
+
+def test_the_design_lists_verbs_and_flags_that_are_there_or_says_that_they_are_planned():
+    listed = DESIGN.read_text("utf-8").partition("## 9. ")[2].partition("All verbs take")[0].splitlines()
+    lines = [line.strip() for line in listed if line.strip() and not line.endswith("(planned)")]
+    assert len(lines) > 15
+    for line in lines:
+        verbs = re.findall(r"(?:gristmill|\|) ([a-z]+)", line.partition("  ")[0]) or [
+            "run"
+        ]  # whose flags take two lines
+        shown = "".join(gristmill_help(verb) for verb in verbs)  # of a verb that is none it fails
+        assert [flag for flag in re.findall(r"--[a-z-]+", line) if flag not in shown] == []
 
 
 def test_verbs_are_found():

@@ -29,6 +29,7 @@ from gristmill.console import (
     quarantine,
     session,
     stages,
+    streams,
     terminal,
     watching,
 )
@@ -389,12 +390,10 @@ def perform(argv: list[str]) -> int:
 
 def main() -> None:
     """Run the command line of this process, and exit."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+    streams.make_ready()
     if sys.argv[1:] == ["--version"]:
         out(f"gristmill {__version__}")
-        sys.exit(0)
+        session.leave(0)
     session.catch_sigterm()
     code = perform(sys.argv[1:])
     session.leave(code)

@@ -279,21 +279,21 @@ class Dataset:
         """Have gc keep snapshot `seq` whole whatever its age; give all pins by name.
 
         Raises:
-            ConfigError: it is not there, or the name is another's.
+            ConfigError: it is not there, or the name is another's or cannot be one.
         """
-        from gristmill.engine import garbage
+        from gristmill.engine import pins
 
-        return garbage.pin(self.layout, seq, name, wait_s)
+        return pins.pin(self.layout, seq, name, wait_s)
 
-    def unpin(self, wanted: int | str, *, wait_s: float = 0.0) -> dict[str, int]:
-        """Take a pin away, by its name or its snapshot; give those that stay.
+    def unpin(self, wanted: int | str, *, config: PipelineConfig | None = None, wait_s: float = 0.0) -> dict[str, int]:
+        """Take a pin away, by its name or its snapshot; give those that stay. One that is gone already is no error.
 
         Raises:
-            ConfigError: nothing is pinned so.
+            ConfigError: it may mean several, or `config` pins that snapshot itself.
         """
-        from gristmill.engine import garbage
+        from gristmill.engine import pins
 
-        return garbage.unpin(self.layout, str(wanted), wait_s)
+        return pins.unpin(self.layout, str(wanted), config, wait_s)
 
     def upgrade(
         self, config: PipelineConfig | None = None, *, wait_s: float = 0.0, events: Events | None = None

@@ -31,6 +31,7 @@ from gristmill.engine.run import run
 from gristmill.engine.watch import Watch
 from gristmill.engine.work import Mode, Setup, Work
 from gristmill.engine.workplace import make_executor, stoppable
+from gristmill.observe import channels
 from gristmill.observe.events import Events, Fan, Silent
 from gristmill.observe.logs import RunLog
 from gristmill.store import claim, snapshot
@@ -94,13 +95,18 @@ class Pipeline:
         return self.examine()[0]
 
     def examine(self) -> tuple[list[str], list[str]]:
-        """Give what would stop a run, and notes on what would not; no side effect."""
+        """Give what would stop a run or leave people untold of it, and notes on what would not; no side effect."""
         found, notes = changes.examine(self.config)
-        return [*found, *self._more_problems(), *textfile_problems(self.config)], notes
+        untold, unsure = channels.problems(self.config.alerts)
+        found += [*self._more_problems(every=True), *textfile_problems(self.config), *untold]
+        return found, [*notes, *unsure]
 
-    def _more_problems(self) -> list[str]:
-        """Say what may not be written, which distributions there are not, and what the engine that is named lacks; loads it only if it is Ray."""
-        found = unwritable(self.config, self.layout)
+    def _more_problems(self, *, every: bool) -> list[str]:
+        """Say what may not be written, which distributions there are not, and what the engine that is named lacks; loads it only if it is Ray.
+
+        every: else only what stops a run.
+        """
+        found = unwritable(self.config, self.layout, every=every)
         found += [*self.layout.files.problems(), *drift.strangers(self.config)]
         if self.config.run.engine == "local":
             return found
@@ -284,7 +290,7 @@ class Pipeline:
 
     def stage_plan(self, *, wait_s: float = 0.0, events: Events | None = None) -> dict[str, Any]:
         """Claim and freeze the next run for a scheduler (`engine.seams`)."""
-        found = [*changes.problems(self.config, sources=False), *unwritable(self.config, self.layout)]
+        found = [*changes.problems(self.config, sources=False), *unwritable(self.config, self.layout, every=False)]
         if found:
             raise ConfigError(*found)
         options = Options(overrides=self.overrides, wait_s=wait_s)
@@ -358,7 +364,7 @@ class Pipeline:
 
     def _check_parts(self) -> None:
         """Refuse what cannot run."""
-        found = [*changes.problems(self.config, sources=False), *self._more_problems()]
+        found = [*changes.problems(self.config, sources=False), *self._more_problems(every=False)]
         if found:
             raise ConfigError(*found)
 

@@ -1,14 +1,15 @@
-"""What a failure leaves behind, and what a plan tells of sources that failed or were not asked."""
+"""What a failure leaves behind, what a plan tells of sources that failed or were not asked, and streams that take nothing."""
 
 import os
 import sqlite3
+import subprocess
 import tempfile
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from tests.cli.conftest import Project, write
+from tests.cli.conftest import Project, command, write
 
 from gristmill.console import session
 
@@ -120,3 +121,39 @@ def test_a_plan_of_one_source_says_that_the_others_were_not_asked(two):
     found = two("plan", "--source", "files", "--json").json["sources"]
     assert (found["db"]["new"], found["db"]["asked"], found["db"]["failure"]) == (None, False, None)
     assert (found["files"]["new"], found["files"]["asked"]) == (1, True)
+
+
+STREAMS = [">&-", "2>&-", ">/dev/full", "2>/dev/full", "<&- >&- 2>&-", "2>&1 >/dev/null | true", "--workers 2 >&- 2>&-"]
+
+
+def shell(folder, line):
+    words = ["bash", "-c", f"{' '.join(command())} {line}; exit ${{PIPESTATUS[0]}}"]
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def test_a_stream_that_is_closed_full_or_unread_changes_nothing_of_a_run(own):
+    for n, streams in enumerate(STREAMS):
+        write(
+            own.path / "data" / f"more{n}.jsonl", [{"id": f"m{n}", "text": f"What came on day {n} is ground as well."}]
+        )
+        assert shell(own.path, f"run --json {streams}").returncode == 0, streams
+    assert [line["status"] for line in own("log", "--json").json] == ["published"] * (len(STREAMS) + 1)
+    assert own("verify").code == 0
+
+
+@pytest.mark.parametrize("verb", ["log", "schema", "--version", "explain web/d1 --json"])
+def test_what_standard_output_does_not_take_is_told_and_ends_with_1(ran, verb):
+    full = shell(ran.path, f"{verb} >/dev/full")
+    assert (full.returncode, full.stderr) == (
+        1,
+        "error: standard output takes nothing (No space left on device): what was to be told there is lost\n",
+    )
+    shut = shell(ran.path, f"{verb} >&-")
+    assert (shut.returncode, shut.stderr) == (0, "")
+
+
+def test_a_failure_keeps_its_code_whatever_takes_its_words(ran):
+    for streams in (">&-", "2>&-", ">/dev/full 2>/dev/full"):
+        assert shell(ran.path, f"explain nobody --json {streams}").returncode == 2

@@ -74,7 +74,15 @@ def test_gc_pins_and_unpins_and_does_one_thing_at_a_time(own):
     assert "pinned: snapshot 1 (gold)" in own("status").out.splitlines()
     assert own("status", "--json").json["pins"] == {"gold": 1}
     assert own("gc", "--unpin", "gold").err.endswith("nothing is pinned\n")
-    for wrong in (("--pin", "1", "--unpin", "1"), ("--pin", "1", "--dry-run"), ("--name", "x"), ("--keep-last", "0")):
+    again = own("gc", "--unpin", "gold", "--json")
+    assert (again.code, again.json, again.err.splitlines()[0]) == (0, {"pins": {}}, "note: there is no pin gold")
+    for wrong in (
+        ("--pin", "1", "--name", "../x"),
+        ("--pin", "1", "--unpin", "1"),
+        ("--pin", "1", "--dry-run"),
+        ("--name", "x"),
+        ("--keep-last", "0"),
+    ):
         assert own("gc", *wrong).code == 2
 
 

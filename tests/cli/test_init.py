@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -153,6 +154,16 @@ def test_nothing_to_read(tmp_path, target, content, told):
     answer = Project(tmp_path)("init", target)
     assert answer.code == 2
     assert told in answer.err
+    assert not (tmp_path / "gristmill.yml").exists()
+
+
+@pytest.mark.parametrize("verb", ["init", "try"])
+def test_a_name_that_is_not_utf8_is_told(tmp_path, verb):
+    odd = os.fsdecode(b"x\xfe.jsonl")
+    write(tmp_path / odd, [{"text": LONG}])
+    answer = Project(tmp_path)(verb, odd)
+    assert answer.code == 2
+    assert "x\\udcfe.jsonl': the name is not valid UTF-8; rename the file" in answer.err
     assert not (tmp_path / "gristmill.yml").exists()
 
 

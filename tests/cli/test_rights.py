@@ -1,4 +1,4 @@
-"""S3: what may not be written is told by `check`, and keeps a run from beginning."""
+"""S3: what may not be written is told by `check`, and keeps a run from beginning; an export waits, and no snapshot for it."""
 
 import ctypes
 import os
@@ -77,3 +77,17 @@ def test_a_place_that_is_a_file_or_below_one_is_told(fresh):
     assert f"dataset: '{fresh.path}/a.txt' is no folder (for '{fresh.path}/a.txt/corpus')" in checked.err
     assert f"monitoring: textfile: there is no folder '{fresh.path}/none'; make it" in checked.err
     assert fresh("run").code == 2
+
+
+def test_an_export_that_may_not_be_written_is_told_by_check_and_keeps_no_snapshot(fresh):
+    fresh.config(CONFIG.replace("./out", "./shelf/out"))
+    write(fresh.path / "data" / "a.jsonl", [{"id": 1, "text": TEXTS[0]}])
+    (fresh.path / "shelf").mkdir(mode=0o500)
+    checked = gristmill(fresh.path, "check")
+    assert (checked.code, "shelf' may not be read and written" in checked.err) == (2, True)
+    ran = gristmill(fresh.path, "run")
+    assert ran.code == 1, ran.err
+    assert "the snapshot is published, an export failed (PermissionError: Permission denied" in ran.err
+    (fresh.path / "shelf").chmod(0o700)
+    assert gristmill(fresh.path, "run").code == 0
+    assert fresh("verify").code == 0

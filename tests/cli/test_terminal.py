@@ -74,7 +74,7 @@ def report(status="published", **more):
         "duplicates": {"dedup.exact": 600000}, "quarantined": {"json.syntax": 50000},
     }  # fmt: skip
     return {
-        "run": 7, "snapshot": 7, "status": status, "counts": counts, "dataset_rows": 300000000, "bytes_read": 5 << 40,
+        "run": 7, "snapshot": 7, "status": status, "counts": counts, "warnings": {}, "dataset_rows": 300000000, "bytes_read": 5 << 40,
         "seconds": 54321.5, "mb_per_s": 101.25, "peak_rss_mb": 12345.6, "exports": {"chunks": {"chunks": 30000, "chunks_written": 10000}},
         "gate": [{"rule": "min_quality_score", "value": 0.9, "limit": 0.8, "ok": True}, {"rule": "web.max_quarantined_ratio", "value": 0.2, "limit": 0.1, "ok": False}],
     } | more  # fmt: skip
@@ -90,6 +90,14 @@ def test_summary_fits_80_columns(status):
     if status != "nothing_new":
         assert "read 123,456,789 = published" in "\n".join(lines)
         assert "web.max_quarantined_ratio 0.2 (<= 0.1) NOT MET" in " ".join(" ".join(lines).split())
+
+
+def test_warnings_are_in_the_summary_and_only_where_there_are_any():
+    for warnings in ({}, {"text.nul": 3}):
+        lines = terminal.summary(report() | {"warnings": warnings}, "x", terminal.Ink(io.StringIO()))
+        assert [line.split() for line in lines if "warnings" in line] == [
+            ["warnings", code, str(n)] for code, n in warnings.items()
+        ]
 
 
 def test_numbers_that_do_not_balance_are_not_made_to_look_so():

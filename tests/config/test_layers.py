@@ -217,6 +217,7 @@ def test_a_mistake_is_told_in_the_file_it_stands_in(tmp_path, monkeypatch):
         ({"gristmill.yml": "include: no.yml\n"}, "gristmill.yml:1:10: there is no file 'no.yml' to include"),
         ({"gristmill.yml": "include:\n  - a.yml\n", "a.yml": "include: b.yml\n", "b.yml": "steps: []\ninclude: [a.yml]\n"}, "b.yml:2:11: this file includes itself: a.yml -> b.yml -> a.yml"),
         ({"gristmill.yml": "include: gristmill.yml\n"}, "gristmill.yml:1:10: this file includes itself"),
+        ({"gristmill.yml": "include: https://hush@a.org/b.yml\n"}, "gristmill.yml:1:10: include reads files of this machine, not https://…; fetch"),
         ({"gristmill.yml": "include: 5\n"}, "include names files"),
         ({"gristmill.yml": "include: '${env:X}.yml'\n"}, "include names files"),
         ({"gristmill.yml": "include: [[a.yml]]\n"}, "include names files"),

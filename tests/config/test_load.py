@@ -219,7 +219,12 @@ WRONG = [
     (
         BEGIN + "sources:\n - ./tiny.py: {path: a}\n   freshness: soon\n",
         "5:15",
-        "'freshness' in sources[0]: expected str matching",
+        "'freshness' in sources[0]: expected str such as 30s, 15m, 36h, 7d, 2w or null, got str 'soon'",
+    ),
+    (
+        BEGIN + "sources:\n - ./tiny.py: {path: a}\n   freshness: 2\n",
+        "5:15",
+        "expected str such as 30s, 15m, 36h, 7d, 2w or null, got int 2",
     ),
     (BEGIN + "sources:\n - name: x\n", "4:4", "sources[0] holds no part; add one of: "),
     (
@@ -345,6 +350,11 @@ def test_wrong(text, place, phrase, folder):
     problems = told(folder, text)
     assert [p for p in problems if p.startswith(f"gristmill.yml:{place}") and phrase in p], "\n".join(problems)
     assert "hunter2" not in "".join(problems)
+
+
+def test_quotes_are_advised_only_where_they_help(folder):
+    text = BEGIN + "description: 7\nsources:\n - ./tiny.py: {path: a}\n   freshness: 2\n"
+    assert [problem.endswith("; put it in quotes") for problem in told(folder, text)] == [True, False]
 
 
 def mistyped(word):

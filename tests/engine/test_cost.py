@@ -58,7 +58,8 @@ def test_a_finished_run_tells_its_cost_a_jump_and_what_was_estimated(tmp_path):
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(report(run, 0.1)))
     kept = {"head": 3, "config": "f", "bytes": 77, "seconds": 9.0, "cpu_seconds": 5.0, "table_bytes": 10}
-    layout.estimate.write_text(json.dumps(kept | {"cost": {"total": 0.2}}))
+    held = {"cores": 2, "machines": 1, "dataset_bytes": 10, "exports": {}, "cost": {"total": 7.0}}  # at other prices
+    layout.estimate.write_text(json.dumps(kept | held))
     ran = Report(
         status="published", dataset="d", run=4, parent=3, bytes_read=10**9, seconds=10.0, cores=2, cpu_seconds=4.0
     )
@@ -68,7 +69,7 @@ def test_a_finished_run_tells_its_cost_a_jump_and_what_was_estimated(tmp_path):
     assert ran.estimate == {
         "seconds": {"estimated": 9.0, "measured": 10.0, "ratio": 0.9},
         "cpu_seconds": {"estimated": 5.0, "measured": 4.0, "ratio": 1.25},
-        "cost": {"estimated": 0.2, "measured": 0.4, "ratio": 0.5},
+        "cost": {"estimated": 0.36, "measured": 0.4, "ratio": 0.9},
     }
     cost.settle(Cost(), layout, 78, "f", ran)
     assert ran.estimate is None, "it was made for another plan"

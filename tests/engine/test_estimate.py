@@ -116,6 +116,16 @@ def test_a_plan_within_max_cost_runs_by_the_estimate_that_was_kept(folder):
     assert told.max_cost == 1_000_000
 
 
+def test_an_estimate_that_was_kept_is_held_to_max_cost_by_the_prices_of_today(folder):
+    cheap = ["gate={}", "cost.core_hour=1e-9", "cost.gb_month=1e-9"]
+    opened(folder, *cheap).estimate()
+    kept = (folder / "corpus" / "estimate.json").read_bytes()
+    with pytest.raises(GateRefused, match=r"over cost.max_cost 0.0001; nothing was begun"):
+        opened(folder, "gate={}", "cost.max_cost=0.0001").run()
+    assert (folder / "corpus" / "estimate.json").read_bytes() == kept, "what was measured still holds"
+    assert opened(folder, *cheap, "cost.max_cost=0.0001").run().status == "published"
+
+
 def test_a_source_that_can_be_read_but_once_is_named_and_not_asked(folder):
     (folder / "shop.sql").unlink(missing_ok=True)
     import sqlite3

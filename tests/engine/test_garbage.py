@@ -176,12 +176,42 @@ def test_pins_are_named_once_and_must_be_there(tmp_path, three_days):
     for seq in (0, 4):
         with pytest.raises(ConfigError, match=f"no snapshot {seq}"):
             opened.pin(seq)
-    with pytest.raises(ConfigError, match="nothing is pinned as 'silver'"):
-        opened.unpin("silver")
     assert opened.unpin(2) == {"1": 1}
     lab.configure(lab.config | {"retention": {"pinned": [7]}})
     with pytest.raises(ConfigError, match="pinned: 7: no such snapshot"):
         collect(lab)
+
+
+@pytest.mark.parametrize("name", ["", " ", "../x", "-x", "a/b", "2", "007", "n\u00e4me", "x" * 101])
+def test_a_pin_has_no_name_that_is_empty_a_path_or_another_snapshots_number(tmp_path, three_days, name):
+    opened = three_days(tmp_path).open()
+    with pytest.raises(ConfigError, match=r"a pin cannot be called .*begin with a letter|could be taken for snapshot"):
+        opened.pin(1, name)
+    assert opened.pins() == {}
+
+
+def test_unpin_takes_one_pin_and_the_same_call_again_takes_no_other(tmp_path, three_days):
+    opened = three_days(tmp_path).open()
+    for seq, name in ((1, None), (2, None), (2, "gold"), (3, "silver")):
+        opened.pin(seq, name)
+    with pytest.raises(ConfigError, match="'2' may mean any of the pins 2, gold; take one away by its name: gold"):
+        opened.unpin(2)
+    for _ in range(2):
+        assert opened.unpin("gold") == {"1": 1, "2": 2, "silver": 3}
+    for _ in range(2):
+        assert opened.unpin(3) == {"1": 1, "2": 2}
+    with pytest.raises(ConfigError, match=r"a pin cannot be called ''"):
+        opened.unpin("")
+
+
+def test_a_pin_of_the_config_is_taken_out_there(tmp_path, three_days):
+    lab = three_days(tmp_path)
+    lab.configure(lab.config | {"retention": {"pinned": [1]}})
+    lab.open().pin(1)
+    config = lab.pipeline().config
+    with pytest.raises(ConfigError, match=r"gristmill.yml:\d+:\d+: retention.pinned holds snapshot 1; take it out"):
+        lab.open().unpin(1, config=config)
+    assert lab.open().unpin(2, config=config) == {"1": 1}
 
 
 def test_garbage_of_dead_writers_goes_when_it_is_old_and_strangers_stay(tmp_path, three_days):

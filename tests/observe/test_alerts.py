@@ -136,6 +136,22 @@ def test_an_address_apprise_does_not_know_is_told_without_it():
     assert box.failures == ["it: an address that Apprise does not know"]
 
 
+def test_channels_that_reach_nobody_are_told_by_check_without_their_address(monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    urls = ["http://localhost/hush", "http://localhost:99999/hush", "http://[hush/", "http://hush.invalid/"]
+    alerts = [*(Alert(webhook=Webhook(url=url)) for url in urls), Alert(apprise=Apprise(url=["hush", "json://a/"]))]
+    alerts += [Alert(email=Email(to="a@b.c", sender="a@b.c", host=host)) for host in ("localhost", "hush.invalid")]
+    found, notes = channels.problems(alerts)
+    away = [told for told in [*found, *notes] if "its host cannot be" in told]  # a note where no resolver answers
+    assert [told.partition(":")[0] for told in away] == ["alerts[3] (webhook)", "alerts[6] (email)"]
+    assert [told for told in found if told not in away] == [
+        "alerts[1] (webhook): url: host or port cannot be one; write https://host/path",
+        "alerts[2] (webhook): url: host or port cannot be one; write https://host/path",
+        "alerts[4] (apprise): an address that Apprise does not know; mend it",
+    ]
+    assert "hush" not in str([found, notes])
+
+
 class Mailbox:
     """Keeps what a mail server is given."""
 

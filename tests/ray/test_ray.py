@@ -179,6 +179,24 @@ def test_a_cluster_of_its_own_is_on_loopback_and_ends_with_the_run(small, source
     assert crash.end_problems(small, tree) == []
 
 
+def test_two_clusters_of_their_own_follow_each_other_in_one_process(small, source, tmp_path, here):
+    """What Ray reads once, its secret, holds for the second one too."""
+    env = {name: value for name, value in environment(source, "", here).items() if not name.startswith("RAY_")}
+    short = tempfile.mkdtemp(prefix="gmr-")
+    for name in ("one", "two"):
+        shutil.copytree(small.start, tmp_path / name)
+    settings = ["run.engine=ray", "run.workers=1"]
+    script = "import sys; from tests.ray.drive import drive; sys.exit(max(drive(tree, *sys.argv[3:]) for tree in sys.argv[1:3]))"
+    words = [sys.executable, "-c", script, str(tmp_path / "one"), str(tmp_path / "two"), *settings]
+    try:
+        done = subprocess.run(words, env=env | {"TMPDIR": short}, cwd=ROOT, capture_output=True, text=True, check=False)
+    finally:
+        shutil.rmtree(short)
+    assert done.returncode == 0, done.stderr
+    for name in ("one", "two"):
+        assert crash.end_problems(small, tmp_path / name) == []
+
+
 def at_work(setting):
     """Give the names of the processes that belong to a run, but of two helpers of Ray that touch nothing of ours."""
     names = []

@@ -18,7 +18,7 @@ from tests.soak.results import Trial
 
 from gristmill.testing import crash
 
-FAILED, USAGE = 1, 2
+FAILED = 1
 
 
 def runner(server: crash.Warm, argv: Sequence[str]) -> crash.Run:
@@ -42,20 +42,15 @@ def trial(
     again: list[int] = []
     peace: list[int] = []
 
-    def settled(tree: Path, code: int) -> int:
-        """A pin that is gone already is told as wrong usage: what was asked for is so."""
-        is_gone = code == USAGE and "--unpin" in ends.argv and five.pins(tree) == ends.pins[1]
-        return crash.FINISHED if is_gone else code
-
     def in_peace(tree: Path, env: Mapping[str, str]) -> int:
-        peace.append(settled(tree, run(tree, env)))
+        peace.append(run(tree, env))
         return peace[-1]
 
     def blow(one: AtOperation) -> crash.Attack:
         def attack(tree: Path, i: int) -> int:
             code = one(tree, i)
             if code == crash.FINISHED:  # what it could do without, the next run clears up
-                again.append(settled(tree, follows(tree, {})))
+                again.append(follows(tree, {}))
             return code
 
         return attack

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import brotli
 import msgspec
 import pytest
+from backports import zstd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.sources.warcs import INFO, PACKED, PROSE, damage_trial, framed, html, http, page, read, record, sha1, wet
@@ -377,6 +378,17 @@ def test_a_record_of_a_gigabyte_goes_by_in_little_memory(tmp_path):
     rows, codes, bytes_in, grown_mib = eval(done.stdout)
     assert (rows, codes, bytes_in) == (2, {"size.cap": 1}, len(wet(0) + head) + size + 4 + len(wet(2)))
     assert grown_mib < 300
+
+
+def test_a_member_whose_window_is_larger_than_allowed_is_not_called_damaged(tmp_path):
+    wide = {zstd.CompressionParameter.window_log: 30, zstd.CompressionParameter.content_size_flag: 0}
+    packer = zstd.ZstdCompressor(options=wide)
+    data = framed(page(0)) + packer.compress(page(1)) + packer.flush() + framed(page(2))
+    out = read(put(tmp_path, data, "a.warc.zst"))
+    assert [row["text"].split(".")[0] for row in out.rows] == ["Page 0", "Page 2"]
+    assert [code for code, _ in out.rejects] == ["file.unsupported"]
+    out = read(put(tmp_path, packer.compress(page(1)) + packer.flush(), "a.warc.zst"))
+    assert out.failed == {"a.warc.zst": "file.unsupported"}
 
 
 def test_what_is_not_asked_for_is_counted(tmp_path):

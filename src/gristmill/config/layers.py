@@ -87,6 +87,11 @@ class _Files:
             raise ConfigError(
                 f"{item.place}: include names files, from this file's folder on: a path, or a list of them"
             )
+        if "://" in item.value:  # the rest of it may hold a token
+            raise ConfigError(
+                f"{item.place}: include reads files of this machine, not {item.value.partition('://')[0]}://…; fetch that one "
+                "before, and name the file"
+            )
         target = path.parent / item.value
         shown = os.path.normpath(Path(item.file).parent / item.value)
         if not target.is_file():

@@ -316,7 +316,7 @@ class _Reader:
                     )
 
     def _written(self, sources: list[Named], steps: list[Named], exports: list[Named]) -> Written:
-        places = {key: self.document.at((key,), key=True) for key in ("require", "dataset", "monitoring")}
+        places = {key: self.document.at((key,), key=True) for key in ("require", "dataset", "monitoring", "retention")}
         held: dict[str, dict[Keys, str]] = {"require": _below(self.document.references, ("require",))}
         for kind, items in (("sources", sources), ("steps", steps), ("exports", exports)):
             for each in items:

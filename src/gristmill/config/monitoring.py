@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
-Duration = Annotated[str, msgspec.Meta(pattern=r"^[1-9]\d*(s|m|h|d|w)$")]
+Duration = Annotated[str, msgspec.Meta(pattern=r"^[1-9]\d*(s|m|h|d|w)$", examples=["30s", "15m", "36h", "7d", "2w"])]
 HttpUrl = Annotated[str, msgspec.Meta(pattern=r"^https?://[^/?#\s]+")]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Event = Literal["failed", "refused", "partial", "drift", "cost", "stalled", "stale", "missed", "recovered"]

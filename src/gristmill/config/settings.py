@@ -15,7 +15,7 @@ import msgspec
 
 from gristmill.config.airflow import AirflowSettings
 from gristmill.config.examples import Example
-from gristmill.config.monitoring import Alert, Monitoring
+from gristmill.config.monitoring import Alert, Duration, Monitoring
 from gristmill.core.export import Export
 from gristmill.core.places import Options
 from gristmill.core.source import BoundSource
@@ -177,7 +177,7 @@ class SourceEnvelope(StepEnvelope, frozen=True, kw_only=True):
 
     steps: list[str | dict[str, Any]] = []
     on_error: Literal["fail", "skip"] = "fail"
-    freshness: Annotated[str, msgspec.Meta(pattern=r"^[1-9]\d*(s|m|h|d|w)$")] | None = None
+    freshness: Duration | None = None
 
     @property
     def freshness_s(self) -> int | None:
@@ -218,7 +218,7 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
     keep_last: Positive | None = None
     keep_days: Positive | None = None
     pinned: list[Positive] = []
-    grace: Annotated[str, msgspec.Meta(pattern=r"^(0|[1-9]\d*)(s|m|h|d|w)$")] = "7d"
+    grace: Annotated[str, msgspec.Meta(pattern=r"^(0|[1-9]\d*)(s|m|h|d|w)$", examples=["0s", "36h", "7d", "2w"])] = "7d"
 
 
 class ConfigFile(msgspec.Struct, frozen=True, kw_only=True):

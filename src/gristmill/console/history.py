@@ -67,8 +67,14 @@ def gc(
         raise typer.BadParameter("pin, unpin or collect: one at a time")
     pipeline, dataset = open_dataset(setting)
     if pin is not None or unpin is not None:
-        pins = dataset.pin(pin, name, wait_s=wait) if pin is not None else dataset.unpin(unpin or "", wait_s=wait)
+        before = dataset.pins()
+        if pin is not None:
+            pins = dataset.pin(pin, name, wait_s=wait)
+        else:
+            pins = dataset.unpin(unpin or "", config=pipeline.config, wait_s=wait)
         answer({"pins": pins}, lambda: [f"pinned: {visible(each)}: snapshot {seq}" for each, seq in pins.items()])
+        if unpin is not None and pins == before:
+            tell(f"note: there is no pin {visible(unpin)}")
         if not pins:
             tell("nothing is pinned")
         return

@@ -87,7 +87,7 @@ def begin(target: Path, here: Path) -> Made:
     """Write a config for the data that `target` means, into `here`; or into the folder `target`, with a sample.
 
     Raises:
-        ConfigError: there is a config already, or nothing to read.
+        ConfigError: there is a config already, nothing to read, or its name is not UTF-8.
     """
     found = look(target, here)
     base = here if found else here / target
@@ -98,6 +98,7 @@ def begin(target: Path, here: Path) -> Made:
         (base / "data").mkdir(parents=True, exist_ok=True)
         write_new(base / "data" / "sample.jsonl", sample_lines())
         found = Found("data/*.jsonl", "jsonl", [base / "data" / "sample.jsonl"], {})
+    check_spelled(found.glob)
     sniffed = sniff(found)
     write_new(config, config_text(found.glob, sniffed).encode())
     return Made(config, found.glob, sniffed.fields, found.others)
@@ -107,13 +108,24 @@ def passing(file: Path, folder: Path) -> Path:
     """Write a config for one file into a passing folder.
 
     Raises:
-        ConfigError: there is no such file, or its fields cannot be guessed.
+        ConfigError: there is no such file, its name is not UTF-8, or its fields cannot be guessed.
     """
     if not file.is_file():
         raise ConfigError(f"there is no file {str(file)!r}; name one file with data")
+    check_spelled(str(file.absolute()))
     sniffed = sniff(Found(str(file.absolute()), kind_of(file) or "", [file], {}))
     write_new(folder / FILE_NAME, config_text(str(file.absolute()), sniffed).encode())
     return folder / FILE_NAME
+
+
+def check_spelled(path: str) -> None:
+    """Refuse a path whose name is not UTF-8, which a config cannot spell and a run quarantines.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if not path.isprintable() and any("\ud800" <= char <= "\udfff" for char in path):
+        raise ConfigError(f"{path!r}: the name is not valid UTF-8; rename the file or folder, and try again")
 
 
 # --- finding data ------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from gristmill.console import terminal
+from gristmill.console import streams, terminal
 from gristmill.core import access
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Asked:
         self.json = self.quiet = self.verbose = self.debug = False
         self.engine: str | None = None
         self.pipeline: Pipeline | None = None
+        self.lost = False  # whether standard output did not take what a verb was called for
         self.began = time.time()
 
     def remember(self, context: Any, parameter: Any, value: Any) -> Any:
@@ -84,15 +85,11 @@ def normalised(argv: list[str]) -> list[str]:
 
 
 def out(*lines: str) -> None:
-    """Print data. A reader that has had enough is no failure: what is left goes nowhere."""
-    try:
-        for line in lines:
-            sys.stdout.write(line + "\n")
-        sys.stdout.flush()
-    except BrokenPipeError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+    """Print data. What standard output does not take is lost, which is told once, and ends a verb with 1."""
+    lost = streams.put(lines)
+    if lost is not None:
+        ASKED.lost = True
+        complain(f"standard output takes nothing ({lost.strerror}): what was to be told there is lost")
 
 
 def out_json(value: object) -> None:
@@ -240,6 +237,7 @@ def conduct(pipeline: Pipeline, go: Callable[[Events], Report]) -> int:
         complain(pipeline.config.redact(str(refused)))
     if ASKED.json:
         out_json(report)
+        ASKED.lost = False  # a run ends as it ended, whoever hears of it
     if refused is not None:
         return 3
     return 1 if report["status"] == "published_export_failed" else 0
@@ -277,12 +275,12 @@ def catch_sigterm() -> None:
 
 def leave(code: int) -> NoReturn:
     """End the process. All is written and closed; taking the loaded libraries down piece by piece would cost 0.3 s."""
-    out()  # flushes, and forgives a reader that has gone
+    out()  # flushes
     if "gristmill.engine.executors.server" in sys.modules:
         from gristmill.engine.executors import server
 
         server.clear()
-    os._exit(code)
+    os._exit(code or int(ASKED.lost))
 
 
 def misused(error: Any, *, as_json: bool) -> int:

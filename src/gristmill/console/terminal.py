@@ -221,6 +221,7 @@ def _facts(report: Json) -> list[tuple[str, str]]:
         ("dropped", _reasons(counts["dropped"])),
         ("duplicates", _reasons(counts["duplicates"])),
         ("quarantined", codes),
+        *([("warnings", _reasons(report["warnings"], 20))] if report["warnings"] else []),
         ("gate", ", ".join(map(_gate, report["gate"])) or "no rule applied"),
         ("speed", speed),
         ("exports", exports or "none"),
@@ -247,8 +248,6 @@ def report_lines(report: Json, ink: Ink, room: int | None = None) -> list[str]:
     if quality:
         told = ", ".join(f"{visible(name)} {count(value)}" for name, value in quality.items())
         lines += wrap(told, f"{'quality':<13}", room)
-    if report["warnings"]:
-        lines += wrap(_reasons(report["warnings"], 20), f"{'warnings':<13}", room)
     lines += wrap(f"{report['started']}, {report['retries']} tasks tried again", f"{'started':<13}", room)
     head = ("step", "in", "out", "invalid", "seconds", "bytes")
     if report["steps"]:

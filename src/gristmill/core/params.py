@@ -7,6 +7,7 @@ says; a message never shows a value that came through a reference or stands unde
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import functools
 import inspect
@@ -182,7 +183,9 @@ def _advice(annotation: Any, value: Any, where: Where, path: Keys) -> str:
         options = [option for option in _options(members) if isinstance(option, str)]
         return suggestion(value, options) if options else ""
     if str in members and isinstance(value, int | float):
-        return "; put it in quotes"
+        with contextlib.suppress(msgspec.ValidationError):  # in quotes it would be no better
+            msgspec.convert(str(value), annotation)
+            return "; put it in quotes"
     return ""
 
 
@@ -292,7 +295,9 @@ def _bounds(meta: msgspec.Meta) -> list[str]:
     texts = [f"{sign} {limit}" for sign, limit in limits if limit is not None]
     if meta.multiple_of is not None:
         texts.append(f"divisible by {meta.multiple_of}")
-    if meta.pattern is not None:
+    if meta.examples:  # say more than the pattern that they follow
+        texts.append(f"such as {', '.join(map(str, meta.examples))}")
+    elif meta.pattern is not None:
         texts.append(f"matching {meta.pattern}")
     if meta.min_length is not None:
         texts.append(f"of length >= {meta.min_length}")

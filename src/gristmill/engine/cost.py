@@ -87,7 +87,7 @@ def settle(prices: Cost, layout: Layout, stored_bytes: int, config: str, report:
     stored_bytes: that were planned; config: its fingerprint.
     """
     report.cost = in_all(prices, report.cores, report.seconds, report.bytes_published)
-    report.estimate = beside(layout, stored_bytes, config, report)
+    report.estimate = beside(prices, layout, stored_bytes, config, report)
     if report.cost is not None and report.run is not None:
         told = jump(prices, report.to_json(), reports_before(layout, report.run))
         if told:
@@ -107,8 +107,8 @@ def reports_before(layout: Layout, run: int) -> list[dict[str, Any]]:
     return found[::-1]
 
 
-def beside(layout: Layout, stored_bytes: int, config: str, report: Report) -> dict[str, Any] | None:
-    """Give what the kept estimate said beside what was measured; None if it was made for another plan."""
+def beside(prices: Cost, layout: Layout, stored_bytes: int, config: str, report: Report) -> dict[str, Any] | None:
+    """Give what the kept estimate said, at today's prices, beside what was measured; None if it was made for another plan."""
     try:
         kept = msgspec.json.decode(layout.estimate.read_bytes())
     except (OSError, msgspec.DecodeError):
@@ -121,7 +121,10 @@ def beside(layout: Layout, stored_bytes: int, config: str, report: Report) -> di
         "table_bytes": report.bytes_published,
         "cost": report.cost["total"] if report.cost else None,
     }
-    said = {name: kept[name] for name in measured} | {"cost": kept["cost"]["total"] if kept["cost"] else None}
+    cost = in_all(
+        prices, kept["cores"] * kept["machines"], kept["seconds"], kept["dataset_bytes"] + sum(kept["exports"].values())
+    )
+    said = {**kept, "cost": cost["total"] if cost else None}
     return {
         name: {"estimated": said[name], "measured": value, "ratio": round(said[name] / value, 3)}
         for name, value in measured.items()

@@ -25,7 +25,7 @@ import msgspec
 import orjson
 
 from gristmill.config import changes, load
-from gristmill.config.settings import Gate, PipelineConfig
+from gristmill.config.settings import Cost, Gate, PipelineConfig
 from gristmill.core.errors import ConfigError, GateRefused, SourceError
 from gristmill.core.export import FileExport
 from gristmill.core.source import SourcePlan
@@ -105,6 +105,12 @@ class Estimate(msgspec.Struct, kw_only=True):
         """Tell if it costs more than it may."""
         return self.max_cost is not None and self.cost is not None and self.cost["total"] > self.max_cost
 
+    def priced(self, prices: Cost) -> Estimate:
+        """Give the same at these prices and within their limit: what was measured holds whatever it costs."""
+        stored = self.dataset_bytes + sum(self.exports.values())
+        told = cost.in_all(prices, self.cores * self.machines, self.seconds, stored)
+        return msgspec.structs.replace(self, cost=told, max_cost=prices.max_cost)
+
 
 def estimate(
     config: PipelineConfig,
@@ -168,10 +174,8 @@ def estimate(
         sources=[
             {"name": name, "bytes": size, "cpu_seconds": round(by_source[name], 3)} for name, size in sizes.items()
         ],
-        cost=cost.in_all(config.cost, cores * machines, seconds, dataset + sum(exports.values())),
-        max_cost=config.cost.max_cost,
         unknown=unknown,
-    )
+    ).priced(config.cost)
 
 
 def _exported(name: str, sampled: Sampled) -> float:
@@ -230,7 +234,8 @@ def afford(
     if told is None:
         told = estimate(config, overrides, drafted, head, cores, make)
         keep(layout, told)
-    if told.cost is not None and told.cost["total"] > limit:
+    told = told.priced(config.cost)  # one that was kept may have been made under others
+    if told.over and told.cost is not None:
         raise GateRefused(
             f"the plan would cost about {told.cost['total']:.4g} {told.cost['currency']}, over cost.max_cost {limit:g}; nothing was begun. "
             "`gristmill plan --estimate` shows what it is made of; raise cost.max_cost, or plan less with --source"

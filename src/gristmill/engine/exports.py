@@ -18,7 +18,7 @@ from gristmill.config.settings import BoundExport, PipelineConfig
 from gristmill.core import access
 from gristmill.core import export as ledgers
 from gristmill.core.batch import Int64s
-from gristmill.core.errors import ConfigError, ExportError, naming
+from gristmill.core.errors import ConfigError, GristmillError, StaleError, naming
 from gristmill.core.export import Chunk, ExportManifest, FileExport, Ledger, ManifestChunk, Rows, Written
 from gristmill.core.failpoints import failpoint
 from gristmill.core.load import Load
@@ -59,12 +59,9 @@ class Reconciled(msgspec.Struct, frozen=True):
             raise failure
         return self.made
 
-    def waiting(self, config: PipelineConfig) -> Exception | None:
-        """Give the first failure of a table, which need not keep a run from its work; raise one of a folder."""
-        tables = {bound.name for bound in config.exports if isinstance(bound.export, Load)}
-        for name, failure in self.failures.items():
-            if name not in tables:
-                raise failure
+    @property
+    def waiting(self) -> Exception | None:
+        """The first failure, which keeps no run from its work."""
         return next(iter(self.failures.values()), None)
 
 
@@ -75,12 +72,17 @@ def tell(done: Reconciled, report: Report) -> None:
         report.warnings = report.warnings | {"export.unfit": unfit}
     for name, error in done.failures.items():
         report.status = "published_export_failed"
-        why, context = str(error), {"export": name}
-        if isinstance(error, OSError):
-            place = f" {str(error.filename)!r}" if error.filename is not None else ""
-            why, context = f"{type(error).__name__}: {error.strerror}{place}", context | {"path": str(error.filename)}
-        message = f"the snapshot is published, an export failed ({why}); the next run repairs it"
+        context = {"export": name} | ({"path": str(error.filename)} if isinstance(error, OSError) else {})
+        message = f"the snapshot is published, an export failed ({why(error)}); the next run repairs it"
         report.errors.append(error_entry("export", None, "export.failed", message, claim.now(), context))
+
+
+def why(failure: Exception) -> str:
+    """Say in words why an export failed; what the system says, with its place."""
+    if not isinstance(failure, OSError):
+        return str(failure)
+    place = f" {str(failure.filename)!r}" if failure.filename is not None else ""
+    return f"{type(failure).__name__}: {failure.strerror}{place}"
 
 
 def in_files(bound: BoundExport) -> FileExport:
@@ -147,6 +149,9 @@ def reconcile(
     """Make every export of `head` what its ledger says; one that fails does not keep the others from being made.
 
     thorough: compare the values in tables too, where counts say that nothing is to do.
+
+    Raises:
+        StaleError: another run has taken the dataset over, or writes the same export.
     """
     made: dict[str, Made] = {}
     failures: dict[str, Exception] = {}
@@ -157,7 +162,9 @@ def reconcile(
                     made[bound.name] = _load(bound.name, bound.export, config, layout, head, thorough=thorough)
                 else:
                     made[bound.name] = _make(bound, config, layout, head, run)
-            except (ConfigError, ExportError, OSError) as error:
+            except StaleError:  # another run has the dataset: nothing more is this one's to do
+                raise
+            except (GristmillError, OSError) as error:
                 failures[bound.name] = error
     return Reconciled(made, failures)
 

@@ -11,30 +11,37 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gristmill.config.settings import PipelineConfig
+from gristmill.core.errors import StoreError
 from gristmill.core.export import FileExport
 from gristmill.engine import exports
 from gristmill.store.layout import Layout
 
 
-def unwritable(config: PipelineConfig, layout: Layout) -> list[str]:
-    """Say what would stop a run: a place of the dataset or of an export that this user may not write to, or that is not the export's."""
+def unwritable(config: PipelineConfig, layout: Layout, *, every: bool = True) -> list[str]:
+    """Say what is in the way of a run: a place of the dataset or of an export that this user may not write to, or that is not the export's.
+
+    every: else only what stops one; an export that cannot be made waits, and the snapshot does not.
+    """
     root = layout.root.resolve()
     inner = [Path(entry.path) for entry in _entries(root) if entry.name == layout.lock.name or entry.is_dir()]
     asked = [("dataset", "dataset" if layout.remote is None else "work_dir", root, [root, *sorted(inner)])]
     for bound in config.exports:
-        if isinstance(bound.export, FileExport) and "://" not in bound.export.path:
+        if every and isinstance(bound.export, FileExport) and "://" not in bound.export.path:
             folder = exports.outlet_of(bound, config).folder
             asked.append((f"exports.{bound.name}", f"export {bound.name!r} ({bound.part})", folder, [folder]))
     found = [told for key, called, place, paths in asked for told in _told(config, key, called, place, paths)]
-    return found or list(_taken(config, layout))
+    return found or list(_taken(config, layout, every=every))
 
 
-def _taken(config: PipelineConfig, layout: Layout) -> Iterator[str]:
+def _taken(config: PipelineConfig, layout: Layout, *, every: bool) -> Iterator[str]:
     """Say where something else lies than what an export put there; of an object store the export itself asks."""
     for bound in config.exports:
         if isinstance(bound.export, FileExport) and "://" not in bound.export.path:
             outlet = exports.outlet_of(bound, config)
-            stranger = exports.of_another(bound, outlet, layout) if outlet.folder.is_dir() else None
+            try:
+                stranger = exports.of_another(bound, outlet, layout) if outlet.folder.is_dir() else None
+            except (StoreError, OSError) as error:
+                stranger = f"export {bound.name}: {exports.why(error)}" if every else None
             if stranger is not None:
                 yield _place(config, f"exports.{bound.name}") + stranger
 

@@ -141,7 +141,7 @@ def finish(
 ) -> Exception | None:
     """Complete what a run that died after its commit left open: exports, report, staging.
 
-    Gives why a table could not be loaded: the run goes on, and tries again when it has published.
+    Gives why an export could not be made: the run goes on, and tries again when it has published.
     """
     waiting = None
     if not head.seq:
@@ -151,9 +151,9 @@ def finish(
         driver = Driver(work, make(work, 1, True), events)
         done = exports.reconcile(config, layout, head, lambda jobs: driver.run("exports", jobs))
         driver.executor.close()
-        waiting = done.waiting(config)
+        waiting = done.waiting
         if waiting is not None:
-            events.note(f"{waiting}; tried again after this run")
+            events.note(f"{exports.why(waiting)}; tried again after this run")
     died = not layout.report(head.seq).exists()
     ends.close(layout, head)
     if died:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -24,6 +25,7 @@ from gristmill.observe.events import Json
 TELL_S = 20.0
 _TRY_S = 5.0  # longest one try may take
 _PAUSES_S = (0.5, 2.0)  # between tries
+_STRANGE = "an address that Apprise does not know"
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 
 
@@ -100,6 +102,59 @@ def delivery(alert: Alert, trouble: Trouble, dataset: str) -> Callable[[], None]
         return partial(_mail, alert.email, told)
     assert alert.apprise is not None
     return _Services(alert.apprise, told)
+
+
+def problems(alerts: list[Alert]) -> tuple[list[str], list[str]]:
+    """Say which channels can reach nobody; and, as notes, where that cannot be told now. Names are looked up, nothing is sent."""
+    found: list[str] = []
+    notes: list[str] = []
+    for at, alert in enumerate(alerts):
+        if alert.apprise is not None:
+            found += [f"{title(at, alert)}: {_STRANGE}; mend it" for _ in _strange(alert.apprise)]
+            continue
+        host = alert.email.host if alert.email is not None else _host(alert.webhook.url if alert.webhook else "")
+        if host is None:
+            found.append(f"{title(at, alert)}: url: host or port cannot be one; write https://host/path")
+            continue
+        try:
+            socket.getaddrinfo(host, None)
+        except (OSError, UnicodeError) as error:
+            passing = isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN
+            told = "cannot be looked up now" if passing else "cannot be found, so nobody would be told; mend it"
+            (notes if passing else found).append(f"{title(at, alert)}: its host {told}")
+    return found, notes
+
+
+def _host(url: str) -> str | None:
+    """Give the host that a POST goes to, a proxy where there is one; None if the address has no host or port that can be."""
+    from urllib.parse import urlsplit
+    from urllib.request import getproxies, proxy_bypass
+
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+        proxy = getproxies().get(parts.scheme) if host and not proxy_bypass(host) else None
+        return urlsplit(proxy).hostname if proxy else host
+    except ValueError:
+        return None
+
+
+def _strange(service: Apprise) -> list[str]:
+    """Give the addresses that Apprise does not know; none where it is not installed, which is told elsewhere."""
+    try:
+        import apprise
+    except ImportError:
+        return []
+    asset = apprise.AppriseAsset(secure_logging=True)
+    _hush()
+    return [url for url in _several(service.url) if not apprise.Apprise(asset=asset).add(url)]
+
+
+def _hush() -> None:
+    """Keep Apprise from writing addresses to standard error."""
+    log = logging.getLogger("apprise")
+    log.addHandler(logging.NullHandler())
+    log.propagate = False
 
 
 def title(at: int, alert: Alert) -> str:
@@ -184,14 +239,12 @@ class _Services:
         """Try those that are left."""
         import apprise
 
-        log = logging.getLogger("apprise")  # it would write addresses to standard error
-        log.addHandler(logging.NullHandler())
-        log.propagate = False
+        _hush()
         level = apprise.NotifyType.SUCCESS if self.told["event"] == "recovered" else apprise.NotifyType.WARNING
         for url in list(self.left):
             one = apprise.Apprise(asset=apprise.AppriseAsset(app_id="gristmill", secure_logging=True))
             if not one.add(url):
-                raise Undelivered("an address that Apprise does not know", passing=False)
+                raise Undelivered(_STRANGE, passing=False)
             body = self.told["text"].partition("\n")[2]
             if one.notify(title=self.told["title"], body=body, notify_type=level):
                 self.left.remove(url)

@@ -2,8 +2,9 @@
 
 Workers come from a fork server that has loaded the kernels once, so a worker starts in milliseconds and shares that
 memory. Not here: retries (`engine.drive`). Invariants: a worker that dies (killed, out of memory, aborted by a
-library) is seen at once, its job is reported as died, and a fresh worker takes its place; when the parent dies the
-workers end by themselves, and what they still write has names nobody reads.
+library) is seen at once, its job is reported as died, and a fresh worker takes its place; what was in flight when a
+map was left before its end is ended, and answers no other; when the parent dies the workers end by themselves, and
+what they still write has names nobody reads.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class Processes:
         self._context = multiprocessing.get_context("forkserver")
         server.start()
         self._workers = [self._start() for _ in range(workers)]
+        self._busy: dict[int, Job] = {}
 
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
@@ -49,8 +51,11 @@ class Processes:
 
     def map(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
         """Run all jobs; give each outcome as soon as it is there."""
+        for i in self._busy:  # of a map that was left: its answer is none to what is asked now
+            self._workers[i].process.kill()
+            self._replace(i)
         waiting = deque(jobs)
-        busy: dict[int, Job] = {}
+        busy = self._busy = {}
         while waiting or busy:
             for i, worker in enumerate(self._workers):
                 if i not in busy and (job := next_job(waiting, busy.values())) is not None:
@@ -68,10 +73,14 @@ class Processes:
             if worker.pipe.poll():
                 result, error = worker.pipe.recv()
                 return Outcome(job, result=result, error=error)
-        worker.process.join()
-        worker.pipe.close()
-        self._workers[i] = self._start()
+        self._replace(i)
         return Outcome(job, died=f"exit code {worker.process.exitcode}")
+
+    def _replace(self, i: int) -> None:
+        """Put a fresh worker in the place of one that has ended."""
+        self._workers[i].process.join()
+        self._workers[i].pipe.close()
+        self._workers[i] = self._start()
 
     def close(self) -> None:
         """End all workers, whatever they do."""

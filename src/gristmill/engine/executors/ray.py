@@ -108,6 +108,7 @@ class RayTasks:
 
     def map(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
         """Run all jobs; give each outcome as soon as it is there."""
+        self._give_up()  # of a map that was left before its end
         waiting = deque(jobs)
         while waiting or self._flying:
             while waiting and len(self._flying) < self._room(waiting[0].kind):
@@ -196,12 +197,16 @@ class RayTasks:
                 f"{', '.join(map(_shown, nodes)) or 'no nodes'}. Add one, or ask for less in run.ray.stages.{lacking}, and run again"
             )
 
-    def close(self) -> None:
-        """End what is in flight, and leave the cluster; our own ends."""
+    def _give_up(self) -> None:
+        """End what is in flight."""
         for reference in self._flying:
             with contextlib.suppress(self.ray.exceptions.RayError, ValueError, RuntimeError):
                 self.ray.cancel(reference, force=True)
         self._flying = {}
+
+    def close(self) -> None:
+        """End what is in flight, and leave the cluster; our own ends."""
+        self._give_up()
         if self._joined:
             self.ray.shutdown()
         if self._scratch is not None:
@@ -221,7 +226,7 @@ def require(address: str | None) -> Any:
     told["RAY_USAGE_STATS_ENABLED"] = "0"
     if address is None:  # other users of this machine could reach it otherwise
         told.pop("RAY_AUTH_TOKEN_PATH", None)
-        told |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        told |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _token()}
         told |= {"RAY_worker_niceness": "0", "ARROW_DEFAULT_MEMORY_POOL": "system"} | told  # as local workers have it
     elif address != "auto":
         has_token = "RAY_AUTH_TOKEN" in told or "RAY_AUTH_TOKEN_PATH" in told
@@ -236,6 +241,12 @@ def require(address: str | None) -> Any:
             f'run.engine: ray needs what is not installed ({error}); pip install "gristmill[ray]"'
         ) from None
     return ray
+
+
+@lru_cache(maxsize=1)
+def _token() -> str:
+    """Give the secret of this process's own clusters: Ray reads it once, so the next one must have the same."""
+    return secrets.token_hex(32)
 
 
 def problems(file: Path | None, address: str | None) -> list[str]:
@@ -333,22 +344,12 @@ class _Failure(msgspec.Struct, frozen=True):
 
 
 _KINDS: dict[str, type[Exception]] = {
-    "OSError": OSError,
-    **{
-        kind.__name__: kind
-        for kind in (
-            GristmillError,
-            ConfigError,
-            MissingExtra,
-            errors.SourceError,
-            Transient,
-            StepError,
-            errors.TooManyErrors,
-            errors.StoreError,
-            errors.StaleError,
-        )
-    },
-}
+    kind.__name__: kind
+    for kind in (
+        OSError, GristmillError, ConfigError, MissingExtra, errors.SourceError, Transient, StepError, errors.TooManyErrors,
+        errors.StoreError, errors.StaleError,
+    )
+}  # fmt: skip
 
 
 class _Answer(msgspec.Struct, frozen=True):

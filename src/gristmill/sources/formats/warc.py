@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any, BinaryIO, NamedTuple
 
-from gristmill.core.files import BLOCK_BYTES, BROKEN, CHUNK_BYTES, CODECS, codec_of, plain, zstd_decompressor
+from gristmill.core.files import BLOCK_BYTES, BROKEN, CHUNK_BYTES, CODECS, codec_of, plain, undone, zstd_decompressor
 from gristmill.core.messages import fields_of
 
 MAX_HEADER_BYTES = 64 << 10
@@ -310,7 +310,8 @@ class _Members:
             try:
                 out = member.decompress(data, BLOCK_BYTES)
             except BROKEN as error:
-                raise _Broken("file.corrupt", f"{self._codec}: {error}, after {made} bytes came out") from None
+                failed = undone("", self._codec, error, made)  # a window over the limit is no damage
+                raise _Broken(failed.code, failed.detail) from None
             made = self._made = made + len(out)
             if made > self._hold_bytes and made > self._caps.max_ratio * (self._read_to - start):
                 raise _Broken("size.cap", f"a {self._codec} member expands over max_ratio, to more than {made} bytes")
