@@ -27,6 +27,7 @@ from gristmill.console import (
     exporting,
     history,
     quarantine,
+    runs,
     session,
     stages,
     terminal,
@@ -34,7 +35,7 @@ from gristmill.console import (
 )
 from gristmill.console import report as page
 from gristmill.console import ui as web
-from gristmill.console.options import Accept, Seq, Setting, Source, Wait, Why, Window, Workers, each_decider, mode_of
+from gristmill.console.options import Accept, Setting, Source, Wait, Why, Window, Workers, each_decider, mode_of
 from gristmill.console.session import ASKED, answer, complain, open_dataset, open_pipeline, out, out_json, room, tell
 
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # Click's own, wherever this Typer keeps Click
@@ -224,38 +225,8 @@ def status(
 app.command()(watching.alert)
 
 
-@app.command()
-def log() -> None:
-    """List all runs, one a line."""
-    lines = open_dataset()[1].log()
-    names = (
-        "run",
-        "status",
-        "started",
-        "read",
-        "published",
-        "unchanged",
-        "withdrawn",
-        "rows",
-        "quality_score",
-        "seconds",
-    )
-    told = [line | {"status": history.status_of(line)} for line in lines]
-    shown = [[line.get(name) for name in names] for line in told]
-    answer(lines, lambda: terminal.table(names, shown, room()))
-
-
-@app.command()
-def show(seq: Seq = None) -> None:
-    """Show the report of a run, published or not."""
-    _, dataset = open_dataset()
-    runs = dataset.log()
-    report = dataset.report(
-        seq if seq is not None else next((line["run"] for line in reversed(runs) if "rows" in line), 0)
-    )
-    ink = terminal.Ink(sys.stdout)
-    answer(report, lambda: terminal.report_lines(report, ink, room()))
-    tell(*history.notes_on(dataset, report))
+app.command()(runs.log)
+app.command()(runs.show)
 
 
 @app.command()
@@ -292,19 +263,7 @@ app.command()(adoption.adopt)
 app.command()(exporting.export)
 
 
-@app.command()
-def verify(seq: Seq = None) -> None:
-    """Check digests, schema, laws, ids and exports."""
-    pipeline, dataset = open_dataset()
-    number = dataset.manifest(seq).seq
-    found = dataset.verify(number, pipeline.config)
-    whole = f"snapshot {number} is whole: digests, schema, both laws, ids, exports"
-    answer({"snapshot": number, "ok": not found, "damage": found}, lambda: map(terminal.visible, found or [whole]))
-    if found:
-        complain(f"snapshot {number}: {terminal.plural(len(found), 'damaged thing')}")
-        raise typer.Exit(4)
-
-
+app.command()(runs.verify)
 app.command()(history.diff)
 app.command()(history.rollback)
 app.command()(history.gc)
@@ -378,8 +337,7 @@ def perform(argv: list[str]) -> int:
     except USAGE_ERROR as error:
         return session.misused(error, as_json=as_json)
     except (KeyboardInterrupt, typer.Abort):
-        complain("stopped; run again to go on")
-        return 130
+        return session.interrupted(as_json=as_json)
     except SystemExit:
         raise
     except BaseException as error:  # Stopped is no Exception

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from gristmill.console.options import Seq
+from gristmill.console.runs import newest
 from gristmill.console.session import answer, open_dataset
 
 
@@ -21,7 +22,7 @@ def report(
     from gristmill.report import page
 
     _, dataset = open_dataset()
-    number = seq if seq is not None else next((line["run"] for line in reversed(dataset.log()) if "rows" in line), 0)
+    number = seq if seq is not None else newest(dataset.log())
     path = page.write(dataset.layout, dataset.report(number))
     answer({"run": number, "path": str(path), "bytes": path.stat().st_size}, lambda: [str(path)])
     if show:
