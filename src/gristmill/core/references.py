@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -19,6 +19,7 @@ from gristmill.core.errors import ConfigError
 from gristmill.core.yamlfile import Document, Keys
 
 MAX_SECRET_BYTES = 64 << 10
+_PIECE = 4  # characters of a secret that tell something of it
 
 # `$${` is the text `${`. `${NAME}` is almost always a forgotten `env:`, so it is refused rather than passed on.
 _REFERENCE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_.-]*)(?::([^}]*))?\}")
@@ -113,6 +114,28 @@ def resolve_tree(tree: Any, folder: Path) -> tuple[Any, dict[Keys, str], dict[st
     if found.problems:
         raise ConfigError(*(what for _, what in found.problems))
     return value, found.references, found.secrets
+
+
+def masked(text: str, secrets: Mapping[str, str]) -> str:
+    """Give a text from a part's own check with all that it quotes of secrets, in whole or in pieces, replaced by their references.
+
+    A piece is any run of `_PIECE` characters that stands in the secret too, in any case, as written or unquoted: a check may name the host
+    of an address alone. So a word may be replaced that the text has by chance; never is one left that it has of the secret.
+    """
+    shown: list[str] = list(text)
+    for value, reference in secrets.items():
+        pieces: set[str] = set()
+        n = min(_PIECE, len(value))
+        for spelled in {value, unquote(value), repr(value)[1:-1]}:
+            pieces.update(spelled[at : at + n].lower() for at in range(len(spelled) - n + 1))
+        hit = [False] * len(text)
+        for at in range(len(text) - n + 1):
+            if n and text[at : at + n].lower() in pieces:
+                hit[at : at + n] = [True] * n
+        for at, is_hit in enumerate(hit):
+            if is_hit:
+                shown[at] = "" if at and hit[at - 1] else reference
+    return "".join(shown)
 
 
 # A user and a literal password in a URL; the password may be a reference.
