@@ -36,7 +36,18 @@ from gristmill.console import (
 from gristmill.console import report as page
 from gristmill.console import ui as web
 from gristmill.console.options import Accept, Setting, Source, Wait, Why, Window, Workers, each_decider, mode_of
-from gristmill.console.session import ASKED, answer, complain, open_dataset, open_pipeline, out, out_json, room, tell
+from gristmill.console.session import (
+    ASIDE,
+    ASKED,
+    answer,
+    complain,
+    open_pipeline,
+    open_to_read,
+    out,
+    out_json,
+    room,
+    tell,
+)
 
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # Click's own, wherever this Typer keeps Click
 CODES = (
@@ -212,7 +223,7 @@ def status(
     """Show how the dataset stands: snapshot, sources, exports, lock."""
     from gristmill.console import outlook, prices, survey
 
-    pipeline = open_pipeline()
+    pipeline = open_pipeline(spare=ASIDE)
     found = survey.standing(pipeline)
     found |= watching.health(pipeline, held=found["lock"] is not None)
     complain(*(watching.problems(found) if check else found["problems"]))
@@ -232,7 +243,7 @@ app.command()(runs.show)
 @app.command()
 def explain(wanted: Annotated[str, typer.Argument(metavar="ID|URL", help="as `inspect` shows it")]) -> None:
     """Tell one record's whole path, verdict by verdict."""
-    found = open_dataset()[1].explain(wanted)
+    found = open_to_read()[1].explain(wanted)
     answer(found, lambda: terminal.explained(found, room()))
 
 
@@ -253,7 +264,7 @@ def inspect(
     if len(chosen) != 1:
         raise typer.BadParameter("give exactly one of --kept, --dropped, --duplicates, --quarantined")
     kind: Any = chosen[0]
-    rows = open_dataset()[1].inspect(kind, step=step, reason=reason, n=n, seq=seq)
+    rows = open_to_read()[1].inspect(kind, step=step, reason=reason, n=n, seq=seq)
     answer(rows, lambda: terminal.inspected(kind, rows, room()) if rows else [])
     if not rows:
         tell(f"no {'records ' if kind in {'kept', 'dropped', 'quarantined'} else ''}{kind} in this run, as asked for")

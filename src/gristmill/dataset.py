@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from gristmill.audit import explain
 from gristmill.audit.explain import Kind
-from gristmill.config.settings import BoundExport, Gate, PipelineConfig
+from gristmill.config.settings import BoundExport, Gate, PipelineConfig, Unresolved
 from gristmill.core.errors import ConfigError, StoreError
 from gristmill.core.places import Options
 from gristmill.engine import cost
@@ -362,8 +362,10 @@ def holder(layout: Layout) -> str | None:
     return str(found[0]) if found is not None and found[0].held else None
 
 
-def outlet(bound: BoundExport, config: PipelineConfig) -> Outlet:
-    """Give where an export in files lies."""
+def outlet(bound: BoundExport, config: PipelineConfig) -> Outlet | None:
+    """Give where an export in files lies; None where its references could not be resolved."""
     from gristmill.engine.exports import outlet_of
 
+    if isinstance(bound.export, Unresolved):
+        return None
     return outlet_of(bound, config)

@@ -11,7 +11,7 @@ import typer
 
 from gristmill.console.options import Seq
 from gristmill.console.runs import newest
-from gristmill.console.session import answer, open_dataset
+from gristmill.console.session import answer, open_to_read
 
 
 def report(
@@ -21,7 +21,7 @@ def report(
     """Make the page of a run again, and tell where it lies."""
     from gristmill.report import page
 
-    _, dataset = open_dataset()
+    _, dataset = open_to_read()
     number = seq if seq is not None else newest(dataset.log())
     path = page.write(dataset.layout, dataset.report(number))
     answer({"run": number, "path": str(path), "bytes": path.stat().st_size}, lambda: [str(path)])

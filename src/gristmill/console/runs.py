@@ -13,7 +13,7 @@ import typer
 
 from gristmill.console import history, terminal
 from gristmill.console.options import Seq
-from gristmill.console.session import answer, complain, open_dataset, room, tell
+from gristmill.console.session import answer, complain, open_to_read, room, tell
 
 Json = dict[str, Any]
 
@@ -24,7 +24,7 @@ _SPARE = ("quality_score", "withdrawn", "unchanged", "seconds")
 
 def log() -> None:
     """List all runs, one a line."""
-    lines = open_dataset()[1].log()
+    lines = open_to_read()[1].log()
     answer(lines, lambda: log_lines(lines, room()))
     problems = [line["problem"] for line in lines if "problem" in line]
     complain(*problems)
@@ -63,7 +63,7 @@ def newest(lines: list[Json]) -> int:
 
 def show(seq: Seq = None) -> None:
     """Show the report of a run, published or not."""
-    _, dataset = open_dataset()
+    _, dataset = open_to_read()
     report = dataset.report(seq if seq is not None else newest(dataset.log()))
     ink = terminal.Ink(sys.stdout)
     answer(report, lambda: terminal.report_lines(report, ink, room()))
@@ -72,7 +72,7 @@ def show(seq: Seq = None) -> None:
 
 def verify(seq: Seq = None) -> None:
     """Check digests, schema, laws, ids and exports."""
-    pipeline, dataset = open_dataset()
+    pipeline, dataset = open_to_read(exports=True)
     number, found = dataset.verified(seq, pipeline.config)
     whole = f"snapshot {number} is whole: digests, schema, both laws, ids, exports"
     answer({"snapshot": number, "ok": not found, "damage": found}, lambda: map(terminal.visible, found or [whole]))

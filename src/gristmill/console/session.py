@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -60,6 +60,16 @@ class Asked:
 
 
 ASKED = Asked()
+ASIDE = {
+    "sources",
+    "steps",
+    "require",
+    "exports",
+    "alerts",
+    "monitoring",
+    "tests",
+    "airflow",
+}  # what only runs need whole
 _VALUED = {"-c", "--config", "--overlay", "--log-format"}
 _SHARED = {*_VALUED, "--json", "-q", "--quiet", "-v", "--verbose", "--debug"}
 
@@ -157,8 +167,10 @@ def start_fork_server() -> None:
     server.start()
 
 
-def open_pipeline(overrides: Sequence[str] | None = None, config: Path | None = None) -> Pipeline:
-    """Read the config that was asked for."""
+def open_pipeline(
+    overrides: Sequence[str] | None = None, config: Path | None = None, spare: Collection[str] = ()
+) -> Pipeline:
+    """Read the config that was asked for. spare: what of it need not be whole (`config.load.load`)."""
     warn_cold()
     from gristmill.core.frames import spare_pandas
 
@@ -168,7 +180,7 @@ def open_pipeline(overrides: Sequence[str] | None = None, config: Path | None = 
     asked = [f"run.engine={ASKED.engine}"] if ASKED.engine else []
     if ASKED.overlay is not None and config is None:  # a config made just now has none
         asked.append(f"overlay={ASKED.overlay}")
-    ASKED.pipeline = Pipeline.from_file(config or ASKED.config, overrides=[*(overrides or []), *asked])
+    ASKED.pipeline = Pipeline.from_file(config or ASKED.config, overrides=[*(overrides or []), *asked], spare=spare)
     return ASKED.pipeline
 
 
@@ -194,6 +206,17 @@ def window_of(text: str | None) -> Window:
 def open_dataset(overrides: Sequence[str] | None = None) -> tuple[Pipeline, Dataset]:
     """Read the config, and open its dataset."""
     pipeline = open_pipeline(overrides)
+    from gristmill.dataset import Dataset
+
+    return pipeline, Dataset.of(pipeline.config)
+
+
+def open_to_read(*, exports: bool = False) -> tuple[Pipeline, Dataset]:
+    """Read the config and open its dataset, for verbs that open no source and tell nobody: secrets of those need not be there.
+
+    exports: those are looked at.
+    """
+    pipeline = open_pipeline(spare=ASIDE - {"exports"} if exports else ASIDE)
     from gristmill.dataset import Dataset
 
     return pipeline, Dataset.of(pipeline.config)

@@ -143,6 +143,9 @@ def _export(pipeline: Pipeline, bound: Any, newest: int) -> Json:
         state = "see gristmill verify" if newest else "none yet"
         return {"state": state, "docs": None, "chunks": None, "path": bound.export.place}
     lies = outlet(bound, pipeline.config)
+    if lies is None:
+        why = "a reference it holds cannot be resolved here; `gristmill check` says which"
+        return {"state": "not looked at", "docs": None, "chunks": None, "path": "", "detail": why}
     folder = str(lies)
     try:
         made = lies.manifest()

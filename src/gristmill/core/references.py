@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -25,18 +25,22 @@ _PIECE = 4  # characters of a secret that tell something of it
 _REFERENCE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_.-]*)(?::([^}]*))?\}")
 
 
-def resolve(document: Document) -> tuple[Document, list[str]]:
-    """Give the document with every `${env:NAME}` and `${file:PATH}` in its string leaves replaced, and the problems."""
+def resolve(document: Document, spare: Collection[str] = ()) -> tuple[Document, list[str]]:
+    """Give the document with every `${env:NAME}` and `${file:PATH}` in its string leaves replaced, and the problems.
+
+    spare: keys at the top below which nothing is asked for: what cannot be resolved there is no problem, and stands in `spared`.
+    """
     found = _Found()
-    problems: list[str] = []
     value = _resolved(document.raw, (), document.folder, found)
-    for path, what in found.problems:
-        problems.append(f"{document.at(path)}: {what}")
+    spared = frozenset(path for path, _ in found.problems if path[:1] and path[0] in spare)
+    found.problems = [each for each in found.problems if each[0] not in spared]
+    problems = [f"{document.at(path)}: {what}" for path, what in found.problems]
     done = msgspec.structs.replace(
         document,
         value=value,
         references=found.references,
         unresolved=frozenset(path for path, _ in found.problems),
+        spared=spared,
         secrets=found.secrets,
     )
     return done, problems
