@@ -142,7 +142,7 @@ class Dataset:
         return read_report(self.layout, seq)
 
     def log(self) -> list[dict[str, Any]]:
-        """Give one line a run, oldest first: its number, status, time, counts and rows; `problem` of one whose report is damaged."""
+        """Give one line a run, oldest first: its number, status, time, counts and rows (none, where nothing was published of it); `problem` of one whose report is damaged."""
         lines = []
         for seq in claim.claimed(self.layout):
             taken = claim.read_claim(self.layout, seq)
@@ -164,8 +164,10 @@ class Dataset:
         back = next((e["rolled_back_to"] for e in report.get("lineage", []) if "rolled_back_to" in e), None)
         line |= {"rolled_back_to": back} if back is not None else {}
         line |= {name: report["counts"][name] for name in ("read", "published", "unchanged", "withdrawn")}
+        out = report["status"] in {"refused", "failed"}  # its counts are of a candidate that nobody sees
+        line |= {"published": 0, "withdrawn": 0} if out else {}
         return line | {
-            "rows": report["dataset_rows"],
+            "rows": None if out else report["dataset_rows"],
             "quality_score": report["quality"].get("quality_score"),
             "seconds": report["seconds"],
         }

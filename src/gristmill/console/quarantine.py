@@ -13,7 +13,7 @@ import typer
 
 from gristmill.console import session, terminal
 from gristmill.console.options import Accept, Setting, Source, Wait, Why, Window, Workers
-from gristmill.console.session import answer, open_pipeline, open_to_read, room, tell
+from gristmill.console.session import answer, open_dataset, open_to_read, room, tell
 
 app = typer.Typer(help="What could not be read or judged, and trying it again.", rich_markup_mode=None)
 
@@ -64,7 +64,7 @@ def retry(
     setting: Setting = None,
 ) -> None:
     """Read again what is open, and publish what is fine now."""
-    pipeline = open_pipeline(setting)
+    pipeline, _ = open_dataset(setting)  # where there is none, none is made
     raise typer.Exit(
         session.conduct(
             pipeline,

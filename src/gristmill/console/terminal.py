@@ -263,8 +263,9 @@ def report_lines(report: Json, ink: Ink, room: int | None = None) -> list[str]:
         rows = [[name, *(_sum(part[key]) for key in names)] for name, part in report["sources"].items()]
         lines += ["", *table(("source", *names), rows, room)]
     for error in report["errors"]:
-        where = f" ({error['source']})" if error["source"] else ""
-        lines += wrap(visible(f"{error['message']}{where}"), f"{'error':<13}", room)
+        origin = error["context"].get("origin")
+        where = ": ".join(str(each) for each in (error["source"], origin, error["message"]) if each)
+        lines += wrap(visible(where), f"{'error':<13}", room)
     return lines
 
 

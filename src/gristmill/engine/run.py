@@ -154,6 +154,9 @@ def finish(
         driver = Driver(work, make(work, 1, True), events)
         done = exports.reconcile(config, layout, head, lambda jobs: driver.run("exports", jobs))
         driver.executor.close()
+        for name, made in done.made.items():
+            if made.written:
+                events.note(f"export {name} was not whole as of snapshot {head.seq}: it is repaired")
         waiting = done.waiting(config)
         if waiting is not None:
             events.note(f"{waiting}; tried again after this run")

@@ -93,7 +93,8 @@ class Watch:
             try:
                 sheet.write(self.config.folder / settings.textfile)
             except OSError as error:
-                told = f"monitoring.textfile cannot be written: {type(error).__name__}: {error.strerror}"
+                where = str(self.config.folder / settings.textfile)
+                told = f"cannot write monitoring.textfile {where!r}: {type(error).__name__}: {error.strerror}"
                 self._told += [told] if told not in self._told else []
         if settings.pushgateway is not None and self._sinks is not None:
             gateway = settings.pushgateway
