@@ -27,6 +27,7 @@ from gristmill.console import (
     exporting,
     history,
     quarantine,
+    runs,
     session,
     stages,
     streams,
@@ -35,8 +36,19 @@ from gristmill.console import (
 )
 from gristmill.console import report as page
 from gristmill.console import ui as web
-from gristmill.console.options import Accept, Seq, Setting, Source, Wait, Why, Window, Workers, each_decider, mode_of
-from gristmill.console.session import ASKED, answer, complain, open_dataset, open_pipeline, out, out_json, room, tell
+from gristmill.console.options import Accept, Setting, Source, Wait, Why, Window, Workers, each_decider, mode_of
+from gristmill.console.session import (
+    ASIDE,
+    ASKED,
+    answer,
+    complain,
+    open_pipeline,
+    open_to_read,
+    out,
+    out_json,
+    room,
+    tell,
+)
 
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # Click's own, wherever this Typer keeps Click
 CODES = (
@@ -212,7 +224,7 @@ def status(
     """Show how the dataset stands: snapshot, sources, exports, lock."""
     from gristmill.console import outlook, prices, survey
 
-    pipeline = open_pipeline()
+    pipeline = open_pipeline(spare=ASIDE)
     found = survey.standing(pipeline)
     found |= watching.health(pipeline, held=found["lock"] is not None)
     complain(*(watching.problems(found) if check else found["problems"]))
@@ -225,44 +237,14 @@ def status(
 app.command()(watching.alert)
 
 
-@app.command()
-def log() -> None:
-    """List all runs, one a line."""
-    lines = open_dataset()[1].log()
-    names = (
-        "run",
-        "status",
-        "started",
-        "read",
-        "published",
-        "unchanged",
-        "withdrawn",
-        "rows",
-        "quality_score",
-        "seconds",
-    )
-    told = [line | {"status": history.status_of(line)} for line in lines]
-    shown = [[line.get(name) for name in names] for line in told]
-    answer(lines, lambda: terminal.table(names, shown, room()))
-
-
-@app.command()
-def show(seq: Seq = None) -> None:
-    """Show the report of a run, published or not."""
-    _, dataset = open_dataset()
-    runs = dataset.log()
-    report = dataset.report(
-        seq if seq is not None else next((line["run"] for line in reversed(runs) if "rows" in line), 0)
-    )
-    ink = terminal.Ink(sys.stdout)
-    answer(report, lambda: terminal.report_lines(report, ink, room()))
-    tell(*history.notes_on(dataset, report))
+app.command()(runs.log)
+app.command()(runs.show)
 
 
 @app.command()
 def explain(wanted: Annotated[str, typer.Argument(metavar="ID|URL", help="as `inspect` shows it")]) -> None:
     """Tell one record's whole path, verdict by verdict."""
-    found = open_dataset()[1].explain(wanted)
+    found = open_to_read()[1].explain(wanted)
     answer(found, lambda: terminal.explained(found, room()))
 
 
@@ -283,7 +265,7 @@ def inspect(
     if len(chosen) != 1:
         raise typer.BadParameter("give exactly one of --kept, --dropped, --duplicates, --quarantined")
     kind: Any = chosen[0]
-    rows = open_dataset()[1].inspect(kind, step=step, reason=reason, n=n, seq=seq)
+    rows = open_to_read()[1].inspect(kind, step=step, reason=reason, n=n, seq=seq)
     answer(rows, lambda: terminal.inspected(kind, rows, room()) if rows else [])
     if not rows:
         tell(f"no {'records ' if kind in {'kept', 'dropped', 'quarantined'} else ''}{kind} in this run, as asked for")
@@ -293,19 +275,7 @@ app.command()(adoption.adopt)
 app.command()(exporting.export)
 
 
-@app.command()
-def verify(seq: Seq = None) -> None:
-    """Check digests, schema, laws, ids and exports."""
-    pipeline, dataset = open_dataset()
-    number = dataset.manifest(seq).seq
-    found = dataset.verify(number, pipeline.config)
-    whole = f"snapshot {number} is whole: digests, schema, both laws, ids, exports"
-    answer({"snapshot": number, "ok": not found, "damage": found}, lambda: map(terminal.visible, found or [whole]))
-    if found:
-        complain(f"snapshot {number}: {terminal.plural(len(found), 'damaged thing')}")
-        raise typer.Exit(4)
-
-
+app.command()(runs.verify)
 app.command()(history.diff)
 app.command()(history.rollback)
 app.command()(history.gc)
@@ -379,8 +349,7 @@ def perform(argv: list[str]) -> int:
     except USAGE_ERROR as error:
         return session.misused(error, as_json=as_json)
     except (KeyboardInterrupt, typer.Abort):
-        complain("stopped; run again to go on")
-        return 130
+        return session.interrupted(as_json=as_json)
     except SystemExit:
         raise
     except BaseException as error:  # Stopped is no Exception

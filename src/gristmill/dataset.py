@@ -15,12 +15,12 @@ import pyarrow as pa
 
 from gristmill.audit import explain
 from gristmill.audit.explain import Kind
-from gristmill.config.settings import BoundExport, Gate, PipelineConfig
+from gristmill.config.settings import BoundExport, Gate, PipelineConfig, Unresolved
 from gristmill.core.errors import ConfigError, StoreError
 from gristmill.core.places import Options
 from gristmill.engine import cost
 from gristmill.engine.quarantine import Asked, Entry, Quarantine
-from gristmill.engine.report import Report
+from gristmill.engine.report import Report, read_report
 from gristmill.observe.events import Events, Silent
 from gristmill.store import claim, collected, lease, snapshot
 from gristmill.store.layout import Layout, locate
@@ -132,17 +132,17 @@ class Dataset:
 
         Raises:
             ConfigError: there is no such run, or it has no report yet.
+            StoreError: its report is damaged.
         """
         path = self.layout.report(seq)
         if not path.exists():
             raise ConfigError(
                 f"run {seq} has no report in {self.layout.name}; runs: {', '.join(map(str, claim.claimed(self.layout))) or 'none'}"
             )
-        report: dict[str, Any] = msgspec.json.decode(path.read_bytes())
-        return report
+        return read_report(self.layout, seq)
 
     def log(self) -> list[dict[str, Any]]:
-        """Give one line a run, oldest first: its number, status, time, counts and rows."""
+        """Give one line a run, oldest first: its number, status, time, counts and rows (none, where nothing was published of it); `problem` of one whose report is damaged."""
         lines = []
         for seq in claim.claimed(self.layout):
             taken = claim.read_claim(self.layout, seq)
@@ -150,28 +150,38 @@ class Dataset:
             when = collected.when(self.layout, seq)
             line |= {"collected": when} if when else {}
             if self.layout.report(seq).exists():
-                report = self.report(seq)
-                line["status"] = report["status"]
-                back = next((e["rolled_back_to"] for e in report.get("lineage", []) if "rolled_back_to" in e), None)
-                line |= {"rolled_back_to": back} if back is not None else {}
-                line |= {name: report["counts"][name] for name in ("read", "published", "unchanged", "withdrawn")}
-                line |= {
-                    "rows": report["dataset_rows"],
-                    "quality_score": report["quality"].get("quality_score"),
-                    "seconds": report["seconds"],
-                }
+                line |= self._ended(seq)
             lines.append(line)
         return lines
+
+    def _ended(self, seq: int) -> dict[str, Any]:
+        """Give what the line of a run says of its report; of a damaged one, that it is."""
+        try:
+            report = self.report(seq)
+        except StoreError as error:
+            return {"status": "damaged", "problem": str(error)}
+        line: dict[str, Any] = {"status": report["status"]}
+        back = next((e["rolled_back_to"] for e in report.get("lineage", []) if "rolled_back_to" in e), None)
+        line |= {"rolled_back_to": back} if back is not None else {}
+        line |= {name: report["counts"][name] for name in ("read", "published", "unchanged", "withdrawn")}
+        out = report["status"] in {"refused", "failed"}  # its counts are of a candidate that nobody sees
+        line |= {"published": 0, "withdrawn": 0} if out else {}
+        return line | {
+            "rows": None if out else report["dataset_rows"],
+            "quality_score": report["quality"].get("quality_score"),
+            "seconds": report["seconds"],
+        }
 
     def costs(self) -> list[dict[str, Any]]:
         """Give run, total, currency and cost per GB read of the last ten runs, oldest first, of those that have a cost."""
         return cost.trend(cost.reports_before(self.layout, max(claim.claimed(self.layout), default=0) + 1))
 
     def explain(self, wanted: str) -> dict[str, Any]:
-        """Give the whole path of the record with this id or URL.
+        """Give the whole path of the record with this id, URL or origin.
 
         Raises:
-            ConfigError: no record with this id or URL was ever seen.
+            ConfigError: no record with this id, URL or origin was ever seen.
+            StoreError: a file that is asked is damaged.
         """
         return explain.explain(self.layout, [self.manifest(seq) for seq in self.seqs()], wanted)
 
@@ -333,14 +343,19 @@ class Dataset:
         Raises:
             ConfigError: there is no such snapshot, or gc has collected it.
         """
+        return self.verified(seq, config)[1]
+
+    def verified(self, seq: int | None = None, config: PipelineConfig | None = None) -> tuple[int | None, list[str]]:
+        """Do the same; give the snapshot too: None where the damage does not let tell which is the newest."""
         from gristmill.audit import verify
 
         try:
+            seq = seq if seq is not None else snapshot.head_seq(self.layout) or None
             manifest = self.manifest(seq)
             collected.check(self.layout, manifest.seq)
-            return verify.verify(self.layout, manifest, config)
+            return seq, verify.verify(self.layout, manifest, config)
         except StoreError as error:
-            return [str(error)]
+            return seq, [str(error)]
 
 
 def holder(layout: Layout) -> str | None:
@@ -349,8 +364,10 @@ def holder(layout: Layout) -> str | None:
     return str(found[0]) if found is not None and found[0].held else None
 
 
-def outlet(bound: BoundExport, config: PipelineConfig) -> Outlet:
-    """Give where an export in files lies."""
+def outlet(bound: BoundExport, config: PipelineConfig) -> Outlet | None:
+    """Give where an export in files lies; None where its references could not be resolved."""
     from gristmill.engine.exports import outlet_of
 
+    if isinstance(bound.export, Unresolved):
+        return None
     return outlet_of(bound, config)

@@ -6,7 +6,7 @@ one made from the same parts in Python are the same pipeline, with the same fing
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,14 +63,16 @@ class Pipeline:
         self.overrides: list[str] = []
 
     @classmethod
-    def from_file(cls, path: str | Path | None = None, *, overrides: Sequence[str] = ()) -> Pipeline:
-        """Read a config file; without a path `gristmill.yml` is looked for here and above.
+    def from_file(
+        cls, path: str | Path | None = None, *, overrides: Sequence[str] = (), spare: Collection[str] = ()
+    ) -> Pipeline:
+        """Read a config file; without a path `gristmill.yml` is looked for here and above. spare: as of `config.load.load`.
 
         Raises:
             ConfigError: with every problem and its place.
         """
         pipeline = cls.__new__(cls)
-        pipeline.config = load.load(Path(path) if path is not None else load.discover(Path.cwd()), overrides)
+        pipeline.config = load.load(Path(path) if path is not None else load.discover(Path.cwd()), overrides, spare)
         pipeline.overrides = list(overrides)
         return pipeline
 

@@ -839,3 +839,13 @@ def test_reading_a_config_loads_neither_a_compiler_nor_pandas(tmp_path):
     code += "print(sorted({'numba', 'pandas', 'aiohttp', 'adbc_driver_manager'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_why_a_value_through_a_reference_is_refused_is_told_without_the_value(folder, monkeypatch):
+    monkeypatch.setenv("GM_DSN", "mysql://me:canary-1@canary-2/x")
+    part = '{dsn: "${env:GM_DSN}", table: docs, cursor: at, horizon: xmin}'
+    with pytest.raises(ConfigError) as caught:
+        loaded(folder, f"version: 1\ndataset: corpus\nsources:\n - sql: {part}\n")
+    said = str(caught.value)
+    assert "4:4: sql: horizon: xmin needs a table of PostgreSQL" in said
+    assert "canary" not in said

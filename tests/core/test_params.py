@@ -201,9 +201,7 @@ def test_what_a_part_says_is_shown_unless_it_may_quote_a_secret(monkeypatch):
     shown = told("part:\n  path: ${env:GM_FINE}\n  max_words: 2\n")
     assert shown == ["g.yml:1:1: my.part: max_words (2) must be >= min_words (5)"]
     hidden = told("part:\n  path: ${env:GM_CANARY}\n")
-    assert hidden == [
-        "g.yml:1:1: my.part: the values are refused; why is not shown, as it may quote what ${env:GM_CANARY} gives"
-    ]
+    assert hidden == ["g.yml:1:1: my.part: path '${env:GM_CANARY}' is no good"]
     number = told("part:\n  path: x\n  min_words: ${env:GM_CANARY}\n")
     assert "got str through a reference; what a reference gives is always text" in number[0]
     word = told("part:\n  path: x\n  main: {word: 5, weight: '${env:GM_CANARY}'}\n")

@@ -3,7 +3,7 @@
 import pytest
 
 from gristmill.core import references
-from gristmill.core.references import resolve
+from gristmill.core.references import masked, resolve
 from gristmill.core.yamlfile import parse
 
 
@@ -82,3 +82,18 @@ def test_bad_references(text, phrase, tmp_path):
 )
 def test_written_secrets(tree, found):
     assert list(references.written_secrets(tree)) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("dsn 'mysqlx://me:c%40nary@db.example.org/x' is none", "dsn '${env:DSN}' is none"),
+        ("there is no host DB.EXAMPLE.ORG", "there is no host ${env:DSN}"),
+        ("password 'c@nary' is weak", "password '${env:DSN}' is weak"),
+        ("port 5 is taken; give 'table' a name", "port 5 is taken; give 'table' a name"),
+        ("word 'zq' is none", "word '${file:w}' is none"),
+    ],
+)
+def test_what_a_check_says_is_shown_without_what_it_quotes_of_a_secret(text, shown):
+    secrets = {"mysqlx://me:c%40nary@db.example.org/x": "${env:DSN}", "zq": "${file:w}", "": "${env:EMPTY}"}
+    assert masked(text, secrets) == shown

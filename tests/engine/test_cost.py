@@ -56,7 +56,7 @@ def test_a_finished_run_tells_its_cost_a_jump_and_what_was_estimated(tmp_path):
     for run in (1, 2, 3):
         path = layout.report(run)
         path.parent.mkdir(parents=True)
-        path.write_text(json.dumps(report(run, 0.1)))
+        path.write_text(json.dumps({"status": "published", "dataset": "d"} | report(run, 0.1)))
     kept = {"head": 3, "config": "f", "bytes": 77, "seconds": 9.0, "cpu_seconds": 5.0, "table_bytes": 10}
     held = {"cores": 2, "machines": 1, "dataset_bytes": 10, "exports": {}, "cost": {"total": 7.0}}  # at other prices
     layout.estimate.write_text(json.dumps(kept | held))

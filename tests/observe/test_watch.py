@@ -198,7 +198,10 @@ def test_a_channel_that_fails_stands_in_the_report_and_changes_no_outcome(lab, h
     late = [error for error in report.errors if error["stage"] == "watch"]
     assert [(error["code"], error["message"]) for error in late] == [
         ("alert.failed", "alerts[0] (webhook): partial: HTTP 404"),
-        ("monitor.failed", "monitoring.textfile cannot be written: FileNotFoundError: No such file or directory"),
+        (
+            "monitor.failed",
+            f"cannot write monitoring.textfile {str(lab.folder / 'nowhere/metrics.prom')!r}: FileNotFoundError: No such file or directory",
+        ),
     ]
     assert lab.open().report(1)["errors"] == report.errors
     assert memory.load(lab.dataset / "monitoring/state.json").alert_failures == 1

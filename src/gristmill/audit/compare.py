@@ -8,6 +8,7 @@ shard is no difference; no text is kept, only its length; reversing the two reve
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -25,7 +26,7 @@ from gristmill.engine.identity import unique_keys
 from gristmill.kernels.columns import hash_columns
 from gristmill.store.index import find_keys
 from gristmill.store.layout import Layout
-from gristmill.store.rows import differing
+from gristmill.store.rows import differing, named
 from gristmill.store.snapshot import Manifest, Shard
 
 What: TypeAlias = Literal["added", "gone", "changed"]
@@ -155,13 +156,13 @@ def _reasons(layout: Layout, between: list[Manifest]) -> Json:
             add_into(told[name], getattr(manifest.counts, name))
         if manifest.counts.withdrawn or manifest.counts.published:
             for path in layout.files.fetched(layout.run(manifest.seq) / "verdicts", "*.parquet"):
-                _verdicts(path, told)
+                _verdicts(layout, path, told)
     return told
 
 
-def _verdicts(path: Any, told: dict[str, dict[str, int]]) -> None:
+def _verdicts(layout: Layout, path: Path, told: dict[str, dict[str, int]]) -> None:
     names = {"withdraw": "withdrawn", "restore": "restored"}
-    with pq.ParquetFile(path) as file:
+    with named(layout, path), pq.ParquetFile(path) as file:
         for rows in file.iter_batches(1 << 16, columns=["action", "reason"]):
             for action, name in names.items():
                 reasons = rows.filter(pc.equal(rows.column("action"), action)).column("reason")

@@ -17,6 +17,7 @@ from gristmill.core.batch import TABLE_SCHEMA
 from gristmill.core.errors import ConfigError
 from gristmill.core.visible import meant
 from gristmill.store.layout import Layout
+from gristmill.store.rows import named
 from gristmill.store.snapshot import ExportState, Manifest, read_manifest
 
 Kind = Literal["kept", "dropped", "duplicates", "quarantined"]
@@ -31,7 +32,7 @@ def sides(layout: Layout, seq: int, kind: str) -> list[Path]:
 
 
 def explain(layout: Layout, manifests: list[Manifest], wanted: str) -> dict[str, Any]:
-    """Tell all that is known of the record with this id or URL, oldest first; if there is none, of the one that is shown so.
+    """Tell all that is known of the record with this id, URL or origin, oldest first; if there is none, of the one that is shown so.
 
     Raises:
         ConfigError: nothing is known of it.
@@ -54,9 +55,11 @@ def _explained(layout: Layout, manifests: list[Manifest], wanted: str) -> dict[s
     history: list[dict[str, Any]] = []
     for manifest in manifests:
         for path in sides(layout, manifest.seq, "verdicts"):
-            history += [{"run": manifest.seq, **row} for row in _verdicts(path, ids)]
+            history += [{"run": manifest.seq, **row} for row in _verdicts(layout, path, ids)]
         for path in sides(layout, manifest.seq, "quarantine"):
-            history += [{"run": manifest.seq, "action": "quarantine", **row} for row in _quarantined(path, wanted)]
+            history += [
+                {"run": manifest.seq, "action": "quarantine", **row} for row in _quarantined(layout, path, wanted)
+            ]
     if not live and not history:
         return None
     for entry in history:
@@ -101,10 +104,11 @@ def _rows_with(layout: Layout, manifest: Manifest, wanted: str) -> list[dict[str
     found = []
     for shard in manifest.shards:
         path = layout.absolute(shard.path)
-        table = pq.read_table(path, columns=SHOWN)
-        hits = pc.or_kleene(
-            pc.equal(table["id"], wanted), pc.fill_null(pc.equal(table["url"], wanted), fill_value=False)
-        )
+        table = _read(layout, path, SHOWN)
+        names = pc.binary_join_element_wise(table["source"], table["origin"], "/")
+        hits = pc.equal(table["id"], wanted)
+        for other in (table["url"], table["origin"], names):
+            hits = pc.or_(hits, pc.fill_null(pc.equal(other, wanted), fill_value=False))
         found += [{**row, "shard": shard.path} for row in _plain(table.filter(hits))]
     return found
 
@@ -118,14 +122,20 @@ def _plain(table: pa.Table) -> list[dict[str, Any]]:
     return rows
 
 
-def _verdicts(path: Path, ids: list[str]) -> list[dict[str, Any]]:
-    table = pq.read_table(path)
+def _read(layout: Layout, path: Path, columns: list[str] | None = None, ord_: int | None = None) -> pa.Table:
+    """Read a shard or side file; with `ord_` the row of that record alone."""
+    with named(layout, path):
+        return pq.read_table(path, columns=columns, filters=None if ord_ is None else [("ord", "=", ord_)])
+
+
+def _verdicts(layout: Layout, path: Path, ids: list[str]) -> list[dict[str, Any]]:
+    table = _read(layout, path)
     return _plain(table.filter(pc.is_in(table["id"], pa.array(ids))))
 
 
-def _quarantined(path: Path, wanted: str) -> list[dict[str, Any]]:
+def _quarantined(layout: Layout, path: Path, wanted: str) -> list[dict[str, Any]]:
     """Give quarantined pieces that never became a record, by their origin."""
-    table = pq.read_table(path)
+    table = _read(layout, path)
     names = pc.binary_join_element_wise(table["source"], table["origin"], "/")
     hits = pc.and_(pc.is_null(table["id"]), pc.or_(pc.equal(table["origin"], wanted), pc.equal(names, wanted)))
     return _plain(table.filter(pc.fill_null(hits, fill_value=False)))
@@ -137,16 +147,13 @@ def id_of(layout: Layout, manifests: list[Manifest], ord_: int) -> str | None:
     for manifest in manifests:
         if manifest.seq >= seq:
             for shard in manifest.shards:
-                if (
-                    shard.first_ord <= ord_ <= shard.last_ord and layout.absolute(shard.path).exists()
-                ):  # gc takes old ones
-                    table = pq.read_table(
-                        layout.absolute(shard.path), columns=["id", "ord"], filters=[("ord", "=", ord_)]
-                    )
+                path = layout.absolute(shard.path)
+                if shard.first_ord <= ord_ <= shard.last_ord and path.exists():  # gc takes old ones
+                    table = _read(layout, path, ["id", "ord"], ord_)
                     if table.num_rows:
                         return str(table["id"][0])
     for path in sides(layout, seq, "verdicts"):
-        table = pq.read_table(path, columns=["id", "ord"], filters=[("ord", "=", ord_)])
+        table = _read(layout, path, ["id", "ord"], ord_)
         if table.num_rows:
             return str(table["id"][0])
     return None
@@ -157,19 +164,19 @@ def _signals(layout: Layout, seq: int, ord_: int) -> dict[str, float]:
     signals: dict[str, float] = {}
     for path in sides(layout, seq, "signals"):
         if path.stem.endswith(f"-{number:06d}"):
-            table = pq.read_table(path, filters=[("ord", "=", ord_)])
+            table = _read(layout, path, ord_=ord_)
             signals |= {f"{row['step']}.{row['signal']}": row["value"] for row in table.to_pylist()}
     return signals
 
 
 def inspect(layout: Layout, seq: int, kind: Kind, step: str | None, reason: str | None, n: int) -> list[dict[str, Any]]:
-    """Give up to n records of one kind of run `seq`; of a refused run too."""
+    """Give up to n records of one kind of run `seq`; of a refused run too. A rollback kept what its snapshot holds."""
     if kind == "kept":
         return _kept(layout, seq, n)
     folder = "quarantine" if kind == "quarantined" else "verdicts"
     rows: list[dict[str, Any]] = []
     for path in sides(layout, seq, folder):
-        table = pq.read_table(path)
+        table = _read(layout, path)
         if kind != "quarantined":
             table = table.filter(pc.equal(table["action"], ACTIONS[kind]))
         if step is not None:
@@ -187,8 +194,10 @@ def _kept(layout: Layout, seq: int, n: int) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     rows: list[dict[str, Any]] = []
-    for shard in read_manifest(path).shards:
-        if len(rows) < n and shard.last_ord >> SEQ_SHIFT == seq:
-            rows += _plain(pq.read_table(layout.absolute(shard.path), columns=SHOWN).slice(0, n - len(rows)))
+    manifest = read_manifest(path)
+    is_rollback = any("rolled_back_to" in told for told in manifest.lineage)  # it publishes rows that others made
+    for shard in manifest.shards:
+        if len(rows) < n and (is_rollback or shard.last_ord >> SEQ_SHIFT == seq):
+            rows += _plain(_read(layout, layout.absolute(shard.path), SHOWN).slice(0, n - len(rows)))
     assert all(name in TABLE_SCHEMA.names for name in SHOWN)
     return rows

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from gristmill.audit.explain import ACTIONS, Kind, sides
 from gristmill.store.layout import Layout
+from gristmill.store.rows import named
 
 Json = dict[str, Any]
 
@@ -33,7 +34,7 @@ def sample(layout: Layout, seq: int, kind: Kind, step: str, reason: str, after: 
     found: list[Json] = []
     start, deadline = 0, time.monotonic() + SECONDS
     for path in sides(layout, seq, "quarantine" if kind == "quarantined" else "verdicts"):
-        with pq.ParquetFile(path) as file:
+        with named(layout, path), pq.ParquetFile(path) as file:
             for group in range(file.num_row_groups):
                 rows = file.metadata.row_group(group).num_rows
                 if start + rows > after:

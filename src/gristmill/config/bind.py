@@ -28,7 +28,7 @@ from gristmill.config.settings import (
 from gristmill.core import find
 from gristmill.core.errors import ConfigError
 from gristmill.core.export import Export
-from gristmill.core.references import resolve_tree, written_secrets
+from gristmill.core.references import masked, resolve_tree, written_secrets
 from gristmill.core.source import BoundSource, Source
 from gristmill.core.step import BoundStep, GlobalStep, Step
 from gristmill.core.yamlfile import Keys
@@ -197,6 +197,7 @@ class _Binder:
         named = Named(name, name, envelope, part)
         raw = msgspec.to_builtins(part)
         self.problems += [f"{name}: {place[-1]!r} {IN_PLAIN}" for place in written_secrets(raw)]
+        secrets: dict[str, str] = {}
         try:
             value, references, secrets = resolve_tree(raw, self.folder)
             if references:
@@ -204,9 +205,9 @@ class _Binder:
                 self.references.append((named, references))
                 self.secrets.update(secrets)
         except ConfigError as error:
-            self.problems += [f"{name}: {problem}" for problem in error.problems]
-        except msgspec.ValidationError:
-            self.problems.append(f"{name}: the values are refused; why is not shown, as it may quote a secret")
+            self.problems += [f"{name}: {masked(problem, secrets)}" for problem in error.problems]
+        except msgspec.ValidationError as error:
+            self.problems.append(f"{name}: {masked(str(error), secrets)}")
         return named
 
     def written(self, dataset: str, groups: dict[str, list[Named]]) -> Written:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,6 +40,7 @@ from gristmill.config.settings import (
     SourceEnvelope,
     SourceGate,
     StepEnvelope,
+    Unresolved,
     Written,
 )
 from gristmill.core import find, params, references
@@ -70,6 +71,7 @@ __all__ = [
 ]
 
 FILE_NAME = "gristmill.yml"
+_NO_PARTS = ("alerts", "monitoring", "tests", "airflow")
 T = TypeVar("T", bound=msgspec.Struct)
 
 
@@ -88,18 +90,21 @@ def discover(start: Path) -> Path:
     )
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> PipelineConfig:
+def load(path: Path, overrides: Sequence[str] = (), spare: Collection[str] = ()) -> PipelineConfig:
     """Read a config file.
 
     Args:
         path: the file.
         overrides: `KEY=VALUE`, applied before anything is checked (`config.overrides`); `overlay=NAME` chooses an overlay.
+        spare: keys at the top of which nothing will be asked, as of `sources` by who reads what a run left: what holds a reference there
+            that cannot be resolved is left out, a part is `Unresolved`.
 
     Raises:
         ConfigError: with every problem of the file.
     """
     document, told = written(path, overrides)
-    document, unresolved = references.resolve(document)
+    document, unresolved = references.resolve(document, spare)
+    document = _without_spared(document)
     for place in references.written_secrets(document.raw):
         if place[0] == "tests":  # texts to try redaction on
             continue
@@ -133,6 +138,19 @@ def written(path: Path, overrides: Sequence[str] = ()) -> tuple[Document, list[s
         if key != layers.OVERLAY:
             document = override(document, setting)
     return document, told
+
+
+def _without_spared(document: Document) -> Document:
+    """Take out of the lists and mappings that hold no parts each item with a reference that need not be resolved."""
+    value = document.value
+    for kind in _NO_PARTS:
+        gone = {path[1] for path in document.spared if path[0] == kind and len(path) > 1}
+        node = value[kind] if gone else None
+        if isinstance(node, dict):
+            value = value | {kind: {key: item for key, item in node.items() if key not in gone}}
+        elif isinstance(node, list):
+            value = value | {kind: [item for at, item in enumerate(node) if at not in gone]}
+    return msgspec.structs.replace(document, value=value)
 
 
 class _Reader:
@@ -210,6 +228,8 @@ class _Reader:
         except ConfigError as error:
             self._tell(error, f"{where.at(key=True)}: ")
             return None
+        if any(leaf[: len(where.path)] == where.path for leaf in self.document.spared):
+            return Unresolved()
         return self._build(cls, mapping, where)
 
     def _items(self, kind: Kind, items: Any, path: Keys, own: int | None = None) -> list[Named]:

@@ -267,6 +267,10 @@ class BoundExport(msgspec.Struct, frozen=True, kw_only=True):
     owner: str = ""
 
 
+class Unresolved(msgspec.Struct, frozen=True):
+    """Stands for a part that holds a reference which could not be resolved and need not be: nobody asks the part anything."""
+
+
 class Written(msgspec.Struct, frozen=True):
     """Where a config was written, and what it holds by reference. Keys: `sources.<name>`, `steps.<name>`, `require`, ….
 

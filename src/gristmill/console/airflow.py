@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gristmill.console.options import Setting
-from gristmill.console.session import open_pipeline, out, out_json, tell
+from gristmill.console.session import answer, open_pipeline, out_json, tell
 
 if TYPE_CHECKING:
     from gristmill.pipeline import Pipeline
@@ -38,12 +38,14 @@ def render(
     setting: Setting = None,
 ) -> None:  # fmt: skip
     """Write a DAG file, for the folder where Airflow looks for DAGs."""
-    text = rendered(described(open_pipeline(setting)), executable or program())
-    if file is None:
-        out(text.rstrip("\n"))
-        return
-    file.write_text(text, "utf-8")
-    tell(f"{file} is written; put it where Airflow looks for DAGs")
+    what = described(open_pipeline(setting))
+    text = rendered(what, executable or program())
+    if file is not None:
+        file.write_text(text, "utf-8")
+    found = {"dag_id": what["dag_id"], "path": str(file) if file is not None else None, "text": text}
+    answer(found, lambda: [text.rstrip("\n")] if file is None else [])
+    if file is not None:
+        tell(f"{file} is written; put it where Airflow looks for DAGs")
 
 
 def described(pipeline: Pipeline) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import typer
 
 from gristmill.console import terminal
 from gristmill.console.options import Setting
-from gristmill.console.session import ASKED, open_pipeline, out, tell
+from gristmill.console.session import ASKED, open_pipeline, out, out_json, tell
 from gristmill.core.errors import ConfigError
 
 _SIGNIFICANT = re.compile(r"([\\`*_{}\[\]<>()#+!|~-])")
@@ -39,6 +39,8 @@ def docs(
         out(text)
     else:
         output.write_text(text + "\n", "utf-8")
+        if ASKED.json:
+            out_json({"path": str(output), "bytes": output.stat().st_size})
         tell(f"{output} is written")
 
 

@@ -11,7 +11,7 @@ import typer
 
 from gristmill.console import terminal
 from gristmill.console.options import Seq
-from gristmill.console.session import answer, open_dataset, room
+from gristmill.console.session import answer, open_to_read, room
 from gristmill.console.terminal import visible, wrap
 
 Json = dict[str, Any]
@@ -24,7 +24,7 @@ def drift(
     baseline: Annotated[int | None, typer.Option(metavar="SEQ", help="compare with this snapshot; default: as the config says")] = None,
 ) -> None:  # fmt: skip
     """Compare what each source brought with what it brought before."""
-    pipeline, dataset = open_dataset()
+    pipeline, dataset = open_to_read()
     found = dataset.drift(pipeline.config.gate, seq, baseline)
     answer(found, lambda: lines(found, room()))
 

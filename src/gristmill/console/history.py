@@ -13,7 +13,7 @@ import typer
 
 from gristmill.console import session
 from gristmill.console.options import Setting, Wait
-from gristmill.console.session import answer, open_dataset, room, tell
+from gristmill.console.session import answer, open_dataset, open_to_read, room, tell
 from gristmill.console.terminal import count, plural, size, table, visible, wrap
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def diff(
     n: Annotated[int, typer.Option("-n", min=0, metavar="N", help="ids to show of each kind")] = 10,
 ) -> None:
     """Show what came, went and changed from one snapshot to another."""
-    found = open_dataset()[1].diff(old, new, n=n)
+    found = open_to_read()[1].diff(old, new, n=n)
     answer(found, lambda: difference_lines(found, room()))
 
 

@@ -68,7 +68,9 @@ def status_lines(status: Json, room: int | None) -> list[str]:
     lines = [f"dataset {visible(status['dataset'])}: {newest}"]
     last = status["last_run"]
     if last:
-        lines.append(f"last run {last['run']}: {last['status'].replace('_', ' ')}, started {last['started']}")
+        going = status["lock"] and last["status"] == "unfinished"
+        ended = "not ended yet" if going else last["status"].replace("_", " ")
+        lines.append(f"last run {last['run']}: {ended}, started {last['started']}")
     if status["unfinished"]:
         lines.append(f"run {status['unfinished']} did not end; `gristmill run` goes on with it")
     if status["pins"]:

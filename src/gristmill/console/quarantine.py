@@ -13,7 +13,7 @@ import typer
 
 from gristmill.console import session, terminal
 from gristmill.console.options import Accept, Setting, Source, Wait, Why, Window, Workers
-from gristmill.console.session import answer, open_dataset, open_pipeline, room, tell
+from gristmill.console.session import answer, open_dataset, open_to_read, room, tell
 
 app = typer.Typer(help="What could not be read or judged, and trying it again.", rich_markup_mode=None)
 
@@ -33,7 +33,7 @@ def ls(
     """Count what is in the quarantine, and list what is open."""
     import msgspec
 
-    dataset = open_dataset()[1]
+    dataset = open_to_read()[1]
     counts = dataset.quarantine_counts(code=code, source=source, unit=unit, run=run)
     entries = dataset.quarantine(code=code, source=source, unit=unit, run=run)
     listed = list(islice((msgspec.to_builtins(entry) for entry in entries if entry.open), n))
@@ -64,7 +64,7 @@ def retry(
     setting: Setting = None,
 ) -> None:
     """Read again what is open, and publish what is fine now."""
-    pipeline = open_pipeline(setting)
+    pipeline, _ = open_dataset(setting)  # where there is none, none is made
     raise typer.Exit(
         session.conduct(
             pipeline,

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from gristmill.console.options import Seq
-from gristmill.console.session import answer, open_dataset
+from gristmill.console.runs import newest
+from gristmill.console.session import answer, open_to_read
 
 
 def report(
@@ -20,8 +21,8 @@ def report(
     """Make the page of a run again, and tell where it lies."""
     from gristmill.report import page
 
-    _, dataset = open_dataset()
-    number = seq if seq is not None else next((line["run"] for line in reversed(dataset.log()) if "rows" in line), 0)
+    _, dataset = open_to_read()
+    number = seq if seq is not None else newest(dataset.log())
     path = page.write(dataset.layout, dataset.report(number))
     answer({"run": number, "path": str(path), "bytes": path.stat().st_size}, lambda: [str(path)])
     if show:

@@ -7,7 +7,6 @@ place of a log; a log holds code places, never values.
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import signal
@@ -15,13 +14,13 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from gristmill.console import streams, terminal
+from gristmill.console import failures, streams, terminal
 from gristmill.core import access
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class Asked:
         self.engine: str | None = None
         self.pipeline: Pipeline | None = None
         self.lost = False  # whether standard output did not take what a verb was called for
-        self.began = time.time()
+        self.run: int | None = None
 
     def remember(self, context: Any, parameter: Any, value: Any) -> Any:
         """Keep the value of a shared option (a callback)."""
@@ -62,6 +61,16 @@ class Asked:
 
 
 ASKED = Asked()
+ASIDE = {
+    "sources",
+    "steps",
+    "require",
+    "exports",
+    "alerts",
+    "monitoring",
+    "tests",
+    "airflow",
+}  # what only runs need whole
 _VALUED = {"-c", "--config", "--overlay", "--log-format"}
 _SHARED = {*_VALUED, "--json", "-q", "--quiet", "-v", "--verbose", "--debug"}
 
@@ -155,8 +164,10 @@ def start_fork_server() -> None:
     server.start()
 
 
-def open_pipeline(overrides: Sequence[str] | None = None, config: Path | None = None) -> Pipeline:
-    """Read the config that was asked for."""
+def open_pipeline(
+    overrides: Sequence[str] | None = None, config: Path | None = None, spare: Collection[str] = ()
+) -> Pipeline:
+    """Read the config that was asked for. spare: what of it need not be whole (`config.load.load`)."""
     warn_cold()
     from gristmill.core.frames import spare_pandas
 
@@ -166,7 +177,7 @@ def open_pipeline(overrides: Sequence[str] | None = None, config: Path | None = 
     asked = [f"run.engine={ASKED.engine}"] if ASKED.engine else []
     if ASKED.overlay is not None and config is None:  # a config made just now has none
         asked.append(f"overlay={ASKED.overlay}")
-    ASKED.pipeline = Pipeline.from_file(config or ASKED.config, overrides=[*(overrides or []), *asked])
+    ASKED.pipeline = Pipeline.from_file(config or ASKED.config, overrides=[*(overrides or []), *asked], spare=spare)
     return ASKED.pipeline
 
 
@@ -197,20 +208,31 @@ def open_dataset(overrides: Sequence[str] | None = None) -> tuple[Pipeline, Data
     return pipeline, Dataset.of(pipeline.config)
 
 
+def open_to_read(*, exports: bool = False) -> tuple[Pipeline, Dataset]:
+    """Read the config and open its dataset, for verbs that open no source and tell nobody: secrets of those need not be there.
+
+    exports: those are looked at.
+    """
+    pipeline = open_pipeline(spare=ASIDE - {"exports"} if exports else ASIDE)
+    from gristmill.dataset import Dataset
+
+    return pipeline, Dataset.of(pipeline.config)
+
+
 @contextmanager
 def listening() -> Iterator[Events]:
     """Give what shows the progress of a run; it ends with the block."""
     from gristmill.observe.logs import on_stream
     from gristmill.observe.progress import listen
 
-    if ASKED.json_lines and not ASKED.quiet and ASKED.pipeline is not None:
-        yield on_stream(sys.stderr, ASKED.pipeline.config.redact)
-        return
-    events = listen(sys.stderr, quiet=ASKED.quiet, verbose=ASKED.verbose)
+    lines = ASKED.json_lines and not ASKED.quiet and ASKED.pipeline is not None
+    redact = ASKED.pipeline.config.redact if ASKED.pipeline is not None else str
+    events = on_stream(sys.stderr, redact) if lines else listen(sys.stderr, quiet=ASKED.quiet, verbose=ASKED.verbose)
     try:
         yield events
     finally:
         events.close()
+        ASKED.run = events.number or ASKED.run  # its log tells more if it failed
 
 
 def conduct(pipeline: Pipeline, go: Callable[[Events], Report]) -> int:
@@ -293,6 +315,15 @@ def misused(error: Any, *, as_json: bool) -> int:
     return 2
 
 
+def interrupted(*, as_json: bool) -> int:
+    """Tell that somebody stopped it, and give the exit code of that."""
+    told = "stopped; run again to go on"
+    complain(told)
+    if as_json:
+        out_json(failure("Stopped", [told]))
+    return 130
+
+
 def failed(error: BaseException, *, as_json: bool) -> int:
     """Tell a failure, and give the exit code it leads to."""
     from gristmill.core.errors import ConfigError, GristmillError, Stopped
@@ -307,13 +338,13 @@ def failed(error: BaseException, *, as_json: bool) -> int:
     elif isinstance(error, GristmillError):
         code = error.exit_code
     elif isinstance(error, OSError):
-        problems = [_of_system(error)]
+        problems = [failures.of_system(error)]
     elif isinstance(error, MemoryError):
         problems = [
             "there was not enough memory; give it more, or set fewer workers or a smaller run.batch_bytes, and run again"
         ]
     else:
-        problems = [_unexpected(error)]
+        problems = [failures.unexpected(error)]
     complain(*problems)
     is_expected = isinstance(error, GristmillError | OSError)
     place = None if code in {2, 5} or isinstance(error, Stopped) else _log_of(error, is_expected=is_expected)
@@ -338,44 +369,15 @@ def _redacted(text: str) -> str:
     return ASKED.pipeline.config.redact(text) if ASKED.pipeline is not None else text
 
 
-def _of_system(error: OSError) -> str:
-    """Say what the system refused, where, and what to do."""
-    where = f" {str(error.filename)!r}" if error.filename is not None else ""
-    where += f" -> {str(error.filename2)!r}" if error.filename2 is not None else ""
-    what = error.strerror or type(error).__name__
-    if error.errno == errno.ENOSPC and error.filename is not None:
-        with suppress(OSError):  # the place may be gone by now
-            where += f" ({shutil.disk_usage(Path(os.fsdecode(error.filename)).parent).free:,} bytes are free there)"
-    advice = {
-        errno.ENOSPC: "make space and run again; nothing was published that is not whole",
-        errno.EDQUOT: "make space and run again; nothing was published that is not whole",
-        errno.EACCES: "allow it, or name another place",
-        errno.EPERM: "allow it, or name another place",
-        errno.EROFS: "name a place that can be written to",
-        errno.EMFILE: "raise the limit of open files (ulimit -n) and run again",
-    }
-    return f"the system said {what!r}{where}; {advice.get(error.errno or 0, 'mend it and run again')}"
-
-
-def _unexpected(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    return (
-        f"an unexpected {type(error).__name__}{place}; its message is not shown, as it may hold document text. "
-        "Run again; if it stays, --debug shows the traceback and the log says where it happened"
-    )
-
-
 def _log_of(error: BaseException, *, is_expected: bool) -> Path | None:
     """Give the log that tells more: the run's own if this run wrote one, else one with the code places, beside the dataset's runs.
 
     That one holds the last failure only. Where there is no dataset, a log is made for what nobody expects alone.
     """
-    if ASKED.pipeline is not None:
-        logs = ASKED.pipeline.layout.runs.glob("*/log.jsonl")
-        fresh = [log for log in logs if log.stat().st_mtime >= ASKED.began - 1]
-        if fresh:
-            return max(fresh, key=lambda log: log.stat().st_mtime)
+    if ASKED.pipeline is not None and ASKED.run is not None:
+        log_of_run = ASKED.pipeline.layout.log(ASKED.run)
+        if log_of_run.exists():
+            return log_of_run
     lines = [time.strftime("%Y-%m-%dT%H:%M:%SZ\n", time.gmtime())]
     chain: list[BaseException] = []
     seen: BaseException | None = error

@@ -39,6 +39,7 @@ def work(
     if not (slash and this.isdecimal() and of.isdecimal()):
         raise typer.BadParameter(f"--part {part!r} is none; write I/N, such as 1/4")
     pipeline = open_pipeline(setting)
+    ASKED.run = seq
     with session.listening() as events:
         done = [pipeline.stage_work(seq, name, (int(this), int(of)), workers=workers, events=events) for name in names]
     out_json(done[0] if len(done) == 1 else {**done[-1], "stage": names, "tasks": sum(each["tasks"] for each in done)})

@@ -6,7 +6,6 @@ and is what `--json` prints.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -57,7 +56,7 @@ def planned(
             "again": draft.read_again(name),
         }
     config = pipeline.config
-    unfinished = _unfinished(runs)
+    unfinished = _unfinished(runs, holder(pipeline))
     told = (
         pipeline.estimate(source=source, window=window, machines=machines, mode=mode)
         if machines and not draft.empty
@@ -87,28 +86,30 @@ def standing(pipeline: Pipeline) -> Json:
     runs = dataset.log() if dataset else []
     seqs = dataset.seqs() if dataset else []
     head = dataset.manifest(seqs[-1]) if dataset and seqs else None
+    lock = holder(pipeline)
     return {
         "dataset": config.dataset,
         "snapshot": head.seq if head else None,
         "rows": head.rows if head else 0,
         "snapshots": seqs,
         "last_run": runs[-1] if runs else None,
-        "unfinished": _unfinished(runs),
+        "unfinished": _unfinished(runs, lock),
         "pins": {str(seq): seq for seq in config.retention.pinned} | (dataset.pins() if dataset else {}),
-        "problems": _lately(pipeline, runs[-1]["run"]) if runs else [],
-        "lock": holder(pipeline),
+        "problems": [*(_lately(dataset, runs[-1]) if runs else []), *pipeline.health.last_call()],
+        "lock": lock,
         "sources": {name: _units(pipeline, state["path"]) for name, state in head.states.items()} if head else {},
         "exports": {bound.name: _export(pipeline, bound, head.seq if head else 0) for bound in config.exports},
         "costs": dataset.costs() if dataset else [],
     }
 
 
-def _lately(pipeline: Pipeline, run: int) -> list[str]:
-    """Give what the report of a run says of sources as a whole: failed, silent for too long, unlike before."""
-    path = pipeline.layout.report(run)
-    errors = json.loads(path.read_bytes())["errors"] if path.exists() else []
+def _lately(dataset: Any, last: Json) -> list[str]:
+    """Give what the report of a run says of sources as a whole (failed, silent for too long, unlike before), or that it is damaged."""
+    if last["status"] in {"unfinished", "damaged"}:
+        return [last["problem"]] if "problem" in last else []
+    errors = dataset.report(last["run"])["errors"]
     told = [error for error in errors if error["code"] in {"source.drift", "source.failed", "source.stale"}]
-    return [f"run {run}: source {error['source']}: {error['message']}" for error in told]
+    return [f"run {last['run']}: source {error['source']}: {error['message']}" for error in told]
 
 
 def _dataset(pipeline: Pipeline) -> Any:
@@ -120,9 +121,9 @@ def _dataset(pipeline: Pipeline) -> Any:
         return None
 
 
-def _unfinished(runs: list[Json]) -> int | None:
-    """Give the number of a newest run that did not end."""
-    return runs[-1]["run"] if runs and runs[-1]["status"] == "unfinished" else None
+def _unfinished(runs: list[Json], lock: str | None) -> int | None:
+    """Give the number of a newest run that did not end; None while somebody holds the dataset, who may be that run."""
+    return runs[-1]["run"] if runs and lock is None and runs[-1]["status"] == "unfinished" else None
 
 
 def _units(pipeline: Pipeline, relative: str) -> Json:
@@ -142,6 +143,9 @@ def _export(pipeline: Pipeline, bound: Any, newest: int) -> Json:
         state = "see gristmill verify" if newest else "none yet"
         return {"state": state, "docs": None, "chunks": None, "path": bound.export.place}
     lies = outlet(bound, pipeline.config)
+    if lies is None:
+        why = "a reference it holds cannot be resolved here; `gristmill check` says which"
+        return {"state": "not looked at", "docs": None, "chunks": None, "path": "", "detail": why}
     folder = str(lies)
     try:
         made = lies.manifest()

@@ -145,6 +145,8 @@ _VERDICTS = {
 def verdict(report: Json, ink: Ink) -> str:
     """Give the first line on a run: how it ended, and what the dataset holds now."""
     style, words = _VERDICTS.get(report["status"], ("warn", report["status"]))
+    if report["status"] == "partial" and not report.get("run"):
+        words = "nothing new, but not all sources could be asked"
     held = f"snapshot {report['snapshot']} holds" if report.get("snapshot") else "no snapshot yet;"
     told = f"{held} {plural(report['dataset_rows'], 'document')}"
     if report["status"] in {"refused", "failed"}:
@@ -181,7 +183,7 @@ def _command(report: Json) -> str:
     counts, run = report["counts"], report.get("run")
     if report["status"] in {"failed", "published_export_failed"}:
         return "gristmill run"
-    if report["status"] == "nothing_new":
+    if report["status"] == "nothing_new" or run is None:
         return "gristmill status"
     kind = "quarantined" if counts["quarantined"] else "dropped" if counts["dropped"] else "kept"
     return f"gristmill inspect --{kind} --run {run}"
@@ -231,7 +233,7 @@ def _facts(report: Json) -> list[tuple[str, str]]:
 def summary(report: Json, path: str, ink: Ink, room: int | None = WIDTH) -> list[str]:
     """Give what a run did, in about twelve lines. path: of its report."""
     lines = [verdict(report, ink)]
-    if report["status"] != "nothing_new":
+    if report["status"] != "nothing_new" and report.get("run"):
         lines += equation(report, room)
         facts = _facts(report)
         lines += [line for name, value in facts for line in wrap(value, f"  {name:<12}", room)]
@@ -260,8 +262,9 @@ def report_lines(report: Json, ink: Ink, room: int | None = None) -> list[str]:
         rows = [[name, *(_sum(part[key]) for key in names)] for name, part in report["sources"].items()]
         lines += ["", *table(("source", *names), rows, room)]
     for error in report["errors"]:
-        where = f" ({error['source']})" if error["source"] else ""
-        lines += wrap(visible(f"{error['message']}{where}"), f"{'error':<13}", room)
+        origin = error["context"].get("origin")
+        where = ": ".join(str(each) for each in (error["source"], origin, error["message"]) if each)
+        lines += wrap(visible(where), f"{'error':<13}", room)
     return lines
 
 

@@ -20,7 +20,7 @@ import msgspec
 
 from gristmill.core.errors import ConfigError
 from gristmill.core.find import near_miss, suggestion
-from gristmill.core.references import is_secret
+from gristmill.core.references import is_secret, masked
 from gristmill.core.yamlfile import Document, Keys
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -190,7 +190,7 @@ def _advice(annotation: Any, value: Any, where: Where, path: Keys) -> str:
 
 
 def _refused(annotation: Any, error: Exception, where: Where, path: Keys) -> str:
-    """Give the sentence for what a struct's own check says; a text that may hold a secret is not shown."""
+    """Give the sentence for what a struct's own check says; whatever it quotes of a secret is shown as its reference."""
     text, inner = _split(error)
     place = (*path, *inner)
     if where.holds_references(place):
@@ -203,10 +203,7 @@ def _refused(annotation: Any, error: Exception, where: Where, path: Keys) -> str
         except (msgspec.ValidationError, ConfigError) as other:
             same = _split(other)[0] == text
         if not same:
-            names = sorted(
-                {t for leaf, t in where.document.references.items() if leaf[: len(where.path)] == where.path}
-            )
-            text = f"the values are refused; why is not shown, as it may quote what {', '.join(names)} gives"
+            text = masked(text, where.document.secrets)
     return f"{where.at(place, key=True)}: {where.called(place)}: {text}"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -19,23 +19,28 @@ from gristmill.core.errors import ConfigError
 from gristmill.core.yamlfile import Document, Keys
 
 MAX_SECRET_BYTES = 64 << 10
+_PIECE = 4  # characters of a secret that tell something of it
 
 # `$${` is the text `${`. `${NAME}` is almost always a forgotten `env:`, so it is refused rather than passed on.
 _REFERENCE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_.-]*)(?::([^}]*))?\}")
 
 
-def resolve(document: Document) -> tuple[Document, list[str]]:
-    """Give the document with every `${env:NAME}` and `${file:PATH}` in its string leaves replaced, and the problems."""
+def resolve(document: Document, spare: Collection[str] = ()) -> tuple[Document, list[str]]:
+    """Give the document with every `${env:NAME}` and `${file:PATH}` in its string leaves replaced, and the problems.
+
+    spare: keys at the top below which nothing is asked for: what cannot be resolved there is no problem, and stands in `spared`.
+    """
     found = _Found()
-    problems: list[str] = []
     value = _resolved(document.raw, (), document.folder, found)
-    for path, what in found.problems:
-        problems.append(f"{document.at(path)}: {what}")
+    spared = frozenset(path for path, _ in found.problems if path[:1] and path[0] in spare)
+    found.problems = [each for each in found.problems if each[0] not in spared]
+    problems = [f"{document.at(path)}: {what}" for path, what in found.problems]
     done = msgspec.structs.replace(
         document,
         value=value,
         references=found.references,
         unresolved=frozenset(path for path, _ in found.problems),
+        spared=spared,
         secrets=found.secrets,
     )
     return done, problems
@@ -113,6 +118,28 @@ def resolve_tree(tree: Any, folder: Path) -> tuple[Any, dict[Keys, str], dict[st
     if found.problems:
         raise ConfigError(*(what for _, what in found.problems))
     return value, found.references, found.secrets
+
+
+def masked(text: str, secrets: Mapping[str, str]) -> str:
+    """Give a text from a part's own check with all that it quotes of secrets, in whole or in pieces, replaced by their references.
+
+    A piece is any run of `_PIECE` characters that stands in the secret too, in any case, as written or unquoted: a check may name the host
+    of an address alone. So a word may be replaced that the text has by chance; never is one left that it has of the secret.
+    """
+    shown: list[str] = list(text)
+    for value, reference in secrets.items():
+        pieces: set[str] = set()
+        n = min(_PIECE, len(value))
+        for spelled in {value, unquote(value), repr(value)[1:-1]}:
+            pieces.update(spelled[at : at + n].lower() for at in range(len(spelled) - n + 1))
+        hit = [False] * len(text)
+        for at in range(len(text) - n + 1):
+            if n and text[at : at + n].lower() in pieces:
+                hit[at : at + n] = [True] * n
+        for at, is_hit in enumerate(hit):
+            if is_hit:
+                shown[at] = "" if at and hit[at - 1] else reference
+    return "".join(shown)
 
 
 # A user and a literal password in a URL; the password may be a reference.

@@ -37,7 +37,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
 
     keys, values: the line and column, from 1, of each mapping key and of each value; files: the file, where it is another. labels: places outside the file
     (`--set gate.min_docs`). references: the text as written of every leaf that holds a reference. unresolved: those of
-    them that could not be resolved. secrets: resolved text -> its reference, for redaction.
+    them that could not be resolved; spared: those that need not be. secrets: resolved text -> its reference, for redaction.
     """
 
     file: str
@@ -50,6 +50,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[Keys, str] = {}
     references: dict[Keys, str] = {}
     unresolved: frozenset[Keys] = frozenset()
+    spared: frozenset[Keys] = frozenset()
     secrets: dict[str, str] = {}
 
     def __repr__(self) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from gristmill.config.settings import Cost
-from gristmill.engine.report import Report, error_entry
+from gristmill.engine.report import Report, error_entry, whole_report
 from gristmill.store import claim
 from gristmill.store.layout import Layout
 
@@ -100,10 +100,8 @@ def reports_before(layout: Layout, run: int) -> list[dict[str, Any]]:
     for seq in range(run - 1, 0, -1):
         if len(found) == _LAST_RUNS:
             break
-        try:
-            found.append(msgspec.json.decode(layout.report(seq).read_bytes()))
-        except (OSError, msgspec.DecodeError):
-            continue
+        report = whole_report(layout, seq)
+        found += [report] if report is not None else []
     return found[::-1]
 
 

@@ -111,6 +111,8 @@ class Driver:
             job.kind == "read" and self.work.source(job.source).on_error == "skip" and self.work.setup.mode == "forward"
         )
         if not may or not isinstance(error, SourceError | OSError):
+            if job.kind == "read" and isinstance(error, SourceError) and not str(error).startswith("source "):
+                error.args = (f"source {job.source}: {error}",)
             raise error
         why = self.work.config.redact(str(error))
         self.events.note(f"source {job.source} failed and is left out of this run: {why}")

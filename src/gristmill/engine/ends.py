@@ -18,7 +18,7 @@ from gristmill.engine import freshness
 from gristmill.engine.candidate import SOURCE_FAILED
 from gristmill.engine.drive import places_of
 from gristmill.engine.plan import Draft
-from gristmill.engine.report import Report, error_entry
+from gristmill.engine.report import Report, error_entry, whole_report
 from gristmill.observe.events import Events
 from gristmill.observe.logs import RunLog
 from gristmill.store import claim, disk, snapshot
@@ -94,12 +94,13 @@ def write_page(layout: Layout, plain: dict[str, Any]) -> None:
 
 
 def close(layout: Layout, head: Manifest) -> None:
-    """Complete a run that is published: its report if it died before writing one, and what it left in staging."""
-    if not layout.report(head.seq).exists():
+    """Complete a run that is published: its report if it died before writing one, or that is damaged, and what it left in staging."""
+    report = whole_report(layout, head.seq)
+    if report is None:
         snapshot.sync_commit(layout)
         write_report(layout, late_report(layout, head))
     elif not layout.page(head.seq).exists():
-        write_page(layout, msgspec.json.decode(layout.report(head.seq).read_bytes()))
+        write_page(layout, report)
     for kept in (layout.judged(head.seq), layout.candidate(head.seq)):
         if kept.exists():
             layout.files.remove(kept)
@@ -108,11 +109,10 @@ def close(layout: Layout, head: Manifest) -> None:
 
 def exported(layout: Layout, head: Manifest, made: dict[str, Any]) -> None:
     """Put into a snapshot's report what was made of exports it does not name yet: a scheduler makes them after the run."""
-    path = layout.report(head.seq)
-    if not path.exists():
+    plain = whole_report(layout, head.seq)
+    if plain is None:
         return
-    plain = msgspec.json.decode(path.read_bytes())
     if made.keys() - plain["exports"].keys():
         plain["exports"] = made | plain["exports"]
-        layout.files.write_file(path, disk.to_json(plain))
+        layout.files.write_file(layout.report(head.seq), disk.to_json(plain))
         write_page(layout, plain)

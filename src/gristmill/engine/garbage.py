@@ -29,6 +29,7 @@ from gristmill.core.errors import ConfigError
 from gristmill.core.export import FileExport, read_manifest
 from gristmill.core.failpoints import failpoint
 from gristmill.engine.exports import of_another, outlet_of
+from gristmill.engine.report import whole_report
 from gristmill.store import claim, collected, snapshot
 from gristmill.store.files import Lying
 from gristmill.store.layout import Layout
@@ -198,9 +199,10 @@ class _Heap:
         found: set[int] = set()
         seq = self.head
         while missing and seq:
-            report = self.layout.report(seq)
-            made = set(msgspec.json.decode(report.read_bytes()).get("exports", {})) if report.exists() else set()
-            found |= {seq} if missing & made else set()
+            report = whole_report(self.layout, seq)
+            made = set(report["exports"]) if report is not None else set()
+            unknown = report is None and self.layout.report(seq).exists()  # a damaged one may have named any of them
+            found |= {seq} if unknown or missing & made else set()
             missing -= made
             seq = snapshot.read_manifest(self.layout.manifest(seq)).parent
         return found

@@ -7,16 +7,19 @@ that nobody hears of it twice.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from datetime import datetime
 
 import msgspec
 
-from gristmill.config.monitoring import Event, seconds
+from gristmill.config.monitoring import seconds
 from gristmill.config.settings import PipelineConfig
+from gristmill.core.errors import StoreError
 from gristmill.engine import freshness
 from gristmill.engine.mail import Mail
 from gristmill.engine.place import layout_of
+from gristmill.engine.report import Report, read_report
 from gristmill.observe import alerts, memory, pulse
 from gristmill.observe.alerts import Trouble
 from gristmill.observe.events import Json
@@ -35,6 +38,11 @@ class Health:
         """Give how a run goes on, by its last sign of life; None if none does."""
         return _running(self.config)
 
+    def last_call(self) -> list[str]:
+        """Say how the last call ended, if it did not end well and left no report."""
+        report = _last_call(layout_of(self.config))
+        return [_sentence(one) for one in alerts.of_report(report, Memory())[:1]] if report is not None else []
+
     def troubles(self, *, held: bool) -> list[Trouble]:
         """Give all that is wrong now; `held`: a run holds the dataset. Changes nothing."""
         return _troubles(self.config, held=held)
@@ -51,6 +59,10 @@ class Health:
         text = "nothing is wrong; somebody wanted to see this arrive"
         mail.send([Trouble(event="test", title="a test of the alerts", text=text)], everywhere=True)
         return mail.delivered, mail.failures
+
+
+def _sentence(trouble: Trouble) -> str:
+    return f"{trouble.title}: {trouble.text}" if trouble.text else trouble.title
 
 
 def _running(config: PipelineConfig) -> Json | None:
@@ -90,15 +102,18 @@ def _troubles(config: PipelineConfig, *, held: bool) -> list[Trouble]:
 
 
 def _last(layout: Layout, remembered: Memory) -> list[Trouble]:
-    """Give what was wrong with the last run; of what came before a run had a number only memory knows."""
-    report = remembered.report if remembered.ended else _report(layout)
-    if report is None or report["status"] not in {"failed", "refused", "published_export_failed"}:
+    """Give what was wrong with the last run, or the last call that came to none."""
+    try:
+        report = _last_call(layout) or (remembered.report if remembered.ended else _report(layout))
+    except StoreError as error:
+        return [Trouble(event="failed", title="how the last run ended cannot be read", text=str(error))]
+    if report is None or report["status"] not in alerts.UNWELL:
         return []
     if "errors" in report:
         return [
             msgspec.structs.replace(one, key=alerts.last_key(one.run)) for one in alerts.of_report(report, Memory())[:1]
         ]
-    event: Event = "refused" if report["status"] == "refused" else "failed"
+    event = alerts.UNWELL[report["status"]]
     known = _report(layout) or {}
     said = alerts.of_report(known, Memory())[:1] if known.get("run") == report.get("run") else []
     text = said[0].text if said else ""
@@ -109,18 +124,32 @@ def _last(layout: Layout, remembered: Memory) -> list[Trouble]:
     ]  # fmt: skip
 
 
+def _last_call(layout: Layout) -> Json | None:
+    """Give how the last call ended, if it did not end well and left no report; what is not whole is taken for none."""
+    try:
+        found: Json = msgspec.json.decode(layout.last_call.read_bytes())
+        msgspec.convert(found, Report)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return found if found["status"] in alerts.UNWELL else None
+
+
 def _report(layout: Layout) -> Json | None:
-    """Give the newest report on disk."""
-    for seq in reversed(claim.claimed(layout)):
-        if layout.report(seq).exists():
-            found: Json = msgspec.json.decode(layout.report(seq).read_bytes())
-            return found
-    return None
+    """Give the newest report on disk.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+    return next(
+        (read_report(layout, seq) for seq in reversed(claim.claimed(layout)) if layout.report(seq).exists()), None
+    )
 
 
 def _missed(layout: Layout, remembered: Memory, expected: str, newest: int | None) -> list[Trouble]:
     ended = remembered.ended
-    report = _report(layout) if not ended else None
+    report = None
+    with contextlib.suppress(StoreError):  # told by `_last`
+        report = _report(layout) if not ended else None
     if report is not None and report.get("started"):
         ended = datetime.fromisoformat(report["started"]).timestamp() + report["seconds"]
     silent_s = time.time() - ended

@@ -171,8 +171,9 @@ def draft(
             found[bound.name] = ask(bound, state, context, config.run.retries)
         except SourceError as error:
             if bound.on_error != "skip" and isinstance(error, SourceMisconfigured):
-                raise _placed(error, bound, config) from error
+                raise SourceMisconfigured(_placed(error, bound, config)) from error
             if bound.on_error != "skip":
+                error.args = (_placed(error, bound, config),)
                 raise
             found[bound.name], skipped[bound.name] = SourcePlan([]), config.redact(str(error))
     for name, each in found.items():
@@ -180,10 +181,10 @@ def draft(
     return Draft(found, skipped, retried={name: units for name, units in retried.items() if name not in skipped})
 
 
-def _placed(error: SourceError, bound: BoundSource, config: PipelineConfig) -> SourceError:
-    """Give a mistake of the config the place it has there, as `gristmill check` tells it."""
+def _placed(error: SourceError, bound: BoundSource, config: PipelineConfig) -> str:
+    """Give what a source says with its name and place in the config, as `gristmill check` tells it."""
     place = config.written.places.get(f"sources.{bound.name}")
-    return SourceMisconfigured(f"{f'{place}: ' if place else ''}source {bound.name!r} ({bound.part}): {error}")
+    return f"{f'{place}: ' if place else ''}source {bound.name!r} ({bound.part}): {error}"
 
 
 def ask(bound: BoundSource, state: State | None, context: PlanContext, retries: int) -> SourcePlan:

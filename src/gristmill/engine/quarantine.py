@@ -28,6 +28,7 @@ from gristmill.core.visible import visible
 from gristmill.engine.identity import SEQ_SHIFT
 from gristmill.store import index
 from gristmill.store.layout import Layout
+from gristmill.store.rows import named
 from gristmill.store.snapshot import EMPTY, Manifest, read_manifest
 
 CONFLICT = "id.conflict"
@@ -109,7 +110,7 @@ class Quarantine:
             bad: set[tuple[str, str]] = set()
             anew = any(told.get("mode") == "full-refresh" for told in manifest.lineage)
             for path in self.layout.files.fetched(self.layout.run(manifest.seq) / "quarantine", "*.parquet"):
-                with naming(path), pq.ParquetFile(path) as file:
+                with named(self.layout, path), pq.ParquetFile(path) as file:
                     for rows in file.iter_batches():
                         for entry in self._of(rows, (manifest.seq, anew), asked, newer, bad, retried):
                             over = refreshed or entry.run > standing

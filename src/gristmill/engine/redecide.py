@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from gristmill.config import changes
 from gristmill.config.settings import PipelineConfig
 from gristmill.core.batch import Int64s, UInt64s
-from gristmill.core.errors import ConfigError, naming
+from gristmill.core.errors import ConfigError
 from gristmill.core.step import BoundStep, Filter, GlobalStep
 from gristmill.engine import merge, plan, refresh
 from gristmill.engine.identity import unique_keys
@@ -30,7 +30,7 @@ from gristmill.kernels.columns import hash_columns
 from gristmill.store import index
 from gristmill.store.index import IDS, Bucket
 from gristmill.store.layout import Layout
-from gristmill.store.rows import read_shard
+from gristmill.store.rows import named, read_shard
 from gristmill.store.snapshot import EMPTY, Manifest, read_manifest
 
 Json = dict[str, Any]
@@ -123,7 +123,7 @@ class _Moved:
     def _signals(self, seq: int, step: str) -> Iterator[tuple[Int64s, dict[str, Any]]]:
         """Give what a step measured in a run, a file of it at a time."""
         for path in self.layout.files.fetched(self.layout.run(seq) / "signals", "*.parquet"):
-            with naming(path):
+            with named(self.layout, path):
                 table = pq.read_table(path, filters=[("step", "=", step)])
             names = table["signal"].unique().to_pylist()
             ords = np.unique(table["ord"].to_numpy())
@@ -146,7 +146,7 @@ class _Moved:
                     found.update(rows.column("id").filter(pa.array(hit)).to_pylist())
         for run in self.runs if len(ords) else []:
             for path in self.layout.files.fetched(self.layout.run(run.seq) / "verdicts", "*.parquet"):
-                with naming(path):
+                with named(self.layout, path):
                     table = pq.read_table(path, columns=["ord", "id", "action"])
                 hit = index.contains(ords, table["ord"].to_numpy())
                 table = table.filter(pc.and_(pa.array(hit), pc.is_in(table["action"], pa.array(_OUT))))

@@ -11,6 +11,8 @@ from typing import Any, Literal
 import msgspec
 
 from gristmill.core.counts import Counts, StepCounts
+from gristmill.core.errors import StoreError
+from gristmill.store.layout import Layout
 
 VERSION = 1
 Status = Literal["published", "nothing_new", "refused", "failed", "partial", "published_export_failed"]
@@ -72,6 +74,35 @@ class Report(msgspec.Struct, kw_only=True):
         from gristmill.report import notebook  # templates load where somebody looks
 
         return notebook.report(self.to_json())
+
+
+def read_report(layout: Layout, seq: int) -> dict[str, Any]:
+    """Give the report of run `seq` as plain JSON values.
+
+    Raises:
+        StoreError: it is missing or damaged.
+    """
+    path = layout.report(seq)
+    try:
+        content = path.read_bytes()
+        plain: dict[str, Any] = msgspec.json.decode(content)
+        msgspec.convert(plain, Report)
+    except FileNotFoundError:
+        raise StoreError(f"{path} is missing; restore it from a copy") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        found = f"it is no whole report: {type(error).__name__}" if content else "it is empty"
+        raise StoreError(
+            f"{path} is damaged ({found}); restore it from a copy; that of the newest snapshot the next `gristmill run` writes again"
+        ) from None
+    return plain
+
+
+def whole_report(layout: Layout, seq: int) -> dict[str, Any] | None:
+    """Give the same; None where there is none, or one that is damaged: for what can do without."""
+    try:
+        return read_report(layout, seq)
+    except StoreError:
+        return None
 
 
 def error_entry(

@@ -38,7 +38,7 @@ from gristmill.engine.drive import Driver, Executor
 from gristmill.engine.phases import Phases, Results
 from gristmill.engine.place import layout_of
 from gristmill.engine.plan import Draft, Plan
-from gristmill.engine.report import Report, error_entry
+from gristmill.engine.report import Report, error_entry, read_report, whole_report
 from gristmill.engine.work import Setup, Work
 from gristmill.observe.events import Events, RunBegins, StageBegins
 from gristmill.store import claim, disk, snapshot
@@ -96,8 +96,11 @@ def _left_open(layout: Layout, head: Manifest) -> bool:
     """Tell if the run of the head died or failed after its commit: without a report, or with an export that failed."""
     if not head.seq:
         return False
-    path = layout.report(head.seq)
-    return not path.exists() or msgspec.json.decode(path.read_bytes())["status"] == "published_export_failed"
+    report = whole_report(
+        layout, head.seq
+    )  # of a damaged one nobody knows: what is asked for is done, perhaps once more
+    failed = report is not None and report["status"] == "published_export_failed"
+    return failed or not layout.report(head.seq).exists()
 
 
 def _is_asked_for(options: Options, frozen: Plan) -> bool:
@@ -151,6 +154,9 @@ def finish(
         driver = Driver(work, make(work, 1, True), events)
         done = exports.reconcile(config, layout, head, lambda jobs: driver.run("exports", jobs))
         driver.executor.close()
+        for name, made in done.made.items():
+            if made.written:
+                events.note(f"export {name} was not whole as of snapshot {head.seq}: it is repaired")
         waiting = done.waiting
         if waiting is not None:
             events.note(f"{exports.why(waiting)}; tried again after this run")
@@ -158,7 +164,7 @@ def finish(
     ends.close(layout, head)
     if died:
         announce(events, layout, plan.read_plan(layout, head.seq), resumed=True)
-        events.report(msgspec.json.decode(layout.report(head.seq).read_bytes()))
+        events.report(read_report(layout, head.seq))
     return waiting
 
 

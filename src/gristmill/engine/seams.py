@@ -20,7 +20,7 @@ from gristmill.engine.begin import Options, claim_next
 from gristmill.engine.drive import Driver
 from gristmill.engine.phases import Phases, Results
 from gristmill.engine.place import layout_of
-from gristmill.engine.report import Report
+from gristmill.engine.report import Report, read_report
 from gristmill.engine.run import INLINE_BYTES, MakeExecutor, clear_staging, finish, go_on
 from gristmill.engine.work import Setup, Work
 from gristmill.observe.events import Events
@@ -149,7 +149,7 @@ def _ended(layout: Layout, seq: int) -> Report | None:
     """Give the report of a run that is over; None while it is open. One that did not end well is told as it was."""
     if not layout.report(seq).exists():
         return None
-    report = msgspec.json.decode(layout.report(seq).read_bytes(), type=Report)
+    report = msgspec.convert(read_report(layout, seq), Report)
     told = "; ".join(entry["message"] for entry in report.errors if entry["stage"] in {"gate", "run"})
     if report.status == "refused":
         raise GateRefused(told)

@@ -7,6 +7,7 @@ the dataset held by another one; where the config asks for nothing, there is the
 
 from __future__ import annotations
 
+import contextlib
 import time
 from datetime import datetime
 from importlib.metadata import version
@@ -32,7 +33,7 @@ from gristmill.observe.logs import RunLog
 from gristmill.observe.memory import Memory
 from gristmill.observe.metrics import Sheet
 from gristmill.observe.places import Place, file_place, places
-from gristmill.observe.pulse import Live, Pulse
+from gristmill.observe.pulse import Live, Pulse, write_whole
 from gristmill.store import claim, disk, snapshot
 
 METRICS_S = 15.0  # how often metrics are written while a run lives
@@ -92,7 +93,8 @@ class Watch:
             try:
                 sheet.write(self.config.folder / settings.textfile)
             except OSError as error:
-                told = f"monitoring.textfile cannot be written: {type(error).__name__}: {error.strerror}"
+                where = str(self.config.folder / settings.textfile)
+                told = f"cannot write monitoring.textfile {where!r}: {type(error).__name__}: {error.strerror}"
                 self._told += [told] if told not in self._told else []
         if settings.pushgateway is not None and self._sinks is not None:
             gateway = settings.pushgateway
@@ -161,6 +163,7 @@ class Watch:
         until = time.monotonic() + TELL_S
         for report in self._kept.reports:
             self._told_of(report)
+        self._leave_word()
         for outbox in (self.mail, self._sinks):
             if outbox is not None:
                 outbox.close(until)
@@ -174,6 +177,18 @@ class Watch:
                 self._sinks.close(until)
                 self._told += self._sinks.failures
         return self._amended()
+
+    def _leave_word(self) -> None:
+        """Leave word of a call that did not end well and has no report on disk, for `engine.health`; of one that did, if there is any."""
+        report = self._kept.reports[-1] if self._kept.reports else None
+        if report is None or not self.layout.root.is_dir():
+            return
+        run, path = report.get("run"), self.layout.last_call
+        lost = report["status"] not in memory.GOOD and (run is None or not self.layout.report(run).exists())
+        if lost or path.exists():
+            with contextlib.suppress(OSError):  # as of memory: nothing is decided by it
+                write_whole(path, disk.to_json(report))
+                self.layout.files.share(path)
 
     def _told_of(self, report: Json) -> None:
         looked = report["status"] != "failed"

@@ -19,7 +19,12 @@ from gristmill.observe.events import Json
 from gristmill.observe.memory import GOOD, Memory
 
 _LONGEST = 600  # characters of the text of an alert
-_UNWELL = {"failed": "failed", "published_export_failed": "failed", "refused": "refused", "partial": "partial"}
+UNWELL: dict[str, Event] = {
+    "failed": "failed",
+    "published_export_failed": "failed",
+    "refused": "refused",
+    "partial": "partial",
+}
 STALE = "source.stale"
 SOURCE_FAILED = "source.failed"
 COST_JUMP = "cost.jump"
@@ -46,8 +51,8 @@ def of_report(report: Json, memory: Memory) -> list[Trouble]:
     troubles = []
     name = f"run {run}" if run is not None else "a run"
     early = " before it took a number" if run is None else ""
-    if status in _UNWELL:
-        event: Event = msgspec.convert(_UNWELL[status], Event)
+    if status in UNWELL:
+        event = UNWELL[status]
         told = [error for error in errors if error["code"] not in _OWN_EVENT]
         left_out = _names(error for error in told if error["code"] == SOURCE_FAILED)
         titles = {

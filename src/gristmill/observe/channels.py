@@ -73,8 +73,15 @@ class Outbox:
                 patiently(deliver)
                 self.delivered.append(what)
             except Exception as error:  # whatever a library raises; its text may hold an address
-                self.failures.append(f"{what}: {error if isinstance(error, Undelivered) else type(error).__name__}")
+                self.failures.append(f"{what}: {_why(error)}")
             self._open.pop(done, None)
+
+
+def _why(error: Exception) -> str:
+    """Say why without the words of a library; of a file of this machine say which, and what the system said."""
+    if isinstance(error, OSError) and isinstance(error.filename, str) and error.strerror:
+        return f"{type(error).__name__}: {error.strerror} {error.filename!r}"
+    return str(error) if isinstance(error, Undelivered) else type(error).__name__
 
 
 def patiently(deliver: Callable[[], None]) -> None:

@@ -107,10 +107,13 @@ class Events(Protocol):
 
 
 class Silent:
-    """Listens and says nothing; what others build on who care for some events only."""
+    """Listens and says nothing; what others build on who care for some events only. number: of the run that goes on, once it has one."""
+
+    number: int | None = None
 
     def run(self, begins: RunBegins) -> None:
-        """Say nothing."""
+        """Note which run it is."""
+        self.number = begins.run
 
     def stage(self, begins: StageBegins) -> None:
         """Say nothing."""

@@ -12,7 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, TextIO
 
-from gristmill.observe.events import Events, Silent, StageBegins, TaskDone
+from gristmill.observe.events import Silent, StageBegins, TaskDone
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -168,7 +168,7 @@ class Bars(Silent):
             self.progress.update(self._bar, completed=1.0)
 
 
-def listen(stream: TextIO, *, quiet: bool = False, verbose: bool = False) -> Events:
+def listen(stream: TextIO, *, quiet: bool = False, verbose: bool = False) -> Silent:
     """Give what listens to a run for a person at `stream`: bars, a heartbeat, or nothing."""
     if quiet:
         return Silent()

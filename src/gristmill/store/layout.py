@@ -137,6 +137,11 @@ class Layout(msgspec.Struct, frozen=True):
         return self.root / "estimate.json"
 
     @property
+    def last_call(self) -> Path:
+        """How a call ended that did not end well and left no report; of a later one, that it did better."""
+        return self.root / "last-call.json"
+
+    @property
     def watching(self) -> Path:
         """What watching remembers from run to run."""
         return self.root / "monitoring" / "state.json"

@@ -201,7 +201,7 @@ class Mirror:
         for seq in over:  # a report is amended while it is the newest
             if ended[-2:-1] and seq < ended[-2]:
                 (runs / str(seq) / SETTLED).touch()
-        for name in ("monitoring/state.json", "estimate.json", "pins.json"):
+        for name in ("monitoring/state.json", "estimate.json", "last-call.json", "pins.json"):
             self.fetch(self.root / name)
 
     def _refresh_run(self, seq: int) -> None:

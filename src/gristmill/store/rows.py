@@ -1,11 +1,14 @@
 """Rows of the table: reading a shard, the part of it that lies in an interval of `ord`, or what differs from other shards.
 
-Not here: writing shards (`engine.table`, `core.shards`). Invariant: what cannot be read is an error naming the shard, never fewer rows.
+Not here: writing shards (`engine.table`, `core.shards`). Invariant: what cannot be read is an error naming the file, never fewer rows; so it
+is for the side files of runs, which others read (`named`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +22,26 @@ from gristmill.store.snapshot import Shard
 _PLACE = ("ord", "seq")
 
 
+@contextmanager
+def named(layout: Layout, path: Path) -> Iterator[None]:
+    """Let what Arrow says within, of a Parquet file of the dataset that cannot be read, be an error that names the file.
+
+    Raises:
+        StoreError: it is missing or damaged.
+        OSError: the disk does not give it now.
+    """
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise_of_system(error, path)
+        relative = layout.relative(path)
+        found = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({type(error).__name__})"
+        told = (
+            "run `gristmill verify`" if relative.startswith("table/") else "restore it from a copy; no snapshot is lost"
+        )
+        raise StoreError(f"{relative} {found}; {told}") from error
+
+
 def read_shard(
     layout: Layout, shard: Shard, columns: list[str] | None = None, between: tuple[int, int] | None = None
 ) -> Iterator[pa.RecordBatch]:
@@ -28,18 +51,15 @@ def read_shard(
         StoreError: the file is missing or damaged.
         OSError: the disk does not give it now.
     """
-    try:
-        with pq.ParquetFile(layout.absolute(shard.path), page_checksum_verification=True, pre_buffer=False) as file:
-            at = file.schema_arrow.names.index("ord")
-            for group in range(file.num_row_groups):
-                bounds = file.metadata.row_group(group).column(at).statistics
-                if between is not None and bounds is not None and (bounds.max < between[0] or bounds.min > between[1]):
-                    continue
-                for rows in file.read_row_group(group, columns=columns, use_threads=False).to_batches():
-                    yield rows if between is None else _within(rows, between)
-    except (OSError, pa.ArrowException) as error:
-        raise_of_system(error, shard.path)
-        raise StoreError(f"{shard.path} cannot be read ({type(error).__name__}); run `gristmill verify`") from error
+    path = layout.absolute(shard.path)
+    with named(layout, path), pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
+        at = file.schema_arrow.names.index("ord")
+        for group in range(file.num_row_groups):
+            bounds = file.metadata.row_group(group).column(at).statistics
+            if between is not None and bounds is not None and (bounds.max < between[0] or bounds.min > between[1]):
+                continue
+            for rows in file.read_row_group(group, columns=columns, use_threads=False).to_batches():
+                yield rows if between is None else _within(rows, between)
 
 
 def differing(layout: Layout, shards: list[Shard], others: list[Shard], columns: list[str]) -> Iterator[pa.RecordBatch]:
