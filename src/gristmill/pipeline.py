@@ -42,7 +42,6 @@ class Pipeline:
     """A pipeline, ready to run.
 
     Made by `Pipeline.from_file("gristmill.yml")`, or in Python from parts:
-
         Pipeline(dataset="./corpus", sources=[Files(path="data/*.jsonl")], steps=[Text(), Exact()]).run()
     """
 

@@ -18,7 +18,9 @@ CASES = [  # whose read, and how the run ends
 def test_a_read_that_fails_is_told_with_its_file_and_is_never_the_end_of_it(path, code, five_read, five, tmp_path):
     ends, found = five_read
     numbers = [each.number for each in found if each.path.endswith(path)]
-    trial, hit = reads.trial(five.server, ends, tmp_path, numbers[len(numbers) // 2])
+    trial, hit = reads.trial(
+        five.server, ends, tmp_path, numbers[-1]
+    )  # earlier ones may be looks ahead, made again in earnest
     assert trial.problems == []
     assert hit is not None
     assert hit.path.endswith(path)

@@ -1,7 +1,7 @@
 """Reads that fail: one read of a file below the pipeline's folder is answered with EIO.
 
 Not here: the shim (`tests/crash/shim.c`), the other blows (`operations`). Invariants: a run that could not read one of its own files ends
-with 1, names it, and publishes nothing half; one that could not read a source's file publishes the others and reads that one
+with 1, names it, and publishes nothing half (a look ahead at an export that fails is made again in earnest); one that could not read a source's file publishes the others and reads that one
 next time, and all that was to be read is there then: no failed read is taken for the end of a file.
 """
 
