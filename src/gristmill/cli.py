@@ -380,9 +380,7 @@ def perform(argv: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         complain("stopped; run again to go on")
         return 130
-    except SystemExit:
-        raise
-    except BaseException as error:  # Stopped is no Exception
+    except BaseException as error:  # Stopped is no Exception, nor is what a user's code ends with
         return session.failed(error, as_json=as_json)
     return code if isinstance(code, int) else 0
 
