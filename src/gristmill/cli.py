@@ -26,6 +26,7 @@ from gristmill.console import (
     examples,
     exporting,
     history,
+    options,
     quarantine,
     session,
     stages,
@@ -117,9 +118,7 @@ def check(setting: Setting = None) -> None:
     if ASKED.json:
         out_json({"ok": not problems, "problems": problems, "notes": notes})
     tell(*(f"note: {terminal.visible(note)}" for note in notes))
-    complain(*problems)
-    if problems:
-        raise typer.Exit(2)
+    options.must_be_none(problems)
     if not ASKED.json:
         config = pipeline.config
         parts = [(len(config.sources), "source"), (len(config.steps), "step"), (len(config.exports), "export")]
@@ -167,6 +166,7 @@ def plan(
     if found["estimate"] and found["estimate"]["over"]:
         complain(f"the estimate is over cost.max_cost {found['estimate']['max_cost']:g}: a run would stop at its plan")
         raise typer.Exit(3)
+    options.must_be_none(found["problems"])
 
 
 @app.command()

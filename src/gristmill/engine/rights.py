@@ -30,11 +30,19 @@ def unwritable(config: PipelineConfig, layout: Layout) -> list[str]:
 
 
 def _taken(config: PipelineConfig, layout: Layout) -> Iterator[str]:
-    """Say where something else lies than what an export put there; of an object store the export itself asks."""
+    """Say where something else lies than what an export put there; of an object store the export itself asks.
+
+    Raises:
+        StoreError: what an export put there is damaged.
+    """
     for bound in config.exports:
         if isinstance(bound.export, FileExport) and "://" not in bound.export.path:
             outlet = exports.outlet_of(bound, config)
-            stranger = exports.of_another(bound, outlet, layout) if outlet.folder.is_dir() else None
+            if not outlet.folder.is_dir():
+                continue
+            stranger = exports.of_another(bound, outlet, layout)
+            if stranger is None:
+                stranger = exports.unlike(bound, outlet, outlet.manifest())
             if stranger is not None:
                 yield _place(config, f"exports.{bound.name}") + stranger
 
@@ -52,6 +60,9 @@ def textfile_problems(config: PipelineConfig) -> list[str]:
 
 def _told(config: PipelineConfig, key: str, called: str, place: Path, paths: list[Path]) -> Iterator[str]:
     for path in paths:
+        if path == place and os.path.lexists(path) and not os.path.isdir(path):  # noqa: PTH112
+            yield f"{_place(config, key)}{called}: {str(path)!r} is no folder; move it away, or name another place"
+            continue
         why = _why_not(path)
         if why is not None:
             needed = f" (for {str(place)!r})" if path == place and not os.path.lexists(path) else ""
