@@ -7,6 +7,7 @@ that `--help` is there at once.
 
 from __future__ import annotations
 
+import shlex
 import sys
 import tempfile
 import time
@@ -101,7 +102,8 @@ def init(
         out_json(made.to_json() | {"problems": problems})
     tell(*map(terminal.visible, made.lines()))
     complain(*problems)
-    tell(f"next: {'' if made.config.parent == Path.cwd() else f'cd {made.config.parent} && '}gristmill run")
+    folder = made.config.parent
+    tell(f"next: {'' if folder == Path.cwd() else f'cd {shlex.quote(str(folder))} && '}gristmill run")
 
 
 @app.command()

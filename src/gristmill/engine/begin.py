@@ -15,7 +15,7 @@ from gristmill.config import bind
 from gristmill.config.settings import Gate, PipelineConfig, SourceGate
 from gristmill.core import find, own
 from gristmill.core.build import code_fingerprint
-from gristmill.core.errors import ConfigError
+from gristmill.core.errors import ConfigError, GristmillError
 from gristmill.core.failpoints import failpoint
 from gristmill.core.source import WHOLE, Window
 from gristmill.core.step import GlobalStep
@@ -172,6 +172,10 @@ def check_steps(config: PipelineConfig) -> None:
             place = config.written.places.get(f"steps.{bound.name}")
             begin = f"{place}: " if place else ""
             found += [f"{begin}step {bound.name!r} ({bound.part}): {problem}" for problem in error.problems]
+        except GristmillError:
+            raise
+        except Exception:  # noqa: S112 - nobody expects it: the run meets it again, and logs where
+            continue
     if found:
         raise ConfigError(*found)
 
