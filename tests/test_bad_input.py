@@ -313,12 +313,31 @@ def batch(rows):
     return rows
 def many(record):
     raise RuntimeError("SECRET")
+def leaves(record):
+    if record["text"] == "poison":
+        raise SystemExit("SECRET of the text")
+    return record
+def interrupts(records):
+    if any(record["text"] == "poison" for record in records):
+        raise KeyboardInterrupt("SECRET of the text")
+    return records
+def closes(rows):
+    if "poison" in rows.column("text").to_pylist():
+        raise GeneratorExit("SECRET of the text")
+    return rows
 """
 
 
 @pytest.mark.parametrize(
     ("function", "mode", "kind"),
-    [("one", "record", "ValueError"), ("some", "list", "ValueError"), ("batch", "batch", "KeyError")],
+    [
+        ("one", "record", "ValueError"),
+        ("some", "list", "ValueError"),
+        ("batch", "batch", "KeyError"),
+        ("leaves", "record", "SystemExit"),
+        ("interrupts", "list", "KeyboardInterrupt"),
+        ("closes", "batch", "GeneratorExit"),
+    ],
 )
 def test_a_step_that_raises_on_one_record_costs_that_record(lab, function, mode, kind):
     (lab.folder / "mine.py").write_text(STEPS)

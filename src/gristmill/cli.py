@@ -7,6 +7,7 @@ that `--help` is there at once.
 
 from __future__ import annotations
 
+import shlex
 import sys
 import tempfile
 import time
@@ -26,6 +27,7 @@ from gristmill.console import (
     examples,
     exporting,
     history,
+    options,
     quarantine,
     runs,
     session,
@@ -113,7 +115,8 @@ def init(
         out_json(made.to_json() | {"problems": problems})
     tell(*map(terminal.visible, made.lines()))
     complain(*problems)
-    tell(f"next: {'' if made.config.parent == Path.cwd() else f'cd {made.config.parent} && '}gristmill run")
+    folder = made.config.parent
+    tell(f"next: {'' if folder == Path.cwd() else f'cd {shlex.quote(str(folder))} && '}gristmill run")
 
 
 @app.command()
@@ -130,9 +133,7 @@ def check(setting: Setting = None) -> None:
     if ASKED.json:
         out_json({"ok": not problems, "problems": problems, "notes": notes})
     tell(*(f"note: {terminal.visible(note)}" for note in notes))
-    complain(*problems)
-    if problems:
-        raise typer.Exit(2)
+    options.must_be_none(problems)
     if not ASKED.json:
         config = pipeline.config
         parts = [(len(config.sources), "source"), (len(config.steps), "step"), (len(config.exports), "export")]
@@ -180,6 +181,7 @@ def plan(
     if found["estimate"] and found["estimate"]["over"]:
         complain(f"the estimate is over cost.max_cost {found['estimate']['max_cost']:g}: a run would stop at its plan")
         raise typer.Exit(3)
+    options.must_be_none(found["problems"])
 
 
 @app.command()
@@ -350,9 +352,7 @@ def perform(argv: list[str]) -> int:
         return session.misused(error, as_json=as_json)
     except (KeyboardInterrupt, typer.Abort):
         return session.interrupted(as_json=as_json)
-    except SystemExit:
-        raise
-    except BaseException as error:  # Stopped is no Exception
+    except BaseException as error:  # Stopped is no Exception, nor is what a user's code ends with
         return session.failed(error, as_json=as_json)
     return code if isinstance(code, int) else 0
 

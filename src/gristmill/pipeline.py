@@ -18,7 +18,19 @@ from gristmill.core.export import Export
 from gristmill.core.machine import worker_count
 from gristmill.core.source import WHOLE, BoundSource, Source, Window
 from gristmill.core.step import BoundStep, Step
-from gristmill.engine import adopt, begin, drift, ends, examples, exports, plan, quarantine, redecide, refresh, seams
+from gristmill.engine import (
+    adopt,
+    begin,
+    ends,
+    examples,
+    exports,
+    obstacles,
+    plan,
+    quarantine,
+    redecide,
+    refresh,
+    seams,
+)
 from gristmill.engine import estimate as estimates
 from gristmill.engine.begin import Options
 from gristmill.engine.drive import Driver
@@ -26,12 +38,11 @@ from gristmill.engine.estimate import Estimate
 from gristmill.engine.health import Health
 from gristmill.engine.place import layout_of
 from gristmill.engine.report import Report
-from gristmill.engine.rights import textfile_problems, unwritable
+from gristmill.engine.rights import unwritable
 from gristmill.engine.run import run
 from gristmill.engine.watch import Watch
 from gristmill.engine.work import Mode, Setup, Work
 from gristmill.engine.workplace import make_executor, stoppable
-from gristmill.observe import channels
 from gristmill.observe.events import Events, Fan, Silent
 from gristmill.observe.logs import RunLog
 from gristmill.store import claim, snapshot
@@ -97,23 +108,11 @@ class Pipeline:
 
     def examine(self) -> tuple[list[str], list[str]]:
         """Give what would stop a run or leave people untold of it, and notes on what would not; no side effect."""
-        found, notes = changes.examine(self.config)
-        untold, unsure = channels.problems(self.config.alerts)
-        found += [*self._more_problems(every=True), *textfile_problems(self.config), *untold]
-        return found, [*notes, *unsure]
+        return obstacles.examine(self.config, self.layout)
 
-    def _more_problems(self, *, every: bool) -> list[str]:
-        """Say what may not be written, which distributions there are not, and what the engine that is named lacks; loads it only if it is Ray.
-
-        every: else only what stops a run.
-        """
-        found = unwritable(self.config, self.layout, every=every)
-        found += [*self.layout.files.problems(), *drift.strangers(self.config)]
-        if self.config.run.engine == "local":
-            return found
-        from gristmill.engine.executors import ray
-
-        return [*found, *ray.problems(self.config.file, self.config.run.ray.address)]
+    def obstacles(self, mode: Mode = "forward") -> list[str]:
+        """Give what keeps a run in this mode from beginning, whatever its sources say; modules of the user's own are imported."""
+        return obstacles.obstacles(self.config, self.layout, mode)
 
     def test(self, names: Sequence[str] | None = None) -> list[examples.Tested]:
         """Run the config's own examples, or those that are named, through the steps; give how each ended."""
@@ -230,15 +229,17 @@ class Pipeline:
         the records get. fields: column -> field of the data; by default `text` is text, and no record has an id of its own. The rest as of `run`.
 
         Raises:
-            ConfigError: there is nothing there, or the name is taken.
+            ConfigError: there is nothing there, the name is taken, or the first records have not the fields that are named.
             GateRefused: nothing is published; the candidate is kept.
         """
-        begin.check_accepted(self.config, accept_gate, why)
         adopted = adopt.adoption(self.config, path, source, dict(fields or {}))
+        begin.check_accepted(adopt.into(self.config, adopted), accept_gate, why)
         options = Options(
             workers=workers, accept_gate=list(accept_gate), why=why, overrides=self.overrides, wait_s=wait_s, adopted=adopted
         )  # fmt: skip
         with self._guarded(events) as watch:
+            if told := adopt.left_out(path):
+                watch.events.note(told)
             return watch.over(run(self.config, options, watch.events, make_executor))
 
     def retry(
@@ -365,7 +366,7 @@ class Pipeline:
 
     def _check_parts(self) -> None:
         """Refuse what cannot run."""
-        found = [*changes.problems(self.config, sources=False), *self._more_problems(every=False)]
+        found = obstacles.of_parts(self.config, self.layout)
         if found:
             raise ConfigError(*found)
 

@@ -35,6 +35,12 @@ def works(folder):
     return done.json
 
 
+def test_the_command_that_comes_next_can_be_pasted_whatever_the_folder_is_called(tmp_path):
+    answer = Project(tmp_path)("init", "my dir")
+    assert answer.code == 0, answer.err
+    assert answer.err.splitlines()[-1].endswith("my dir' && gristmill run")
+
+
 def test_here_with_a_sample(tmp_path):
     answer = Project(tmp_path)("init", "--json")
     assert answer.code == 0, answer.err

@@ -1,5 +1,8 @@
 """Adoption: clean records become a snapshot past the steps, and everything after it knows them."""
 
+import bz2
+import gzip
+import lzma
 import os
 
 import pyarrow as pa
@@ -8,6 +11,7 @@ import pytest
 from tests.properties.lab import Lab, flat, jsonl
 
 from gristmill.core.errors import ConfigError, GateRefused, GristmillError
+from gristmill.observe.events import Silent
 from gristmill.testing import crash, laws
 
 TEXTS = [f"Document {n} of those that somebody else has cleaned." for n in range(40)]
@@ -36,6 +40,16 @@ def _lab(tmp_path):
     )
     clean(tmp_path, [text.lower() for text in TEXTS])
     return lab
+
+
+class Notes(Silent):
+    """Keeps what a run notes."""
+
+    def __init__(self):
+        self.told = []
+
+    def note(self, message):
+        self.told.append(message)
 
 
 def adopt(lab, path="clean", **how):
@@ -136,13 +150,50 @@ def test_a_source_of_the_config_that_reads_the_same_goes_on_from_it(lab):
         ({"source": "a/b"}, "must be letters"),
         ({"fields": {"body": "text"}}, "there is no column 'body'"),
         ({"path": "."}, "which this pipeline writes itself"),
+        (
+            {"fields": {"text": "nope", "id": "doc"}},
+            r"field.missing \(1 times\), no column nope; found body, doc, topic",
+        ),
+        ({"fields": {"text": "body", "id": "nope"}}, r"id.missing \(40 times\)"),
+        ({"path": "lines/*", "fields": {}}, r"field.missing \(2 times\)"),
+        ({"path": "empty"}, "no Parquet and no JSON lines by name; it holds no file"),
+        ({"path": "others"}, "no JSON lines by name; it holds 'README', 'a.csv', 'b.csv' and 1 more"),
+        ({"path": "clean/*.jsonl"}, "there is nothing at 'clean/.*jsonl' to adopt"),
     ],
 )
 def test_what_cannot_be_adopted_is_refused_and_nothing_is_written(lab, how, says):
     lab.put("out/chunk_1.jsonl", b"{}\n")
+    lab.put("lines/a.jsonl", jsonl([{"body": "one"}, {"body": "two"}]))
+    (lab.folder / "empty").mkdir()
+    for name in ("README", "a.csv", "b.csv", "c.csv"):
+        lab.put(f"others/{name}", b"text\n")
     with pytest.raises(ConfigError, match=says):
         adopt(lab, **how)
     assert laws.head_seq(lab.dataset) is None
+    assert not (lab.dataset / "runs").exists()
+    assert adopt(lab).status == "published", "the name is free still"
+
+
+def test_of_a_folder_all_is_taken_that_can_be_read_whatever_it_is_packed_in_and_the_rest_is_named(lab):
+    made = {
+        ".jsonl": bytes,
+        ".JSONL": bytes,
+        ".ndjson.bz2": bz2.compress,
+        ".jsonl.xz": lzma.compress,
+        ".Jsonl.GZ": gzip.compress,
+    }
+    for n, (ending, packed) in enumerate(made.items()):
+        lab.put(f"all/{n}/part{ending}", packed(jsonl([{"text": f"A text of file number {n}."}])))
+    clean(lab.folder, ["A text in a table of capitals."], "all/x.PARQUET")
+    lab.put("all/README.md", b"What this is.\n")
+    lab.put("all/.hidden", b"")
+    heard = Notes()
+    report = adopt(lab, "all", fields={"text": "text"}, events=heard)
+    assert flat(report.counts) == {"read": 6, "published": 5, "quarantined/field.missing": 1}, "the table calls it body"
+    assert heard.told == [
+        "left out, as no Parquet and no JSON lines by name: 'README.md'; name one by its path to adopt it"
+    ]
+    assert lab.broken() == []
 
 
 def test_the_same_name_twice_is_refused(lab):

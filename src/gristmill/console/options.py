@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from gristmill.console.session import complain
+
 Setting = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change a config value")]
 Workers = Annotated[int | None, typer.Option(min=1, metavar="N", help="worker processes; default: one a core")]
 Accept = Annotated[list[str] | None, typer.Option(metavar="RULE", help="a gate rule that need not hold (with --why)")]
@@ -43,3 +45,14 @@ def mode_of(asked: Any) -> Literal["forward", "redecide", "full-refresh"]:
     if asked.forward + asked.redecide + asked.full_refresh > 1:
         raise typer.BadParameter("give one of --forward, --redecide and --full-refresh")
     return "full-refresh" if asked.full_refresh else "redecide" if asked.redecide else "forward"
+
+
+def must_be_none(problems: list[str]) -> None:
+    """Tell what would stop a run, and end the verb with exit code 2 if there is anything.
+
+    Raises:
+        Exit: there is.
+    """
+    complain(*problems)
+    if problems:
+        raise typer.Exit(2)

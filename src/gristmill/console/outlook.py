@@ -49,8 +49,11 @@ def plan_lines(plan: Json, room: int | None) -> list[str]:
         lines.append("the config changed since the snapshot:")
         lines += [line for told in plan["config_changes"] for line in wrap(visible(told), "  ~ ", room)]
         for choice, told in plan["choices"].items():
-            touches = told["why_not"] or plural(told["records"], "record")
-            lines += wrap(visible(f"--{choice}: {_CHOICES[choice]}: {touches}"), "  ", room)
+            touches = plural(told["records"], "record") if not told["why_not"] else "not now"
+            lines += wrap(f"--{choice}: {_CHOICES[choice]}: {touches}", "  ", room)
+            lines += (
+                wrap(visible(told["why_not"].removeprefix(f"--{choice}: ")), "      ", room) if told["why_not"] else []
+            )
     if plan["unfinished"]:
         lines.append(f"run {plan['unfinished']} did not end; a run goes on with it if the config is the same")
     if plan["nothing_new"]:

@@ -76,6 +76,7 @@ def planned(
         "exports": [bound.name for bound in config.exports],
         "config_changes": changed,
         "choices": pipeline.choices() if changed else {},
+        "problems": pipeline.obstacles(mode),
     }
 
 

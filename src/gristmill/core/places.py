@@ -138,6 +138,12 @@ def list_local(folder: Path, globs: list[str]) -> Listing:
     return Listing(sorted(found), sorted(failed))
 
 
+def on_this_machine(glob: str) -> bool:
+    """Tell a local path or glob from one of another scheme."""
+    scheme, mark, _ = glob.partition("://")
+    return not mark or not scheme.isalnum() or scheme == "file"
+
+
 def local_path(glob: str) -> str:
     """Give the local path or glob that the config's `glob` means: plain, `~`, or file://.
 
@@ -219,13 +225,33 @@ def _walk(head: str, parts: tuple[str, ...]) -> Iterator[tuple[str, bool]]:
             todo.append((folder, tuple(rest), above))
             continue
         for entry in _entries(folder):
-            hidden = entry.name.startswith(".") and not part.startswith(("(?s:\\.", "\\."))
-            if hidden or not re.fullmatch(part, entry.name):
+            if not _is_named(entry.name, part):
                 continue
             if not rest:
                 yield entry.path, named
             elif _is_folder(entry):
                 todo.append((entry.path, tuple(rest), above))
+
+
+def names(glob: str, folder: Path, path: str) -> bool:
+    """Tell if a glob of this machine, seen from `folder`, matches the file `path` (absolute, links followed), whether it is there or not."""
+    head, parts = _fixed_part(os.path.abspath(folder / local_path(glob)))  # noqa: PTH100 - lexical on purpose
+    head = os.path.realpath(head).rstrip("/") + "/"
+    return path.startswith(head) and _leads(path[len(head) :].split("/"), parts)
+
+
+def _leads(segments: list[str], parts: tuple[str, ...]) -> bool:
+    if not segments or not parts:
+        return not segments and not parts
+    if parts[0] == "**":
+        return _leads(segments, parts[1:]) or (not segments[0].startswith(".") and _leads(segments[1:], parts))
+    return _is_named(segments[0], parts[0]) and _leads(segments[1:], parts[1:])
+
+
+def _is_named(name: str, part: str) -> bool:
+    """Tell if a name matches one part of a glob; one that begins with a dot only where the part does too."""
+    hidden = name.startswith(".") and not part.startswith(("(?s:\\.", "\\."))
+    return not hidden and re.fullmatch(part, name) is not None
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from gristmill.core import own
 from gristmill.core.batch import Batch
 from gristmill.core.errors import GristmillError
 from gristmill.core.step import BoundStep, Filter, Transform
@@ -38,9 +39,11 @@ def one(bound: BoundStep, step: Any, batch: Batch) -> tuple[Batch, Seen]:
         else:
             after, reasons = step.run(batch)
             reason = reasons[0].as_py()
-    except (GristmillError, MemoryError):
+    except GristmillError:
         raise
-    except Exception as error:
+    except BaseException as error:
+        if not own.is_raised(error):
+            raise
         return batch, Seen(bound.name, "quarantined", f"step.error {type(error).__name__}", word="step.error")
     word = after.errors[0].as_py() if after.errors is not None else None
     if word is not None:

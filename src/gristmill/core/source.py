@@ -46,6 +46,7 @@ UNIT_FIELDS = [
     pa.field("code", pa.string()),
 ]
 
+UNMAPPED = ("field.missing", "id.missing")  # codes of what has not the fields that `text` and `id` name
 NOTE = "note: "  # what a sentence of `Source.check` begins with that is advice and stops nothing
 NO_UNITS = pa.Table.from_batches([], pa.schema([pa.field("unit", pa.string())]))  # empty_table() would load pandas
 
@@ -207,6 +208,11 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """Whether a cursor passes what was read by: it is read again only if a window is asked for."""
         return False
 
+    @property
+    def globs(self) -> list[str]:
+        """Paths and globs of the files it reads, as the config has them; none where it reads no files."""
+        return []
+
     def check(self, folder: Path) -> list[str]:
         """Give the problems a user can act on (nothing found, no permission), and advice, which begins with `NOTE`; no side effect."""
         raise NotImplementedError
@@ -289,7 +295,7 @@ def _moved_on(
         return row | {"seq": seq, "ords": ords, "status": "ok", "code": None}
     if ended.status == "gone":
         return row | {"seq": seq, "ords": [], "status": "gone", "code": ended.code}
-    if old is not None and not ords:
+    if old is not None and old["ords"] and not ords:
         return row | {"seq": old["seq"], "ords": old["ords"], "status": ended.status, "code": ended.code}
     return row | {"seq": seq, "ords": ords, "status": ended.status, "code": ended.code}
 

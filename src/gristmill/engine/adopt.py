@@ -8,7 +8,10 @@ with whoever runs next; the config's own fingerprint and description stay those 
 
 from __future__ import annotations
 
+import glob
 import os
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +20,18 @@ import msgspec
 from gristmill.config.bind import absolute, bad_name
 from gristmill.config.settings import PipelineConfig
 from gristmill.core import find
-from gristmill.core.errors import ConfigError
-from gristmill.core.source import BoundSource
+from gristmill.core.errors import ConfigError, UnitFailed
+from gristmill.core.places import list_local
+from gristmill.core.source import UNMAPPED, BoundSource, ReadContext, SourcePlan
 from gristmill.store.snapshot import Manifest
 
 SOURCE = "adopted"
 FIELDS = ("text", "id", "url", "time", "lang", "license")
-ENDINGS = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson")
+# What is taken of a folder, by the names of its files, in capitals or not.
+_ENDING = re.compile(r"\.(?:parquet|pq|(?:jsonl|ndjson)(?:\.(?:gz|gzip|zst|zstd|bz2|xz))?)$", re.IGNORECASE)
+ENDINGS = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson")  # asked for in any case: some may come later
+_PROBED = 8  # splits of which the first records are looked at before a number is taken
+_PROBED_BYTES = 64 << 10
 
 
 class Adoption(msgspec.Struct, frozen=True):
@@ -50,12 +58,37 @@ def adoption(config: PipelineConfig, path: str, source: str, fields: dict[str, s
     here = path if "://" in path else absolute(path, Path.cwd())
     globs = [here]
     if Path(here).is_dir():
-        globs = [f"{here}/**/*{ending}" for ending in ENDINGS]
+        endings, others = _of_folder(here)
+        globs = [f"{glob.escape(here)}/**/*{ending}" for ending in (*ENDINGS, *sorted(endings - {*ENDINGS}))]
+        if not endings:
+            held = f"it holds {_shown(others)}" if others else "it holds no file"
+            raise ConfigError(f"there is nothing in {path!r} to adopt: no Parquet and no JSON lines by name; {held}")
     elif "://" not in here and not any(mark in here for mark in "*?[") and not Path(here).is_file():
         raise ConfigError(f"there is nothing at {path!r} to adopt; name a file, a folder, a glob or a URL")
     # As the config would write it: a dataset and its data may move together.
-    written = [glob if "://" in glob else os.path.relpath(glob, config.folder) for glob in globs]
+    written = [each if "://" in each else os.path.relpath(each, config.folder) for each in globs]
     return Adoption(source, written, fields)
+
+
+def _of_folder(here: str) -> tuple[set[str], list[str]]:
+    """Give the endings of the files that are taken of a folder, as they are written there, and the files that are not."""
+    listed = list_local(Path(here), ["**/*"])
+    units = [found.unit for found in listed.found]
+    endings = {match[0] for unit in units if (match := _ENDING.search(unit))}
+    return endings, [unit for unit in units if not _ENDING.search(unit)]
+
+
+def _shown(names: list[str]) -> str:
+    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+    return ", ".join(map(repr, names[:3])) + more
+
+
+def left_out(path: str) -> str | None:
+    """Say what of a folder is not taken."""
+    others = _of_folder(absolute(path, Path.cwd()))[1] if "://" not in path and Path(path).is_dir() else []
+    if not others:
+        return None
+    return f"left out, as no Parquet and no JSON lines by name: {_shown(others)}; name one by its path to adopt it"
 
 
 def entry(wanted: Adoption) -> dict[str, Any]:
@@ -96,6 +129,38 @@ def into(config: PipelineConfig, wanted: Adoption | None) -> PipelineConfig:
     if wanted is None or any(bound.name == wanted.source for bound in config.sources):
         return config
     files: Any = find.find("sources", "files", config.folder)
-    source = files(path=wanted.path, **wanted.fields)
+    source = files(path=wanted.path, allow_empty=True, **wanted.fields)
     bound = BoundSource(name=wanted.source, part="files", source=source, description="adopted as it was")
     return msgspec.structs.replace(config, sources=[*config.sources, bound])
+
+
+def check_data(config: PipelineConfig, wanted: Adoption, found: SourcePlan) -> None:
+    """Refuse what holds nothing, or of which the first records have not the fields they are mapped by: the name would be taken for nothing.
+
+    Raises:
+        ConfigError: it is so.
+    """
+    if not found.listing.num_rows and not found.failed:
+        raise ConfigError(
+            f"there is nothing at {', '.join(map(repr, wanted.path))} to adopt; name a file, a folder, a glob or a URL"
+        )
+    source = next(bound.source for bound in into(config, wanted).sources if bound.name == wanted.source)
+    context = ReadContext(folder=config.folder, batch_bytes=_PROBED_BYTES)
+    codes: Counter[str] = Counter()
+    detail = ""
+    for split in found.splits[:_PROBED]:
+        try:
+            page = next(iter(source.read(split, context)), None)
+        except UnitFailed as error:
+            codes[error.code] += 1
+            detail = detail or error.detail
+            continue
+        if page is not None and page.rows.num_rows:
+            return
+        codes.update(reject.code for reject in (page.rejects if page is not None else []))
+    if codes and all(code in UNMAPPED for code in codes):
+        what = ", ".join(f"{code} ({n:,} times)" for code, n in sorted(codes.items()))
+        raise ConfigError(
+            f"no record that was looked at has the fields that it is mapped by: {what}{f', {detail}' if detail else ''}; "
+            "nothing is adopted. Name the fields that are there: --map COLUMN=FIELD, such as text=body"
+        )

@@ -13,9 +13,9 @@ import msgspec
 
 from gristmill.config import bind
 from gristmill.config.settings import Gate, PipelineConfig, SourceGate
-from gristmill.core import find
+from gristmill.core import find, own
 from gristmill.core.build import code_fingerprint
-from gristmill.core.errors import ConfigError
+from gristmill.core.errors import ConfigError, GristmillError
 from gristmill.core.failpoints import failpoint
 from gristmill.core.source import WHOLE, Window
 from gristmill.core.step import GlobalStep
@@ -110,17 +110,17 @@ def draft(config: PipelineConfig, layout: Layout, head: Manifest, options: Optio
             f"snapshot {head.seq} adopted this as {options.adopted.source!r}, and it has changed since: "
             "give what is new another --source, or a path of its own"
         )
+    if options.adopted.source not in head.states:
+        adopt.check_data(config, options.adopted, drafted.found[options.adopted.source])
     return msgspec.structs.replace(drafted, adopted=options.adopted)
 
 
 def claim_next(config: PipelineConfig, layout: Layout, head: Manifest, fingerprint: str, drafted: Draft) -> Plan | None:
     """Claim a number for what was found and freeze the plan; None if nothing is new. The lock is held."""
-    if drafted.mode != "full-refresh":
-        _check_indexes(config, head)
-    drift.check(config, layout, head)
-    snapshot.check_files(layout, head)
+    check_head(config, layout, head, drafted.mode)
     if drafted.empty:
         return None
+    check_steps(config)
     snapshot.create_table(layout)
     failpoint("table.created")
     taken = claim.take_seq(layout, head.seq, fingerprint)
@@ -129,6 +129,55 @@ def claim_next(config: PipelineConfig, layout: Layout, head: Manifest, fingerpri
     frozen = plan.freeze(drafted, layout, head, taken.seq, fingerprint, code)
     failpoint("plan.written")
     return frozen
+
+
+def check_head(config: PipelineConfig, layout: Layout, head: Manifest, mode: Mode) -> None:
+    """Refuse to build on a snapshot that has not what the config asks of it, or is damaged.
+
+    Raises:
+        ConfigError: an index does not cover it, or a baseline is not there.
+        StoreError: a file of it is missing, or of an earlier format.
+    """
+    if mode != "full-refresh":
+        _check_indexes(config, head)
+    drift.check(config, layout, head)
+    snapshot.check_files(layout, head)
+
+
+def check_newest(config: PipelineConfig, layout: Layout, mode: Mode) -> None:
+    """Do `check_head` for the newest snapshot, where there is a dataset.
+
+    Raises:
+        GristmillError: as `check_head`, or the dataset cannot be looked at.
+    """
+    if layout.remote is not None or layout.root.is_dir():
+        layout.files.refresh()
+        check_head(config, layout, snapshot.head(layout), mode)
+
+
+def check_steps(config: PipelineConfig) -> None:
+    """Refuse steps that cannot be opened, such as a module of the user's that does not import: before a number is taken.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    found = []
+    for bound in [*(step for source in config.sources for step in source.steps), *config.steps, config.require]:
+        if isinstance(bound.step, GlobalStep):
+            continue
+        try:
+            with own.contained():
+                bound.step.open(config.folder)
+        except ConfigError as error:
+            place = config.written.places.get(f"steps.{bound.name}")
+            begin = f"{place}: " if place else ""
+            found += [f"{begin}step {bound.name!r} ({bound.part}): {problem}" for problem in error.problems]
+        except GristmillError:
+            raise
+        except Exception:  # noqa: S112 - nobody expects it: the run meets it again, and logs where
+            continue
+    if found:
+        raise ConfigError(*found)
 
 
 def _check_indexes(config: PipelineConfig, head: Manifest) -> None:

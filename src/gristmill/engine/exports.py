@@ -208,6 +208,13 @@ def _make(bound: BoundExport, config: PipelineConfig, layout: Layout, head: Mani
     return Made(len(todo), {"chunks_written": len(todo), "chunks": chunks})
 
 
+def unlike(bound: BoundExport, outlet: Outlet, manifest: ExportManifest | None) -> str | None:
+    """Say which other export of this dataset has its manifest in an export's place."""
+    if manifest is None or manifest.export == bound.name:
+        return None
+    return f"{outlet} holds the export {manifest.export!r}; give {bound.name!r} a path of its own"
+
+
 def of_another(bound: BoundExport, outlet: Outlet, layout: Layout) -> str | None:
     """Say whose the files in an export's place are, if not its own: they would be removed or left to nobody.
 
@@ -243,8 +250,8 @@ def _known(bound: BoundExport, outlet: Outlet, manifest: ExportManifest | None) 
     """Give the finished chunks that are still what the export's manifest says."""
     if manifest is None:
         return {}
-    if manifest.export != bound.name:
-        raise ConfigError(f"{outlet} holds the export {manifest.export!r}; give {bound.name!r} a path of its own")
+    if (told := unlike(bound, outlet, manifest)) is not None:
+        raise ConfigError(told)
     if manifest.config != bound.export.digest():
         return {}
     sound = outlet.whole(manifest.chunks)

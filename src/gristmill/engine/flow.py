@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gristmill.core import alarm
+from gristmill.core import alarm, own
 from gristmill.core.batch import Batch, Int64s
 from gristmill.core.counts import StepCounts
 from gristmill.core.errors import GristmillError
@@ -126,7 +126,9 @@ class Flow:
                     return Batch(batch.rows, pa.array(["timeout.step"])), None
                 self._slow.add(bound.name)
                 return self._parts(bound, step, batch, [1] * len(batch))
-            except Exception as error:
+            except BaseException as error:
+                if not own.is_raised(error):
+                    raise
                 if wait_s is not None:
                     time.sleep(wait_s)
                     continue

@@ -6,6 +6,7 @@ never published, whatever is accepted; a rule is judged on this run's records.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from gristmill.config.settings import Gate
 from gristmill.core.batch import UInt64s
 from gristmill.core.counts import Counts
 from gristmill.core.errors import UnbalancedError, naming
+from gristmill.core.source import UNMAPPED
 from gristmill.store.index import contains
 
 # A source that gave so many records or more, and all of them bad, is refused: its mapping is wrong, and its cursor would pass them by.
@@ -113,17 +115,20 @@ def judge(
     quality: Quality,
     accepted: frozenset[str],
     gone_ratio: float = 0.0,
+    known: Collection[str] = (),
 ) -> list[Verdict]:
     """Judge every rule of the gate; a rule named in `accepted` holds whatever its value.
 
-    gone_ratio: rows withdrawn as gone over the rows before.
+    gone_ratio: rows withdrawn as gone over the rows before. known: sources that the parent has something of.
     """
     verdicts: list[Verdict] = []
 
-    def rule(name: str, value: float, limit: float | None, *, at_most: bool = False) -> None:
+    def rule(name: str, value: float, limit: float | None, *, at_most: bool = False, told: str = "") -> None:
         if limit is not None:
             holds = value <= limit if at_most else value >= limit
-            verdicts.append(Verdict(name, value, limit, holds or name in accepted, not holds and name in accepted))
+            verdicts.append(
+                Verdict(name, value, limit, holds or name in accepted, not holds and name in accepted, told)
+            )
 
     if counts.read or counts.published:
         rule("min_quality_score", quality.quality_score, gate.min_quality_score)
@@ -133,9 +138,12 @@ def judge(
     if counts.withdrawn:
         rule("max_gone_ratio", gone_ratio, gate.max_gone_ratio, at_most=True)
     for name, part in sources.items():
-        told = name in gate.sources and gate.sources[name].max_quarantined_ratio is not None
-        if part.read >= ALL_BAD_FROM and quarantined_ratio(part) == 1 and not told:
-            rule(f"{name}.max_quarantined_ratio", 1.0, 1 - 1 / part.read, at_most=True)
+        asked = name in gate.sources and gate.sources[name].max_quarantined_ratio is not None
+        unmapped = [code for code in UNMAPPED if code in part.quarantined]
+        enough = part.read >= ALL_BAD_FROM or (unmapped and name not in known)
+        if enough and quarantined_ratio(part) == 1 and not asked:
+            why = f"{', '.join(unmapped)}: look at the fields that the source names" if unmapped else ""
+            rule(f"{name}.max_quarantined_ratio", 1.0, 1 - 1 / part.read, at_most=True, told=why)
     for name, rules in gate.sources.items():
         part = sources.get(name, Counts())
         if part.read:

@@ -8,7 +8,6 @@ in the config, then by sorted split, whatever the workers.
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -16,7 +15,6 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gristmill.config.settings import PipelineConfig
@@ -32,10 +30,9 @@ from gristmill.core.errors import (
     naming,
     raise_of_system,
 )
-from gristmill.core.export import FileExport
 from gristmill.core.failpoints import failpoint
 from gristmill.core.source import NO_UNITS, WHOLE, BoundSource, PlanContext, SourcePlan, Split, State, UnitRead, Window
-from gristmill.engine import merge, quarantine
+from gristmill.engine import described, merge, ownfiles, quarantine
 from gristmill.engine.adopt import Adoption
 from gristmill.engine.drive import BACKOFF_S
 from gristmill.engine.work import TASK_BITS, Job, Mode, Work
@@ -150,7 +147,7 @@ def draft(
     changed, by source.
 
     Raises:
-        ConfigError: the window cannot be asked for.
+        ConfigError: the window cannot be asked for, or a source would read what this pipeline writes.
         SourceMisconfigured: a source has not what the config asks of it, and may not be left out.
         SourceError: a source cannot be listed, and may not be left out.
     """
@@ -162,12 +159,15 @@ def draft(
         if only not in (None, bound.name) or (retry is not None and bound.name not in retried):
             found[bound.name], skipped[bound.name] = SourcePlan([]), NOT_ASKED
             continue
+        if told := ownfiles.problem(bound, config, layout):
+            raise ConfigError(told)
         try:
             state = read_state(layout, head, bound.name)
             if bound.name in retried:
                 state = quarantine.forgetful(bound.source, bound.name, state, retried[bound.name], window)
-            if state is not None and forget and forget.get(bound.name):
-                state = bound.source.again(state, forget[bound.name])
+            anew = described.mended(config, layout, bound, state) | (forget or {}).get(bound.name, set())
+            if state is not None and anew:
+                state = bound.source.again(state, anew)
             found[bound.name] = ask(bound, state, context, config.run.retries)
         except SourceError as error:
             if bound.on_error != "skip" and isinstance(error, SourceMisconfigured):
@@ -177,7 +177,7 @@ def draft(
                 raise
             found[bound.name], skipped[bound.name] = SourcePlan([]), config.redact(str(error))
     for name, each in found.items():
-        _check_own_output(name, each.listing, config, layout)
+        ownfiles.check_listed(name, each.listing, config, layout)
     return Draft(found, skipped, retried={name: units for name, units in retried.items() if name not in skipped})
 
 
@@ -195,20 +195,6 @@ def ask(bound: BoundSource, state: State | None, context: PlanContext, retries: 
         except Transient:
             time.sleep(wait_s)
     return bound.source.plan(state, context)
-
-
-def _check_own_output(source: str, listing: pa.Table, config: PipelineConfig, layout: Layout) -> None:
-    """Refuse a source that reads what this pipeline writes: every run would feed the next."""
-    if "path" not in listing.column_names:
-        return
-    paths = [bound.export.path for bound in config.exports if isinstance(bound.export, FileExport)]
-    for own in [layout.name, *(path if "://" in path else str((config.folder / path).resolve()) for path in paths)]:
-        for begin in {f"{own}/"} if "://" in own else {f"{own}/", f"{os.path.relpath(own, config.folder)}/"}:
-            if pc.any(pc.starts_with(listing["path"], begin)).as_py():
-                raise ConfigError(
-                    f"source {source}: its path matches files below {begin}, which this pipeline writes itself; "
-                    "move the dataset or the export out of the source's glob"
-                )
 
 
 def freeze(drafted: Draft, layout: Layout, head: Manifest, seq: int, config: str, code: str) -> Plan:

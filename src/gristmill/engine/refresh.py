@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import ExitStack
-from typing import Any
 
 import msgspec
 import pyarrow.parquet as pq
@@ -19,16 +18,17 @@ import pyarrow.parquet as pq
 from gristmill.config import changes
 from gristmill.config.settings import PipelineConfig
 from gristmill.core.batch import RECORD_SCHEMA, Batch
-from gristmill.core.errors import SourceError, StoreError
-from gristmill.core.source import PlanContext, SourcePlan, Split, State
+from gristmill.core.errors import SourceError
+from gristmill.core.source import PlanContext, SourcePlan, Split
 from gristmill.engine import landing, merge, plan
+from gristmill.engine.described import Told
 from gristmill.engine.plan import Draft, Replay
 from gristmill.engine.work import Work
 from gristmill.store import snapshot
 from gristmill.store.index import contains
 from gristmill.store.layout import Layout
 from gristmill.store.rows import read_shard
-from gristmill.store.snapshot import Manifest, read_manifest
+from gristmill.store.snapshot import Manifest
 
 TRIES = 3  # of planning, while files come and go
 
@@ -39,11 +39,11 @@ def draft(config: PipelineConfig, layout: Layout, head: Manifest) -> Draft:
     Raises:
         SourceError: a source fails, even one that may be left out of other runs; or files keep changing while it is asked.
     """
-    described = {source["name"]: source for source in changes.describe(config)["sources"]}
-    told = _Told(layout)
+    now = {source["name"]: source for source in changes.describe(config)["sources"]}
+    told = Told(layout)
     states = {bound.name: plan.read_state(layout, head, bound.name) for bound in config.sources}
     forget = {
-        bound.name: told.otherwise(bound.name, described[bound.name], states[bound.name])
+        bound.name: told.otherwise(bound.name, now[bound.name], states[bound.name])
         for bound in config.sources
         if not bound.source.LANDED
     }
@@ -64,34 +64,6 @@ def draft(config: PipelineConfig, layout: Layout, head: Manifest) -> Draft:
         else:
             return msgspec.structs.replace(drafted, mode="full-refresh", replays=replays) if head.seq else drafted
     raise SourceError("files keep changing while a full refresh is planned; run it again when they do not")
-
-
-class _Told(dict[int, dict[str, Any]]):
-    """How the sources were described in the runs of a dataset, by number and name; nothing where a manifest is gone."""
-
-    def __init__(self, layout: Layout) -> None:
-        super().__init__()
-        self._layout = layout
-
-    def __missing__(self, seq: int) -> dict[str, Any]:
-        try:
-            pipeline = read_manifest(self._layout.manifest(seq)).pipeline
-        except StoreError:
-            pipeline = {"sources": []}
-        self[seq] = {source["name"]: source for source in pipeline["sources"]}
-        return self[seq]
-
-    def otherwise(self, name: str, described: dict[str, Any], state: State | None) -> set[str]:
-        """Give the units that were last read by a source of this name that was described otherwise."""
-        if state is None or state.units is None:
-            return set()
-        rows = state.units.select(["unit", "seq"]).to_pylist()
-        return {row["unit"] for row in rows if _reading(self[row["seq"]].get(name)) != _reading(described)}
-
-
-def _reading(described: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Give what of a source's description decides the content of what it reads."""
-    return None if described is None else {key: described[key] for key in ("part", "version", "params", "code")}
 
 
 def _units(whole: SourcePlan, news: SourcePlan) -> list[Replay]:
@@ -145,6 +117,9 @@ def records(config: PipelineConfig, layout: Layout, head: Manifest) -> int:
             total += sum(pq.read_metadata(part).num_rows for each in parts for part in each)
             continue
         state = plan.read_state(layout, head, bound.name)
-        for ranges in state.units["ords"].to_pylist() if state is not None and state.units is not None else []:
-            total += sum(each["hi"] - each["lo"] for each in ranges or [])
+        known = (
+            state.units.select(["ords", "status"]).to_pylist() if state is not None and state.units is not None else []
+        )
+        for unit in known:  # nobody knows what a file holds that was quarantined whole: one thing, as it was counted
+            total += sum(each["hi"] - each["lo"] for each in unit["ords"] or []) or unit["status"] == "bad"
     return total

@@ -38,8 +38,12 @@ def _taken(config: PipelineConfig, layout: Layout, *, every: bool) -> Iterator[s
     for bound in config.exports:
         if isinstance(bound.export, FileExport) and "://" not in bound.export.path:
             outlet = exports.outlet_of(bound, config)
+            if not outlet.folder.is_dir():
+                continue
             try:
-                stranger = exports.of_another(bound, outlet, layout) if outlet.folder.is_dir() else None
+                stranger = exports.of_another(bound, outlet, layout)
+                if stranger is None:
+                    stranger = exports.unlike(bound, outlet, outlet.manifest())
             except (StoreError, OSError) as error:
                 stranger = f"export {bound.name}: {exports.why(error)}" if every else None
             if stranger is not None:
@@ -59,6 +63,9 @@ def textfile_problems(config: PipelineConfig) -> list[str]:
 
 def _told(config: PipelineConfig, key: str, called: str, place: Path, paths: list[Path]) -> Iterator[str]:
     for path in paths:
+        if path == place and os.path.lexists(path) and not os.path.isdir(path):  # noqa: PTH112
+            yield f"{_place(config, key)}{called}: {str(path)!r} is no folder; move it away, or name another place"
+            continue
         why = _why_not(path)
         if why is not None:
             needed = f" (for {str(place)!r})" if path == place and not os.path.lexists(path) else ""

@@ -256,7 +256,9 @@ class _Run:
         accepted = frozenset(self.options.accept_gate)
         counts, sources = candidate.manifest.counts, candidate.manifest.sources
         gone_ratio = candidate.gone / self.head.rows if self.head.rows else 0.0
-        verdicts = gate.judge(self.config.gate, counts, sources, candidate.quality, accepted, gone_ratio)
+        verdicts = gate.judge(
+            self.config.gate, counts, sources, candidate.quality, accepted, gone_ratio, self.head.states
+        )
         drifted = drift.judge(self.config.gate, self.layout, candidate.manifest)
         verdicts += drift.verdicts(drifted, accepted)
         lineage = list(candidate.manifest.lineage)

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gristmill.core import alarm
+from gristmill.core import alarm, own
 from gristmill.core.batch import RECORD_SCHEMA, Batch
 from gristmill.core.counts import add_into
 from gristmill.core.errors import SourceError, UnitFailed
@@ -62,7 +62,8 @@ def run_task(work: Work, job: Job) -> TaskResult:
         "withdraw": withdraw.withdraw_task,
         "chunk": exports.chunk_task,
     }
-    result = kinds[job.kind](work, job)
+    with own.contained():
+        result = kinds[job.kind](work, job)
     result.seconds, result.cpu_s = time.perf_counter() - started, cost.cpu_s() - cpu_before_s
     result.process = os.getpid()
     result.peak_rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

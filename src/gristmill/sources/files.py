@@ -89,7 +89,7 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         """Refuse what no run could work with."""
         problems = self.mapping.problems()
-        if not self._globs or not all(self._globs):
+        if not self.globs or not all(self.globs):
             problems.append("path: empty; give a file or a glob such as data/**/*.jsonl")
         if self.format in {"text", *_EXTRACTED} and self.mapping != Mapping():
             problems.append(
@@ -110,7 +110,8 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError("; ".join(problems))
 
     @property
-    def _globs(self) -> list[str]:
+    def globs(self) -> list[str]:
+        """What files it reads."""
         return [self.path] if isinstance(self.path, str) else self.path
 
     @property
@@ -129,8 +130,8 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return Mapping(self.text, self.id, self.url, self.time, self.lang, self.license)
 
     def _files(self, folder: Path) -> FileSet:
-        place = place_for(self._globs, folder, self.storage)
-        return FileSet(place, self._globs, self.split_bytes, self.allow_empty)
+        place = place_for(self.globs, folder, self.storage)
+        return FileSet(place, self.globs, self.split_bytes, self.allow_empty)
 
     def check(self, folder: Path) -> list[str]:
         """Give the problems a user can act on; no side effect."""

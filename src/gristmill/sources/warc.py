@@ -86,7 +86,7 @@ class Warc(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         """Refuse what no run could work with."""
         problems = []
-        if not self._globs or not all(self._globs):
+        if not self.globs or not all(self.globs):
             problems.append("path: empty; give a file or a glob such as crawl/**/*.warc.gz")
         if not self.records:
             problems.append("records: empty, so nothing would be read; name a type, such as response")
@@ -99,12 +99,12 @@ class Warc(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError("; ".join(problems))
 
     @property
-    def _globs(self) -> list[str]:
+    def globs(self) -> list[str]:
+        """What files it reads."""
         return [self.path] if isinstance(self.path, str) else self.path
 
     def _files(self, folder: Path) -> FileSet:
-        place = place_for(self._globs, folder, self.storage)
-        return FileSet(place, self._globs, self.split_bytes, self.allow_empty)
+        return FileSet(place_for(self.globs, folder, self.storage), self.globs, self.split_bytes, self.allow_empty)
 
     def check(self, folder: Path) -> list[str]:
         """Give the problems a user can act on; no side effect."""

@@ -46,7 +46,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from gristmill.core import modules
+from gristmill.core import modules, own
 from gristmill.core.batch import RECORD_SCHEMA, Batch
 from gristmill.core.errors import ConfigError, StepError
 from gristmill.core.step import Step
@@ -197,9 +197,9 @@ class _Failed(msgspec.Struct, frozen=True):
 def _call(function: Function, record: Record) -> Any:
     try:
         return function(record)
-    except MemoryError:
-        raise
-    except Exception as error:
+    except BaseException as error:
+        if not own.is_raised(error):
+            raise
         return _Failed(f"step.error {type(error).__name__}")
 
 
@@ -321,7 +321,9 @@ def _load(call: str, folder: Path) -> Function:
     place, _, name = call.rpartition(":")
     try:
         module = modules.load(place, folder)
-    except Exception as error:
+    except BaseException as error:
+        if not own.is_raised(error):
+            raise
         raise ConfigError(f"call: importing {place!r} raised {type(error).__name__}: {error}") from error
     function: Any = getattr(module, name, None)
     if not callable(function):
