@@ -38,7 +38,6 @@ from gristmill.engine.estimate import Estimate
 from gristmill.engine.health import Health
 from gristmill.engine.place import layout_of
 from gristmill.engine.report import Report
-from gristmill.engine.rights import unwritable
 from gristmill.engine.run import run
 from gristmill.engine.watch import Watch
 from gristmill.engine.work import Mode, Setup, Work
@@ -292,9 +291,7 @@ class Pipeline:
 
     def stage_plan(self, *, wait_s: float = 0.0, events: Events | None = None) -> dict[str, Any]:
         """Claim and freeze the next run for a scheduler (`engine.seams`)."""
-        found = [*changes.problems(self.config, sources=False), *unwritable(self.config, self.layout, every=False)]
-        if found:
-            raise ConfigError(*found)
+        self._check_parts()
         options = Options(overrides=self.overrides, wait_s=wait_s)
         with stoppable():
             self._afford()
