@@ -267,10 +267,15 @@ def inspect(
     if len(chosen) != 1:
         raise typer.BadParameter("give exactly one of --kept, --dropped, --duplicates, --quarantined")
     kind: Any = chosen[0]
-    rows = open_to_read()[1].inspect(kind, step=step, reason=reason, n=n, seq=seq)
+    dataset = open_to_read()[1]
+    rows = dataset.inspect(kind, step=step, reason=reason, n=n, seq=seq)
     answer(rows, lambda: terminal.inspected(kind, rows, room()) if rows else [])
     if not rows:
-        tell(f"no {'records ' if kind in {'kept', 'dropped', 'quarantined'} else ''}{kind} in this run, as asked for")
+        there = dataset.reasons(kind, seq=seq) if step or reason else []
+        more = f"; there are: {', '.join(there)}" if there else ""
+        tell(
+            f"no {'records ' if kind in {'kept', 'dropped', 'quarantined'} else ''}{kind} in this run, as asked for{more}"
+        )
 
 
 app.command()(adoption.adopt)

@@ -189,12 +189,7 @@ class Dataset:
         self, kind: Kind, *, step: str | None = None, reason: str | None = None, n: int = 20, seq: int | None = None
     ) -> list[dict[str, Any]]:
         """Give up to n records that were kept, dropped, duplicates or quarantined, of one run (default: the newest)."""
-        runs = claim.claimed(self.layout)
-        wanted = seq if seq is not None else (runs[-1] if runs else None)
-        if wanted is None or wanted not in runs:
-            raise ConfigError(
-                f"there is no run{'' if wanted is None else f' {wanted}'} in {self.layout.name}; runs: {', '.join(map(str, runs)) or 'none'}"
-            )
+        wanted = self._run(seq)
         if kind == "kept" or wanted not in self.seqs():
             collected.check(self.layout, wanted)
         rows = explain.inspect(self.layout, wanted, kind, step, reason, n)
@@ -203,6 +198,22 @@ class Dataset:
             for row in rows:
                 row["dup_of_id"] = explain.id_of(self.layout, manifests, row["dup_of"])
         return rows
+
+    def reasons(self, kind: Kind, *, seq: int | None = None) -> list[str]:
+        """Give what `inspect` may be asked for of one run (default: the newest): `<step>:<reason>`, steps or codes its report counts."""
+        run = self._run(seq)
+        if kind == "kept" or not self.layout.report(run).exists():
+            return []
+        return sorted(self.report(run)["counts"].get(kind, {}))
+
+    def _run(self, seq: int | None) -> int:
+        runs = claim.claimed(self.layout)
+        wanted = seq if seq is not None else (runs[-1] if runs else None)
+        if wanted is None or wanted not in runs:
+            raise ConfigError(
+                f"there is no run{'' if wanted is None else f' {wanted}'} in {self.layout.name}; runs: {', '.join(map(str, runs)) or 'none'}"
+            )
+        return wanted
 
     def rollback(
         self,

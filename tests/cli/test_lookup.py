@@ -18,3 +18,13 @@ def test_inspect_shows_what_the_snapshot_of_a_rollback_holds(own):
     assert {row["id"] for row in own("inspect", "--kept", "--json").json} == before
     assert {row["id"] for row in own("inspect", "--kept", "--run", "3", "--json").json} == before
     assert [row["id"] for row in own("inspect", "--kept", "--run", "2", "--json").json] == ["web/n"]
+
+
+def test_a_step_or_reason_that_is_not_there_is_told_with_those_that_are(own):
+    there = own("inspect", "--dropped", "-n", "1", "--json").json
+    assert there
+    answer = own("inspect", "--dropped", "--step", "filter.lenght")
+    assert (answer.code, answer.out) == (0, "")
+    assert "no records dropped in this run, as asked for" in answer.err
+    for row in there:
+        assert f"{row['step']}:{row['reason']}" in answer.err

@@ -98,21 +98,21 @@ def test_record_that_raises():
 @pytest.mark.parametrize(
     ("name", "value", "word"),
     [
-        ("text", None, "step.output"),
-        ("text", 7, "step.output"),
-        ("text", "\ud800", "step.output"),
-        ("text", b"bytes", "step.output"),
-        ("url", 7, "step.output"),
-        ("url", "\udfff", "step.output"),
-        ("time", "2024-01-01", "step.output"),
-        ("time", datetime(2024, 1, 1), "step.output"),  # noqa: DTZ001
-        ("lang_score", "1", "step.output"),
-        ("lang_score", True, "step.output"),
-        ("lang_score", 10**400, "step.output"),
-        ("meta", {"a": object()}, "step.output"),
-        ("meta", {"a": float("nan")}, "step.output"),
-        ("meta", {"a": "\ud800"}, "step.output"),
-        ("new_field", 1, "step.output"),
+        ("text", None, "step.output text is NoneType"),
+        ("text", 7, "step.output text is int"),
+        ("text", "\ud800", "step.output text is no Unicode"),
+        ("text", b"bytes", "step.output text is bytes"),
+        ("url", 7, "step.output url is int"),
+        ("url", "\udfff", "step.output url is no Unicode"),
+        ("time", "2024-01-01", "step.output time is str"),
+        ("time", datetime(2024, 1, 1), "step.output time has no zone"),  # noqa: DTZ001
+        ("lang_score", "1", "step.output lang_score is str"),
+        ("lang_score", True, "step.output lang_score is bool"),
+        ("lang_score", 10**400, "step.output lang_score is int"),
+        ("meta", {"a": object()}, "step.output meta is no JSON"),
+        ("meta", {"a": float("nan")}, "step.output meta is no JSON"),
+        ("meta", {"a": "\ud800"}, "step.output meta is no JSON"),
+        ("new_field", 1, "step.output more than the record's keys"),
         ("id", "other", "step.changed_id"),
         ("ord", 99, "step.changed_id"),
         ("source", None, "step.changed_id"),
@@ -127,10 +127,19 @@ def test_bad_values(name, value, word):
     assert changed.rows.equals(batch.rows)
 
 
-@pytest.mark.parametrize("answer", [7, "text", [], {}, {"text": "alone"}, ("a", "b")])
-def test_answers_that_are_no_record(answer):
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (7, "int"),
+        ("text", "str"),
+        ([], "list"),
+        (("a", "b"), "tuple"),
+        ({name: 1 for name in FIELDS if name not in {"url", "meta"}}, "lacks url meta"),
+    ],
+)
+def test_answers_that_are_no_record(answer, found):
     """Anything but a whole record, None or Drop is an error of the record."""
-    assert run(lambda record: answer)[1] == ["step.output"] * 4
+    assert run(lambda record: answer)[1] == [f"step.output {found}"] * 4
 
 
 @pytest.mark.parametrize("reason", ["", "with space", "x" * 65, None, "äh", "a\n"])

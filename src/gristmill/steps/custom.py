@@ -19,7 +19,7 @@ Source: the user's.
 
 For the engine: `open` gives an object with `run(batch) -> (batch, reasons)`: the same rows in the same order with error
 words set, and one dictionary-encoded string a row, null to keep it. Error words: `step.error <Type>` (the function
-raised it in mode record; its message is not kept), `step.output` (not a record, or a bad value), `step.changed_id`. In
+raised it in mode record; its message is not kept), `step.output` (not a record, or a bad value: which), `step.changed_id`. In
 modes batch and list what the function raises comes out of `run`; a StepError means it breaks the contract.
 
 Not here: retries and the search for the record a batch fails on (`engine.flow`); finding steps by name (`core.find`).
@@ -235,12 +235,27 @@ def _settled(batch: Batch, before: list[Record], answers: list[Any]) -> tuple[Ba
 
 
 def _problem(record: Record, answer: Any) -> str | None:
-    """Give the error word for an answer that is no record like the one before."""
-    if not isinstance(answer, dict) or answer.keys() != record.keys():
-        return "step.output"
+    """Give the error word for an answer that is no record like the one before, and what of it is not; keys of the answer are not told."""
+    if not isinstance(answer, dict):
+        return f"step.output {type(answer).__name__}"
+    if answer.keys() != record.keys():
+        lacking = [name for name in record if name not in answer]
+        return f"step.output lacks {' '.join(lacking)}" if lacking else "step.output more than the record's keys"
     if any(answer[name] != record[name] for name in FIELDS if name not in CHANGEABLE):
         return "step.changed_id"
-    return None if all(_is_valid(name, answer[name]) for name in CHANGEABLE) else "step.output"
+    wrong = next((name for name in CHANGEABLE if not _is_valid(name, answer[name])), None)
+    return None if wrong is None else f"step.output {wrong} {_kind(wrong, answer[wrong])}"
+
+
+def _kind(name: str, value: Any) -> str:
+    """Say what a value is that no column can hold."""
+    if name == "meta":
+        return "is no JSON"
+    if isinstance(value, str) and name not in {"time", "lang_score"}:
+        return "is no Unicode"
+    if isinstance(value, datetime):
+        return "has no zone"
+    return f"is {type(value).__name__}"
 
 
 def _is_valid(name: str, value: Any) -> bool:
