@@ -104,6 +104,21 @@ def test_a_failure_that_passes_is_retried_and_costs_nothing(tmp_path):
     assert (left, tries, found["quarantine"]) == (["a", "b"], [2, 2, 2], [])
 
 
+def test_a_batch_for_which_there_is_no_memory_is_tried_in_parts_and_a_row_for_which_there_is_none_stops_the_run(
+    tmp_path,
+):
+    def hungry(rows, most=2):
+        if rows.num_rows > most:
+            raise MemoryError
+        return rows
+
+    texts = [f"text {i}" for i in range(9)]
+    left, flow, found = go(tmp_path / "two", [("mine", Custom(call=hungry, mode="batch"))], texts)
+    assert (left, flow.quarantined, found["quarantine"]) == (texts, {}, [])
+    with pytest.raises(MemoryError):
+        go(tmp_path / "none", [("mine", Custom(call=lambda rows: hungry(rows, 0), mode="batch"))], texts)
+
+
 def test_an_answer_that_breaks_the_contract_stops_the_run(tmp_path):
     with pytest.raises(StepError, match="1 rows"):
         go(tmp_path, [("mine", Custom(call=lambda rows: rows.slice(0, 1), mode="batch"))], ["a", "b"])

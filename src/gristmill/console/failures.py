@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import shutil
 import traceback
 from contextlib import suppress
@@ -30,6 +31,15 @@ def of_system(error: OSError) -> str:
         errno.EMFILE: "raise the limit of open files (ulimit -n) and run again",
     }
     return f"the system said {what!r}{where}; {advice.get(error.errno or 0, 'mend it and run again')}"
+
+
+def of_memory() -> str:
+    """Say that memory did not do, with the most that a process had."""
+    peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return (
+        f"there was not enough memory (a process had {max(peaks) // 1024:,} MiB at most); give it more, or set fewer workers or a smaller "
+        "run.batch_bytes, and run again"
+    )
 
 
 def unexpected(error: BaseException) -> str:

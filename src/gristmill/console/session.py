@@ -340,9 +340,7 @@ def failed(error: BaseException, *, as_json: bool) -> int:
     elif isinstance(error, OSError):
         problems = [failures.of_system(error)]
     elif isinstance(error, MemoryError):
-        problems = [
-            "there was not enough memory; give it more, or set fewer workers or a smaller run.batch_bytes, and run again"
-        ]
+        problems = [failures.of_memory()]
     else:
         problems = [failures.unexpected(error)]
     complain(*problems)

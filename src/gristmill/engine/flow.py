@@ -110,7 +110,7 @@ class Flow:
         return batch
 
     def _attempt(self, bound: BoundStep, step: Any, batch: Batch) -> tuple[Batch, pa.Array | None]:
-        """Run one step; if it raises, try again, then halve the batch down to the rows it raises on."""
+        """Run one step; if it raises, try again, then halve the batch down to the rows it raises on. One row must fit into memory."""
         if bound.name in self._slow and len(batch) > 1:
             return self._parts(bound, step, batch, [1] * len(batch))
         waits = RETRY_WAITS_S[: self.retries]
@@ -119,8 +119,12 @@ class Flow:
                 self._mark(bound, batch)
                 with alarm.limit(self.crash.limit_s):
                     done, reasons = _apply(step, batch)
-            except (GristmillError, MemoryError):
+            except GristmillError:
                 raise
+            except MemoryError:
+                if len(batch) == 1:
+                    raise
+                break  # less of it at a time may do
             except alarm.LateError:
                 if len(batch) == 1:
                     return Batch(batch.rows, pa.array(["timeout.step"])), None
