@@ -18,6 +18,7 @@ from tests.properties.lab import Lab, flat
 MOMENT_NS = 1_709_208_000_000_000_001
 DECIMAL = decimal.Decimal("1.50")
 NOON = "2024-02-29T12:00:00"
+NS = ".000000001"
 FAR = "<value out of range: 1000000000000000000>"
 
 
@@ -44,19 +45,26 @@ COLUMNS = {
     "decimals in a list": (pa.array([[DECIMAL]]), ["1.50"]),
     "seconds": (pa.array([1_709_208_000], pa.timestamp("s")), NOON),
     "milliseconds": (pa.array([1_709_208_000_000], pa.timestamp("ms")), NOON),
-    "nanoseconds": (pa.array([MOMENT_NS], ns()), NOON),
-    "nanoseconds in a zone": (pa.array([MOMENT_NS], ns("+05:30")), NOON + "+00:00"),
-    "nanoseconds in a list": (pa.array([[MOMENT_NS]], pa.list_(ns())), [NOON]),
-    "nanoseconds in a fixed list": (pa.array([[MOMENT_NS]], pa.list_(ns(), 1)), [NOON]),
-    "nanoseconds in an object": (pa.array([{"a": MOMENT_NS}], pa.struct([("a", ns())])), {"a": NOON}),
-    "nanoseconds in a map": (pa.array([[("k", MOMENT_NS)]], pa.map_(pa.string(), ns())), [["k", NOON]]),
+    "nanoseconds": (pa.array([MOMENT_NS], ns()), NOON + NS),
+    "nanoseconds that are none": (pa.array([MOMENT_NS - 1], ns()), NOON),
+    "nanoseconds in a zone": (pa.array([MOMENT_NS], ns("+05:30")), NOON + NS + "+00:00"),
+    "nanoseconds before 1970": (pa.array([-1], ns()), "1969-12-31T23:59:59.999999999"),
+    "nanoseconds in a dictionary": (pa.array([MOMENT_NS], ns()).dictionary_encode(), NOON + NS),
+    "nanoseconds in a list": (pa.array([[MOMENT_NS, MOMENT_NS - 1]], pa.list_(ns())), [NOON + NS, NOON]),
+    "nanoseconds in a fixed list": (pa.array([[MOMENT_NS]], pa.list_(ns(), 1)), [NOON + NS]),
+    "nanoseconds in an object": (
+        pa.array([{"a": MOMENT_NS, "b": "x", "c": None}], pa.struct([("a", ns()), ("b", pa.string()), ("c", ns())])),
+        {"a": NOON + NS, "b": "x", "c": None},
+    ),
+    "nanoseconds in a map": (pa.array([[("k", MOMENT_NS)]], pa.map_(pa.string(), ns())), [["k", NOON + NS]]),
     "a time beyond Python's years in a list": (pa.array([[10**18]], pa.list_(pa.timestamp("us"))), [FAR]),
     "a time beyond Python's years in an object": (
         pa.array([{"a": 10**18}], pa.struct([("a", pa.timestamp("us"))])),
         {"a": FAR},
     ),
-    "time of day": (pa.array([1_000_000_001], pa.time64("ns")), "00:00:01"),
-    "duration": (pa.array([1001], pa.duration("ns")), "0:00:00.000001"),
+    "time of day": (pa.array([1_000_000_001], pa.time64("ns")), "00:00:01.000000001"),
+    "duration": (pa.array([1001], pa.duration("ns")), "0:00:00.000001001"),
+    "duration of a second": (pa.array([10**9 + 1], pa.duration("ns")), "0:00:01.000000001"),
     "duration without end": (pa.array([2**62], pa.duration("s")), str(2**62)),
     "date": (pa.array([dt.date(2024, 2, 29)], pa.date64()), "2024-02-29"),
     "uuid": (pa.array([uuid.UUID(int=5).bytes], pa.uuid()), str(uuid.UUID(int=5))),

@@ -9,6 +9,7 @@ time; two columns of one name are refused, as one would hide the other. How many
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  of a time that names no zone
 _FIXED = pa.types.is_fixed_size_list
 _LISTS: list[tuple[Any, Any]] = [
     (_FIXED, pa.list_),
@@ -53,14 +55,20 @@ def values(column: pa.Array) -> list[Any]:
         inner = dict(zip(used.to_pylist(), values(column.dictionary.take(used)), strict=True))
         return [inner.get(at) for at in column.indices.to_pylist()]
     kind = column.type
-    if pa.types.is_timestamp(kind):  # nanoseconds and odd zone names have no Python value
-        try:  # nanoseconds lose their last digits; in any other unit a loss would be an overflow, and another time
-            column = column.cast(pa.timestamp("us", "UTC" if kind.tz else None), safe=kind.unit != "ns")
-        except pa.ArrowInvalid:
-            return column.cast(pa.string()).to_pylist()  # type: ignore[no-any-return]
-    elif (coarse := _changed(kind, _plain)) != kind:
+    if (coarse := _changed(kind, _plain)) != kind:
         # Python's own times have microseconds; pyarrow would give pandas' for more, where that is installed.
-        column = column.cast(coarse, safe=False)
+        try:
+            fitting = column.cast(coarse)
+        except pa.ArrowInvalid:
+            numbers = column.cast(_changed(kind, _number)).to_pylist()
+            rounded = values(column.cast(coarse, safe=False))
+            return [_exact(value, number, kind) for value, number in zip(rounded, numbers, strict=True)]
+        return values(fitting)
+    if pa.types.is_timestamp(kind):  # odd zone names have no Python value
+        try:
+            column = column.cast(pa.timestamp("us", "UTC" if kind.tz else None))
+        except pa.ArrowInvalid:  # an overflow
+            return column.cast(pa.string()).to_pylist()  # type: ignore[no-any-return]
     elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
         return _decoded(column.to_pylist())
     try:
@@ -79,11 +87,47 @@ def values(column: pa.Array) -> list[Any]:
 def _plain(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_dictionary(kind):
         return _plain(kind.value_type)
-    if pa.types.is_timestamp(kind) and kind.unit == "ns":
+    if not _is_finer(kind):
+        return kind
+    if pa.types.is_timestamp(kind):
         return pa.timestamp("us", kind.tz)
-    if pa.types.is_duration(kind) and kind.unit == "ns":
-        return pa.duration("us")
-    return pa.time64("us") if pa.types.is_time64(kind) and kind.unit == "ns" else kind
+    return pa.duration("us") if pa.types.is_duration(kind) else pa.time64("us")
+
+
+def _number(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(kind):
+        return _number(kind.value_type)
+    return pa.int64() if _is_finer(kind) else kind
+
+
+def _is_finer(kind: pa.DataType) -> bool:
+    """Tell the times with nanoseconds."""
+    timed = pa.types.is_timestamp(kind) or pa.types.is_duration(kind) or pa.types.is_time64(kind)
+    return bool(timed and kind.unit == "ns")
+
+
+def _exact(value: Any, number: Any, kind: pa.DataType) -> Any:
+    """Give a value whose times are texts, as Python writes them but with nanoseconds, where they have any; number: the value, with its times as numbers."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if value is None or number is None:
+        return value
+    if pa.types.is_struct(kind):
+        return {field.name: _exact(value[field.name], number[field.name], field.type) for field in kind}
+    if pa.types.is_map(kind):
+        pairs = zip(value, number, strict=True)
+        return [(_exact(k, at, kind.key_type), _exact(v, n, kind.item_type)) for (k, v), (at, n) in pairs]
+    if any(is_list(kind) for is_list, _ in _LISTS):
+        return [_exact(one, n, kind.value_type) for one, n in zip(value, number, strict=True)]
+    if not _is_finer(kind) or number % 1000 == 0:
+        return value
+    whole = timedelta(microseconds=number // 1000)
+    if pa.types.is_duration(kind):
+        return f"{whole}{'' if whole.microseconds else '.000000'}{number % 1000:03}"
+    moment = (_EPOCH + whole).isoformat(timespec="microseconds") + f"{number % 1000:03}"
+    if pa.types.is_time64(kind):
+        return moment.partition("T")[2]
+    return moment + "+00:00" if kind.tz else moment
 
 
 def _text(kind: pa.DataType) -> pa.DataType:
