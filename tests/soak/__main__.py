@@ -49,7 +49,7 @@ class Soak:
         self.commit = _freeze(folder, commit)
         self.blows = Blows(folder, self.source, seed, self.work, lambda: self.deadline - time.monotonic())
         self.databases = databases.Databases(seed, folder)
-        self.commands = commands.Commands(folder, self.source, lambda: self.deadline - time.monotonic())
+        self.commands = commands.Commands(folder, self.source, jobs, lambda: self.deadline - time.monotonic())
 
     @cached_property
     def small(self) -> list[crash.Scene]:

@@ -12,8 +12,8 @@ import os
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +22,10 @@ from tests.soak.results import STOPPED, Room
 
 
 class Command(NamedTuple):
-    """module: with its arguments, COUNT among them where it can be made smaller; count: the whole; seconds: about what that takes on two cores."""
+    """module: with its arguments; COUNT among them where it can be made smaller, SEED where it can be done in parts, and side by side.
+
+    count: the whole; seconds: about what that takes on two cores.
+    """
 
     module: str
     count: int
@@ -33,11 +36,12 @@ COMMANDS = {
     "malformed": Command("tests.malformed COUNT 10000", 2500, 600),
     "limits": Command("tests.malformed.limits 1024", 13, 300),
     "determinism": Command("tests.determinism", 72, 400),
-    "machine": Command("tests.properties.machine COUNT 1", 100_000, 10_000),
+    "machine": Command("tests.properties.machine COUNT SEED", 100_000, 9_000),
     "adoption": Command("tests.engine.adoption 1 2", 4, 150),
     "stores": Command("tests.store.kills COUNT 7", 215, 1500),
     "store-zombies": Command("tests.store.zombies", 24, 300),
 }
+APART = 1_000_000  # from the seeds of one process to those of the next; a walk of some steps has one seed
 
 
 def told(
@@ -65,46 +69,62 @@ def told(
 
 
 class Commands:
-    """The rooms. left_s: how long there is."""
+    """The rooms. jobs: how many processes share a count that can be parted. left_s: how long there is."""
 
-    def __init__(self, folder: Path, source: Path, left_s: Callable[[], float]) -> None:
-        self.folder, self.source, self.left_s = folder, source, left_s
+    def __init__(self, folder: Path, source: Path, jobs: int, left_s: Callable[[], float]) -> None:
+        self.folder, self.source, self.jobs, self.left_s = folder, source, jobs, left_s
 
     def run(self, room: Room) -> None:
-        """Run the command of a room; what it says goes on as it comes into a file."""
-        command, left_s = COMMANDS[room.name], self.left_s()
-        part = min(1.0, left_s / command.seconds)
-        count = int(command.count * part) if "COUNT" in command.module else command.count * (part == 1.0)
-        room.trials = room.runs = room.deaths = room.looks = 0  # one that was stopped begins anew: it is one command
-        room.seconds, room.by_place = 0.0, Counter()
-        if count < command.count:
-            room.note = (
-                f"{STOPPED} {count:,} of {command.count:,}: all of it takes about {command.seconds / 60:.0f} minutes."
-            )
+        """Run the command of a room, or what is left of it; what it says goes on as it comes into a file."""
+        command = COMMANDS[room.name]
+        if "SEED" not in command.module:  # one that was stopped begins anew
+            room.forget()
+        missing = command.count - room.trials
+        part = min(1.0, self.left_s() / (command.seconds * missing / command.count))
+        count = int(missing * part) if "COUNT" in command.module else missing * (part == 1.0)
+        if count < missing:
+            told = f"all of it takes about {command.seconds / 60:.0f} minutes."
+            room.note = f"{STOPPED} {room.trials + count:,} of {command.count:,}: {told}"
         if not count:
             return
-        argv = command.module.replace("COUNT", str(count))
-        room.command = f"python -m {argv}"
-        log, began = self.folder / f"{room.name}.log", time.monotonic()
+        jobs = self.jobs if "SEED" in command.module else 1
+        lines = [
+            command.module.replace("COUNT", str(-(-count // jobs))).replace("SEED", str(1 + room.trials + i * APART))
+            for i in range(jobs)
+        ]
+        room.command = " and ".join(filter(None, [room.command, *(f"`python -m {line}`" for line in lines)])).strip("`")
+        began = time.monotonic()
+        with ThreadPoolExecutor(jobs) as pool:
+            ended = [*pool.map(self._ended, [room.name] * jobs, range(jobs), lines)]
+        room.seconds += time.monotonic() - began
+        for said, code in ended:
+            self._take(room, said, code)
+
+    def _ended(self, name: str, i: int, line: str) -> tuple[list[str], int]:
+        log = self.folder / f"{name}-{i}.log"
         with log.open("wb") as out:
             code = subprocess.run(
-                [sys.executable, "-m", *argv.split()],
+                [sys.executable, "-m", *line.split()],
                 env={**os.environ, **scenes.environment(self.source)},
                 cwd=scenes.ROOT,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 check=False,
             ).returncode
-        room.seconds = time.monotonic() - began
-        self._take(room, log.read_text("utf-8", "backslashreplace").splitlines(), code)
+        return log.read_text("utf-8", "backslashreplace").splitlines(), code
 
     @staticmethod
     def _take(room: Room, lines: list[str], code: int) -> None:
         """Take over what a command told."""
         try:
             found = json.loads(lines[-1])
-            room.trials, room.runs, room.deaths = found["trials"], found["runs"], found["killed"]
-            room.looks, room.by_place = found["looks"], Counter(found["places"])
+            room.trials, room.runs, room.deaths = (
+                room.trials + found["trials"],
+                room.runs + found["runs"],
+                room.deaths + found["killed"],
+            )
+            room.looks += found["looks"]
+            room.by_place.update(found["places"])
             room.note = " ".join(part for part in (found["note"], room.note) if part)
             problems = [*found["violations"]]
         except (IndexError, KeyError, TypeError, ValueError):
@@ -112,4 +132,4 @@ class Commands:
         if code not in {0, 1} or bool(code) != bool(problems):
             problems.append(f"it ended with {code}")
         for problem in problems:
-            room.violate(f"{room.command}: {problem} (all it said: {room.name}.log)")
+            room.violate(f"{room.command}: {problem} (all it said: {room.name}-*.log)")

@@ -91,6 +91,14 @@ class Room:
         self.trials, self.runs, self.deaths = kept["trials"], kept["runs"], kept["killed"]
         self.looks, self.seconds, self.violations = kept["reader_looks"], kept["seconds"], kept["violations"]
         self.by_place = Counter(kept["by_place"])
+        if not str(kept["command"]).startswith("python -m tests.soak"):
+            self.command = f"`{kept['command']}`"
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self.trials = self.runs = self.deaths = self.looks = 0
+        self.seconds, self.command = 0.0, ""
+        self.by_place.clear()
 
     def add(self, trial: Trial, place: str = "") -> None:
         """Count a trial; say at once what was wrong."""
