@@ -16,7 +16,7 @@ import pyarrow as pa
 from gristmill.audit import explain
 from gristmill.audit.explain import Kind
 from gristmill.config.settings import BoundExport, Gate, PipelineConfig, Unresolved
-from gristmill.core.errors import ConfigError, StoreError
+from gristmill.core.errors import ConfigError, FormatError, StoreError
 from gristmill.core.places import Options
 from gristmill.engine import cost
 from gristmill.engine.quarantine import Asked, Entry, Quarantine
@@ -365,6 +365,8 @@ class Dataset:
             manifest = self.manifest(seq)
             collected.check(self.layout, manifest.seq)
             return seq, verify.verify(self.layout, manifest, config)
+        except FormatError:
+            raise
         except StoreError as error:
             return seq, [str(error)]
 

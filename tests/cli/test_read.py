@@ -150,8 +150,8 @@ def test_config_is_found_from_below_or_named(ran):
         (["stage", "commit", "9"], "run 9 is not open"),
     ],
 )
-def test_wrong_use_is_2_with_what_to_do(ran, argv, told):
-    answer = ran(*argv, "--json")
+def test_wrong_use_is_2_with_what_to_do(ran, own, argv, told):
+    answer = (own if argv[0] == "stage" else ran)(*argv, "--json")  # that a stage failed is remembered
     assert answer.code == 2, answer.err
     assert all(line.startswith("error: ") for line in answer.err.removeprefix(COLD).splitlines())
     assert told in answer.err

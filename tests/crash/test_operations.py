@@ -43,7 +43,9 @@ def hurt(five, ends, found, tmp_path, name, modes):
 def test_a_run_that_is_hurt_at_one_operation_leaves_whole_ends_and_is_gone_on_with(day, modes, five, tmp_path):
     ends = five.on(day)
     trials = hurt(five, ends, five.counted(ends, tmp_path), tmp_path, f"day {day}", modes)
-    assert [trial.codes for trial in trials] == [[crash.KILLED, 0], [1, 0]]
+    killed, failed = (trial.codes for trial in trials)
+    assert killed == [crash.KILLED, 0]
+    assert failed in ([1, 0], [0]), "a look ahead that fails is made again in earnest"
 
 
 def test_a_disk_that_is_full_at_the_commit_is_told_with_the_delta_log(five, tmp_path):

@@ -302,7 +302,9 @@ def test_a_run_that_is_stopped_or_killed(lab, hooks):
     project = Project(lab.folder)
     beat = lab.dataset / "runs/1/heartbeat.json"
     for number in (signal.SIGTERM, signal.SIGKILL):
-        process = subprocess.Popen(command("run"), cwd=lab.folder, env=os.environ | {"GRISTMILL_TEST_SLOW": "60"}, stderr=subprocess.PIPE)  # fmt: skip
+        process = subprocess.Popen(
+            command("run"), cwd=lab.folder, env=os.environ | {"GRISTMILL_TEST_SLOW": "60"}, start_new_session=True
+        )
         try:
             deadline = time.monotonic() + 60
             while (
@@ -318,8 +320,10 @@ def test_a_run_that_is_stopped_or_killed(lab, hooks):
                 assert "stalled: no progress for" in live.out
                 assert wanted in heard
         finally:
+            if number == signal.SIGKILL:
+                os.killpg(process.pid, number)  # its workers, too, who would sleep on
             process.send_signal(number)
-            process.communicate(timeout=60)
+            process.wait(timeout=60)
         if number == signal.SIGTERM:
             assert numbers(lab)["gristmill_run_active"] == 0
             assert [each for each in told(hooks) if each[0] != "stalled"] == []  # a busy machine may plan for that long

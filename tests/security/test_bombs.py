@@ -6,11 +6,11 @@ import gzip
 import io
 import lzma
 import tarfile
-import tracemalloc
 import zipfile
 
 import pytest
 from backports import zstd
+from tests import memory
 
 from gristmill.core.errors import GristmillError
 from gristmill.net import decode
@@ -22,16 +22,14 @@ PACKERS = {"gzip": gzip.compress, "zstd": zstd.compress, "bzip2": bz2.compress, 
 
 
 def read(folder, name, data):
-    """Read a file of these bytes; give the reads that ended badly, and the most memory that Python held."""
+    """Read a file of these bytes; give the reads that ended badly, and by how much the process grew."""
     (folder / name).write_bytes(data)
     mill = Mill(Files(path="*"), folder)
-    tracemalloc.start()
-    ran = mill.run()
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
+    with memory.grown() as most:
+        ran = mill.run()
     codes = {read.code for read in ran.reads if read.code} | {code for _, code, _ in ran.plan.failed}
     codes |= {reject.code for pages in ran.pages for page in pages for reject in page.rejects}
-    return codes, peak
+    return codes, most.bytes
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +50,9 @@ def test_a_bomb_in_an_answer_is_refused(bombs, encoding):
 
     data = brotli.compress(ZEROS, quality=3) if encoding == "br" else bombs[encoding]
     decoder = decode.Decoder(encoding, 8 << 20, 200)
-    tracemalloc.start()
-    with pytest.raises(decode.Oversize):  # while it is fed, or at its end
+    with memory.grown() as most, pytest.raises(decode.Oversize):  # while it is fed, or at its end
         (decoder.feed(data), decoder.finish())
-    assert tracemalloc.get_traced_memory()[1] < 64 << 20
-    tracemalloc.stop()
+    assert most.bytes < 64 << 20
 
 
 # --- archives: whoever changes how they are read extends these -----------------------------------------------------

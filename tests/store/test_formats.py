@@ -112,7 +112,9 @@ def test_what_is_newer_is_refused_with_its_place(own, name):
         assert answer.code == 1, (verb, answer.out, answer.err)
         assert "upgrade gristmill" in answer.err, (verb, answer.err)
         assert name.rpartition("/")[2] in answer.err
-    assert {path: path.read_bytes() for path in (own / "corpus").glob("runs/*/manifest.json")} == before
+    after = {path: path.read_bytes() for path in (own / "corpus").glob("runs/*/manifest.json")}
+    assert {path: after[path] for path in before} == before
+    assert len(after) == len(before) or name.startswith("out/"), "a snapshot does not wait for its exports"
 
 
 def test_a_plan_of_a_newer_format_is_not_gone_on_with(own, monkeypatch):

@@ -126,6 +126,10 @@ class StoreError(GristmillError):
     """The dataset on disk is not what its manifest says, or its format is not known."""
 
 
+class FormatError(StoreError):
+    """A file of the dataset is of another gristmill's format: nothing is damaged."""
+
+
 class StaleError(StoreError):
     """Another run has committed since this one was planned."""
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from gristmill.core.errors import StoreError, raise_of_system
+from gristmill.core.errors import FormatError, StoreError, raise_of_system
 from gristmill.store.layout import FORMAT
 
 Json = dict[str, Any]
@@ -35,12 +35,13 @@ def check(path: Path, found: object, newest: int = FORMAT, oldest: int = FORMAT)
     """Refuse a file whose format is not one from `oldest` to `newest`.
 
     Raises:
-        StoreError: it is newer, older, or no number.
+        FormatError: it is newer or older.
+        StoreError: it is no number.
     """
     if isinstance(found, int) and oldest <= found <= newest:
         return
     older = isinstance(found, int) and 0 < found < oldest
-    raise StoreError(
+    raise (FormatError if isinstance(found, int) else StoreError)(
         f"{path} has format {found!r}, this gristmill knows {newest}; {'run `gristmill upgrade`' if older else 'upgrade gristmill'}"
     )
 

@@ -43,7 +43,7 @@ class Processes:
 
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(theirs, self.setup), daemon=True)
+        process = self._context.Process(target=_serve, args=(theirs, self.setup, dict(os.environ)), daemon=True)
         with _hidden_main():
             process.start()
         theirs.close()
@@ -109,8 +109,12 @@ class _Worker:
         self.pipe = pipe
 
 
-def _serve(pipe: Connection[Any, Any], setup: Setup) -> None:
-    """Do jobs until the pipe closes. Signals are the parent's business."""
+def _serve(pipe: Connection[Any, Any], setup: Setup, environment: dict[str, str]) -> None:
+    """Do jobs until the pipe closes. Signals are the parent's business.
+
+    environment: what the config's references mean now; the fork server has that of its own start.
+    """
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # a step that takes too long ends this worker
