@@ -160,6 +160,15 @@ def standing(layout: Layout, head: Manifest) -> set[int]:
 
 def dataset_id(layout: Layout) -> str:
     """Give the id of the dataset's Delta table, made with it and for ever the same; a copy of the folder keeps it."""
+    if layout.remote is None:
+        with contextlib.suppress(FileNotFoundError):  # a log that was cleaned up begins later
+            first = (layout.table / deltalog.LOG / f"{0:020}.json").stat()
+            return _id_of(layout, (first.st_dev, first.st_ino, first.st_mtime_ns))
+    return str(open_table(layout).metadata().id)
+
+
+@functools.lru_cache(maxsize=100)  # every export asks, several times in a run
+def _id_of(layout: Layout, made: tuple[int, int, int]) -> str:
     return str(open_table(layout).metadata().id)
 
 
