@@ -399,6 +399,9 @@ def test_b1_a_read_goes_on_after_its_session_is_killed_and_gives_up_in_time(pg, 
         if number % 20 == 1:
             pg.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'gristmill'")
     assert keys == [str(n) for n in range(1, 3001)]
+    source = copy(
+        pg, tmp_path, parallel=1, batch_rows=50
+    ).source  # so that most of it is not read ahead when the server dies
     reading = source.read(split, ReadContext(tmp_path, 4096))
     first = next(reading)
     pg.kill()
