@@ -1,5 +1,7 @@
 """Redeciding by example: who falls, who comes in, and what it refuses."""
 
+import contextlib
+import sqlite3
 import subprocess
 import sys
 
@@ -139,3 +141,20 @@ def test_what_a_rollback_took_back_does_not_count(lab):
     again(lab, 5)
     assert ids(lab) == ["b/5", "b/6"]
     assert lab.broken() == []
+
+
+def test_called_again_it_reads_no_table_again(tmp_path):
+    with contextlib.closing(sqlite3.connect(tmp_path / "rows.db")) as rows:
+        rows.execute("CREATE TABLE docs (id INTEGER PRIMARY KEY, text TEXT)")
+        rows.executemany("INSERT INTO docs VALUES (?, ?)", [(n, "x" * n) for n in range(1, 6)])
+        rows.commit()
+    source = {
+        "name": "t",
+        "sql": {"dsn": f"sqlite:///{tmp_path}/rows.db", "table": "docs", "key": "id", "cursor": "id"},
+    }
+    lab = Lab(tmp_path / "lab", {"sources": [source], "steps": [{"filter.length": {"min_chars": 2}}]})
+    lab.run()
+    lab.configure({"sources": [source], "steps": [{"filter.length": {"min_chars": 4}}]})
+    assert lab.run(mode="redecide").counts.withdrawn == 2
+    assert lab.run(mode="redecide").status == "nothing_new"
+    assert sorted(ids(lab)) == ["t/4", "t/5"]

@@ -1,6 +1,7 @@
 """Parquet chunks: same bytes however batched, readable by everyone, damage is seen."""
 
 import io
+import os
 from itertools import pairwise
 
 import msgspec
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gristmill.core.batch import TABLE_SCHEMA
-from gristmill.core.errors import StoreError
+from gristmill.core.errors import StoreError, naming
 from gristmill.core.shards import ShardWriter, row_bytes
 from gristmill.exports.parquet import Parquet
 
@@ -189,3 +190,13 @@ def test_wrong_parameters_are_refused():
         msgspec.convert({"path": "out", "columns": ["body"]}, Parquet)
     with pytest.raises(msgspec.ValidationError, match="<= 22"):
         msgspec.convert({"path": "out", "level": 99}, Parquet)
+
+
+def test_a_write_that_fails_tells_the_chunk_and_not_the_number_of_its_open_file():
+    with (
+        os.fdopen(os.open("/dev/full", os.O_WRONLY), "wb", 0) as file,
+        pytest.raises(OSError, match="No space left") as caught,
+        naming("chunk_00001.parquet"),
+    ):
+        ShardWriter(file, TABLE_SCHEMA)
+    assert caught.value.filename == "chunk_00001.parquet"

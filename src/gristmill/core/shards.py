@@ -8,6 +8,7 @@ group, of combined chunks); every page carries a checksum; a file is complete on
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -111,13 +112,17 @@ class ShardWriter:
             "store_schema": False,
             "data_page_version": "1.0",
         }
-        self._name = str(file if isinstance(file, str | Path) else getattr(file, "name", ""))
-        with naming(self._name):
+        named = file if isinstance(file, str | Path) else getattr(file, "name", None)
+        self._name = str(named) if isinstance(named, str | Path) else ""  # of a file opened by its number the number
+        with self._naming():
             self._writer = pq.ParquetWriter(str(file) if isinstance(file, Path) else file, self._schema, **options)
         self._cutter = Cutter(max_rows, max_bytes)
         self._held: list[pa.RecordBatch] = []
         self._rows = 0
         self._raw_bytes = 0
+
+    def _naming(self) -> AbstractContextManager[None]:
+        return naming(self._name) if self._name else nullcontext()
 
     def write(self, rows: pa.RecordBatch) -> None:
         """Add rows; their columns are taken by name and cast to the schema."""
@@ -137,7 +142,7 @@ class ShardWriter:
     def close(self) -> tuple[int, int]:
         """Finish the file; give its rows and the bytes of their values (`row_bytes`)."""
         self._flush()
-        with naming(self._name):
+        with self._naming():
             self._writer.close()
         return self._rows, self._raw_bytes
 
@@ -145,7 +150,7 @@ class ShardWriter:
         group = pa.Table.from_batches(self._held, self._schema).combine_chunks()
         self._held = []
         if group.num_rows:
-            with naming(self._name):
+            with self._naming():
                 self._writer.write_table(group, row_group_size=group.num_rows)
 
 

@@ -45,11 +45,13 @@ def draft(config: PipelineConfig, layout: Layout, head: Manifest) -> Draft:
         ConfigError: something else changed, or the stored signals do not tell.
         SourceError: a source fails.
     """
-    drafted = refresh.draft(config, layout, head)
     if not head.seq:
-        return drafted
+        return refresh.draft(config, layout, head)
     moved = _Moved(config, layout, head)
     ords = moved.ords()
+    if not len(ords):  # so that it can be called again
+        return msgspec.structs.replace(plan.draft(config, layout, head), mode="redecide")
+    drafted = refresh.draft(config, layout, head)
     units = _units(layout, head, moved.ids(ords), config)
     replays = {
         bound.name: drafted.replays[bound.name]
@@ -57,7 +59,7 @@ def draft(config: PipelineConfig, layout: Layout, head: Manifest) -> Draft:
         else [_only(bound.name, each, units) for each in drafted.replays[bound.name]]
         for bound in config.sources
     }
-    kept = {name: [each for each in many if each is not None] if len(ords) else [] for name, many in replays.items()}
+    kept = {name: [each for each in many if each is not None] for name, many in replays.items()}
     return msgspec.structs.replace(drafted, mode="redecide", replays=kept, redecided=ords.tolist())
 
 
