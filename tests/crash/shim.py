@@ -28,14 +28,14 @@ class Operation(NamedTuple):
     hurt: bool
 
 
-def build(folder: Path) -> Path | None:
-    """Build the shim; None where there is no compiler."""
+def build(folder: Path, source: Path = SOURCE) -> Path | None:
+    """Build the shim, or another library that is preloaded; None where there is no compiler."""
     gcc = shutil.which("gcc")
     if gcc is None:
         return None
     library = folder / "shim.so"
     folder.mkdir(parents=True, exist_ok=True)
-    command = [gcc, "-O2", "-Wall", "-Werror", "-shared", "-fPIC", "-o", str(library), str(SOURCE), "-ldl"]
+    command = [gcc, "-O2", "-Wall", "-Werror", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"]
     subprocess.run(command, check=True)
     return library
 

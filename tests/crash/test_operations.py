@@ -57,6 +57,16 @@ def test_a_disk_that_is_full_at_the_commit_is_told_with_the_delta_log(five, tmp_
     assert trial.codes == [1, 0]
 
 
+def test_t6_a_report_that_cannot_be_written_leaves_the_snapshot_and_is_written_by_the_next_run(five, tmp_path):
+    """It ends with 1, as whoever waits for the report has none: the snapshot and its exports are there, and stay."""
+    ends = five.on(2)
+    found = five.counted(ends, tmp_path)
+    at = next(each.number for each in found if "report.json" in each.path)
+    trial, (hit,) = operations.trial(five.server, ends, tmp_path / "trials", [("eio", at)])
+    assert trial.problems == []
+    assert (trial.codes, "report.json" in hit.path) == ([1, 0], True)
+
+
 @pytest.mark.parametrize(("verb", "mode"), SLICE)
 def test_so_is_every_other_verb_that_writes(verb, mode, five, tmp_path):
     five.on(2)

@@ -1,15 +1,56 @@
-"""The slice of the determinism matrix that every test run makes: `python -m tests.determinism` runs all of it."""
+"""The slice of the determinism matrix that every test run makes: `python -m tests.determinism` runs all of it.
 
+And a cell in a strange world, which is made below the process (`strange.c`), so that libraries see it too.
+"""
+
+import os
+import re
+import subprocess
 import sys
+import time
+from datetime import datetime
+from pathlib import Path
 
 import pytest
+from tests.crash import shim
 from tests.determinism import cell, matrix
+
+DAY_S = 86_400
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("matrix")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("matrix")
+
+
+@pytest.fixture(scope="module")
+def found(folder):
     return [matrix.run(one, folder) for one in matrix.slice_of([sys.executable])]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Give the variables of the strange world."""
+    place = tmp_path_factory.mktemp("strange")
+    library = shim.build(place, Path(__file__).with_name("strange.c"))
+    if library is None:
+        pytest.skip(shim.NO_COMPILER)
+    return {"LD_PRELOAD": str(library), "STRANGE_ASKED": str(place / "asked")}
+
+
+@pytest.fixture(scope="module")
+def strange(found, folder, world):
+    """Give what is found there, when things were said to be, in days from now, and whether the network was asked for anything."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in world.items():
+            patch.setenv(name, value)
+        there = matrix.run(next(matrix.slice_of([sys.executable])), folder)
+    kept = (folder / "a folder of its own" / "set" / "runs").glob("*/*.json")
+    stamps = [
+        stamp for path in kept for stamp in re.findall(r'"(?:time|started)": ?"(\d[^"]+)"', path.read_text("utf-8"))
+    ]
+    days = [round((datetime.fromisoformat(stamp).timestamp() - time.time()) / DAY_S) for stamp in stamps]
+    return there, days, Path(world["STRANGE_ASKED"]).exists()
 
 
 def test_hash_seed_time_zone_locale_and_workers_change_no_byte(found):
@@ -39,3 +80,17 @@ def test_the_slice_holds_every_kind_of_circumstance():
 
 def test_another_byte_is_seen():
     assert matrix.difference({"a": "1", "b": "2"}, {"a": "1", "b": "3", "c": "4"}) == ["b", "c"]
+
+
+def test_t1_a_clock_that_jumps_days_to_and_fro_changes_no_byte(found, strange):
+    there, days, _ = strange
+    assert matrix.difference(found[0]["files"], there["files"]) == []
+    assert {-1, 1} & set(days), "the clock did jump"
+
+
+def test_sec23_a_run_without_servers_asks_the_network_for_nothing(strange, world):
+    _, _, asked = strange
+    assert not asked
+    look = "import socket; socket.socket(type=socket.SOCK_DGRAM).connect(('127.0.0.1', 9))"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", look], env=os.environ | world, check=True)
+    assert Path(world["STRANGE_ASKED"]).exists(), "it would have been seen"

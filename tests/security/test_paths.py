@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.properties.lab import Lab, folder, jsonl
 
@@ -61,6 +61,28 @@ def test_any_string_as_id_language_address_or_file_name_leads_to_no_path(name, r
         assert made
         assert [path for path in made if not path.startswith(inside)] == []
         assert [part for path in made for part in path.split("/") if not OUR_NAME.fullmatch(part)] == []
+        assert lab.broken() == []
+
+
+@settings(derandomize=True, deadline=None, max_examples=6)
+@given(st.lists(FILE_NAMES, min_size=1, max_size=5, unique=True))
+@example(["\u00e9", "e\u0301", "\u00c9", "E", "e", "\ufb01", "fi"])
+@example(["CON", "aux.txt", "a\\b", "C:", "a ", "a", "\n", "a..%2f", "~", "$(id)", "%41", "A", "#0", "!", "x" * 255])
+def test_s10_each_file_is_its_own_whatever_it_is_called_and_is_found_again_by_its_name(names):
+    """Names that differ in case, in normal form or in an escape alone are as different as the kernel says; so are their records."""
+    with folder() as outer:
+        lab = Lab(outer, {"sources": [{"name": "a", "files": {"path": "in/*", "format": "jsonl"}}]})
+        for name in names:
+            lab.put(f"in/{name}", jsonl([{"text": f"What lies in {name.encode().hex()}."}]))
+        lab.run()
+        rows = lab.rows()
+        assert {row.origin: row.text for row in rows} == {
+            f"{name}#0": f"What lies in {name.encode().hex()}." for name in names
+        }
+        assert {row.id for row in rows} == {f"a/{name}#0" for name in names}
+        for row in rows:
+            assert (outer / "in" / row.origin.removesuffix("#0")).read_bytes() == jsonl([{"text": row.text}])
+            assert [each["id"] for each in lab.open().explain(row.id)["published"]] == [row.id]
         assert lab.broken() == []
 
 
