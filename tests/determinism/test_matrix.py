@@ -14,13 +14,15 @@ from pathlib import Path
 import pytest
 from tests.crash import shim
 from tests.determinism import cell, matrix
+from tests.properties import lab
 
 DAY_S = 86_400
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("matrix")
+@pytest.fixture(scope="module", name="folder")
+def _folder():
+    with lab.folder() as place:
+        yield place
 
 
 @pytest.fixture(scope="module")
