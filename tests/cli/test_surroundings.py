@@ -95,3 +95,13 @@ def test_t5_a_run_ends_well_in_poor_surroundings_and_says_so_where_it_cannot(hea
     assert "\x1b" not in answer.err
     assert heavy("verify").code == 0
     assert list((heavy.path / "home").iterdir()) == []
+
+
+def test_t5_no_run_begins_where_names_are_not_taken_for_utf_8(fresh):
+    poor = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for verb in ("check", "run"):
+        answer = fresh.process(verb, **poor)
+        assert answer.code == 2, answer.err
+        assert "takes the names of files for ascii" in answer.err
+        assert "PYTHONUTF8=1" in answer.err
+    assert not (fresh.path / "corpus" / "runs").exists()

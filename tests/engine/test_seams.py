@@ -250,3 +250,12 @@ def test_the_next_plan_completes_what_died_after_its_commit(tmp_path):
     assert pipeline.stage_plan()["status"] == "nothing_new"
     assert (folder / "out" / "manifest.json").exists()
     assert Dataset(folder / "corpus").report(seq)["counts"]["published"] == 40
+
+
+def test_a_clock_that_went_back_since_the_plan_makes_no_time_of_the_run_negative(tmp_path):
+    pipeline = opened(project(tmp_path))
+    seq = pipeline.stage_plan()["seq"]
+    path = pipeline.layout.claim(seq)
+    taken = json.loads(path.read_text())
+    path.write_text(json.dumps(taken | {"time": "2999-01-01T00:00:00Z"}))
+    assert pipeline.stage_commit(seq, workers=1).seconds >= 0

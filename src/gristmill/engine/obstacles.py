@@ -6,6 +6,8 @@ the user's own are imported; what a run refuses before it asks its sources, thes
 
 from __future__ import annotations
 
+import codecs
+import sys
 from collections.abc import Callable
 from functools import partial
 
@@ -23,7 +25,7 @@ def of_parts(config: PipelineConfig, layout: Layout, *, every: bool = False) -> 
 
     every: what keeps an export from being made too, which a run publishes without.
     """
-    found = [*changes.problems(config, sources=False), *rights.unwritable(config, layout, every=every)]
+    found = [*_of_names(), *changes.problems(config, sources=False), *rights.unwritable(config, layout, every=every)]
     found += [*layout.files.problems(), *drift.strangers(config)]
     if config.run.engine == "local":
         return found
@@ -52,6 +54,17 @@ def examine(config: PipelineConfig, layout: Layout) -> tuple[list[str], list[str
     notes += unsure
     notes += [f"retention.pinned: there is no snapshot {seq} in {layout.name} now" for seq in absent]
     return list(dict.fromkeys(found)), notes
+
+
+def _of_names() -> list[str]:
+    """Say so where Python takes names of files for something else than UTF-8: units and ids would be others than elsewhere."""
+    found = sys.getfilesystemencoding()
+    if codecs.lookup(found).name == "utf-8":
+        return []
+    told = "set LC_ALL=C.UTF-8, or PYTHONUTF8=1, and run again"
+    return [
+        f"this process takes the names of files for {found}: units and ids would be others than under UTF-8; {told}"
+    ]
 
 
 def _ask(found: list[str], config: PipelineConfig, question: Callable[[], None]) -> None:

@@ -119,7 +119,8 @@ def go_on(config: PipelineConfig, options: Options, events: Events, make: MakeEx
     frozen = plan.read_plan(layout, open_claim.seq)
     one = _Run(config, options, events, make, snapshot.head(layout), frozen, resumed=False)
     one.started = open_claim.time
-    one.clock -= (datetime.now(UTC) - datetime.fromisoformat(open_claim.time)).total_seconds()
+    since_s = (datetime.now(UTC) - datetime.fromisoformat(open_claim.time)).total_seconds()
+    one.clock -= max(0.0, since_s)  # a clock may go back
     kept = options.until != "gate" and layout.judged(one.seq).exists()
     return one.publish_kept() if kept else one.go()
 
