@@ -2,6 +2,7 @@
 
 import json
 import random
+import sqlite3
 import threading
 
 import msgspec
@@ -167,6 +168,23 @@ def test_those_who_load_at_the_same_time_wait_for_each_other(mill, place):
         assert failed == [], round_
         ((_, seq, _),) = place.ledger()
         assert mill.problems(place, export, seq) == []
+
+
+def test_a_load_waits_for_whoever_is_writing_the_file(mill, tmp_path):
+    """A journal beside it is not only what a dead process leaves."""
+    place = InSQLite(tmp_path / "rows.db")
+    export = Sql(dsn=place.dsn, table="docs")
+    mill.load(export, 1)
+    other = sqlite3.connect(place.path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN EXCLUSIVE")
+    other.execute("CREATE TABLE theirs (id INTEGER)")
+    assert place.path.with_name("rows.db-journal").exists()
+    theirs = threading.Timer(0.3, other.execute, ["COMMIT"])
+    theirs.start()
+    mill.load(export, 2)
+    theirs.join()
+    assert mill.problems(place, export, 2) == []
+    other.close()
 
 
 def test_any_other_database_of_sqlalchemy_is_filled_by_plain_statements(mill, tmp_path):

@@ -178,14 +178,17 @@ class PostgreSQLWriter(Adbc):
             self._execute("ROLLBACK")
 
 
-def recover(dsn: Dsn) -> None:
+def recover(dsn: Dsn, wait_s: int) -> None:
     """Let SQLite roll back what a process that died, or found the disk full, left half done: a reader may not.
 
+    wait_s: how long to wait for whoever is writing, as a journal is also there while all is well.
+
     Raises:
+        Transient: that took longer.
         SourceError: it cannot.
     """
     if dsn.family == "sqlite" and Path(f"{dsn.url}-journal").exists():
-        writer = SQLiteWriter(dsn, 0, create=False)
+        writer = SQLiteWriter(dsn, wait_s, create=False)
         try:
             writer.probe()
         finally:

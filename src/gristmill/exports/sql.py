@@ -165,9 +165,10 @@ class Sql(Load, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
         dsn = parse_dsn(self.dsn, folder)
         try:
-            recover(dsn)
+            wait_s = duration_s(self.wait) or 0
+            recover(dsn, wait_s)
             force = thorough and self._is_damaged(wanted, dsn)
-            writer = open_writer(dsn, duration_s(self.wait) or 0, create=self.create)
+            writer = open_writer(dsn, wait_s, create=self.create)
             try:
                 return Loading(writer, self._spec(dsn), wanted, force=force).run()
             finally:
