@@ -33,7 +33,7 @@ NAMED: dict[tuple[str, str], str] = {
 MAY = {
     "": {"pipeline", "dataset", "core"},  # the face: public names only
     "__main__": {"cli"},
-    "cli": {"", "console", "core.errors", "config.schema", "kernels.warm"},
+    "cli": {"", "console", "core.errors", "core.stopping", "config.schema", "kernels.warm"},
     "console": {
         "console",
         "config.catalogue",

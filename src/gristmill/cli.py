@@ -51,6 +51,7 @@ from gristmill.console.session import (
     room,
     tell,
 )
+from gristmill.core import stopping
 
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # Click's own, wherever this Typer keeps Click
 CODES = (
@@ -368,6 +369,6 @@ def main() -> None:
     if sys.argv[1:] == ["--version"]:
         out(f"gristmill {__version__}")
         session.leave(0)
-    session.catch_sigterm()
+    stopping.stop_by_sigterm()
     code = perform(sys.argv[1:])
     session.leave(code)

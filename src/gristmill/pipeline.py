@@ -18,6 +18,7 @@ from gristmill.core.export import Export
 from gristmill.core.machine import worker_count
 from gristmill.core.source import WHOLE, BoundSource, Source, Window
 from gristmill.core.step import BoundStep, Step
+from gristmill.core.stopping import stoppable
 from gristmill.engine import (
     adopt,
     begin,
@@ -41,7 +42,7 @@ from gristmill.engine.report import Report
 from gristmill.engine.run import run
 from gristmill.engine.watch import Watch
 from gristmill.engine.work import Mode, Setup, Work
-from gristmill.engine.workplace import make_executor, stoppable
+from gristmill.engine.workplace import make_executor
 from gristmill.observe.events import Events, Fan, Silent
 from gristmill.observe.logs import RunLog
 from gristmill.store import claim, snapshot

@@ -40,7 +40,7 @@ import gristmill.sources.warc
 import gristmill.sources.web
 import gristmill.steps.clean.text
 from gristmill import cli
-from gristmill.console import session
+from gristmill.core import stopping
 from gristmill.engine import drive, loads, plan
 from gristmill.observe import channels
 from gristmill.testing import crash
@@ -68,7 +68,7 @@ def command(folder: str, said: str, *argv: str) -> int:
     # What does not answer here never will.
     drive.BACKOFF_S = plan.BACKOFF_S = loads.BACKOFF_S = tuple(0.01 for _ in drive.BACKOFF_S)
     channels._PAUSES_S = (0.01, 0.01)
-    session.catch_sigterm()
+    stopping.stop_by_sigterm()
     return cli.perform([*argv])
 
 

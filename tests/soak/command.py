@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from gristmill import cli
-from gristmill.console import session
+from gristmill.core import stopping
 from gristmill.testing import crash
 
 
@@ -32,7 +32,7 @@ def command(folder: str, *argv: str) -> int:
         limit = used + (int(os.environ["LIMIT_MB"]) << 20)
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     os.chdir(folder)
-    session.catch_sigterm()
+    stopping.stop_by_sigterm()
     if "MODULES" in os.environ:
         code = cli.perform([*argv, "-c", f"{folder}/gristmill.yml"])
         Path(os.environ["MODULES"]).write_text("\n".join(sys.modules), "utf-8")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -17,7 +16,6 @@ import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from gristmill.console import failures, streams, terminal
@@ -282,17 +280,6 @@ def _near(path: str) -> str:
 
 
 # --- the end -----------------------------------------------------------------------------------------------------
-
-
-def catch_sigterm() -> None:
-    """Make SIGTERM end a verb like Ctrl-C does, with its own code; a run has its own way while it goes on."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        from gristmill.core.errors import Stopped
-
-        raise Stopped(number)
-
-    signal.signal(signal.SIGTERM, stop)
 
 
 def leave(code: int) -> NoReturn:

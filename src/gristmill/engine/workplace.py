@@ -1,4 +1,4 @@
-"""Where the tasks of a run go: in this process, to worker processes, or to a Ray cluster; and how a signal stops it.
+"""Where the tasks of a run go: in this process, to worker processes, or to a Ray cluster.
 
 Not here: the executors (`engine.executors`), what they do (`engine.task`). Invariant: the kernels load where tasks run, and not
 where a dataset is only looked at; which executor does the work changes no byte of it.
@@ -6,14 +6,8 @@ where a dataset is only looked at; which executor does the work changes no byte 
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
-
 import msgspec
 
-from gristmill.core.errors import Stopped
 from gristmill.core.machine import worker_count
 from gristmill.engine.drive import Executor
 from gristmill.engine.work import Work
@@ -36,22 +30,3 @@ def make_executor(work: Work, workers: int, small: bool) -> Executor:
     from gristmill.engine.executors.processes import Processes
 
     return Processes(setup, count)
-
-
-@contextmanager
-def stoppable() -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into `Stopped` while a run goes on (in the main thread only)."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Stopped(number)
-
-    try:
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread: signals are its business
-        yield
-        return
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
