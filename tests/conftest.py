@@ -1,5 +1,6 @@
 """Fixtures that all tests share."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -12,6 +13,12 @@ ROOT = Path(__file__).resolve().parents[1]
 settings.register_profile("same", derandomize=True)
 if not os.environ.get("GRISTMILL_SOAK"):
     settings.load_profile("same")
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over what 6,000 tests and their modules are made of: it would look at it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,6 +1,8 @@
 """The documentation holds: links lead somewhere, configs load, commands exist, tables say what the code says."""
 
 import ast
+import contextlib
+import io
 import json
 import re
 import subprocess
@@ -12,6 +14,7 @@ import msgspec
 import pytest
 from bench import results
 
+from gristmill import cli
 from gristmill.config import load as config
 from gristmill.core import failpoints
 from gristmill.sources.files import Files
@@ -63,10 +66,9 @@ def verbs_in(text):
 
 @cache
 def gristmill_help(*verb):
-    command = [sys.executable, "-m", "gristmill", *verb, "--help"]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    with contextlib.redirect_stdout(io.StringIO()) as told:
+        assert cli.perform([*verb, "--help"]) == 0
+    return told.getvalue()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

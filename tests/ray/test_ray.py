@@ -1,6 +1,7 @@
 """Ray: on a real cluster a run leaves the same bytes as on this machine alone, whatever dies, and nothing is left running."""
 
 import contextlib
+import json
 import os
 import shutil
 import sqlite3
@@ -237,30 +238,43 @@ exports:
 """
 
 
+# A folder of which a copy is kept after each round, settings, and of each round (config, mode).
+ROUNDS = """
+import json, shutil, sys
+from pathlib import Path
+from tests.ray.drive import drive
+tree, settings, rounds = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
+for n, (config, *mode) in enumerate(rounds):
+    Path(tree, "gristmill.yml").write_text(config)
+    if drive(tree, *mode, *settings):
+        sys.exit(1)
+    shutil.copytree(tree, f"{tree}-{n}")
+"""
+
+
 def test_records_are_decided_about_anew_on_a_cluster_as_on_one_machine(cluster, tmp_path):
     """By thresholds alone (`--redecide`), and with all read again (`--full-refresh`); a table takes the changes."""
     here, there = tmp_path / "here", tmp_path / "there"
-    on_it = ["run.engine=ray", f"run.ray.address={cluster.address}"]
 
-    def decide(tree, least, *arguments):
-        (tree / "gristmill.yml").write_text(DECIDED.replace("LEAST", str(least)))
-        done = subprocess.run(
-            driving(tree, *arguments), env=cluster.env, cwd=ROOT, capture_output=True, text=True, check=False
-        )
+    def decide(tree, settings, *rounds):
+        told = [[DECIDED.replace("LEAST", str(least)), *mode] for least, *mode in rounds]
+        words = [sys.executable, "-c", ROUNDS, str(tree), json.dumps(settings), json.dumps(told)]
+        done = subprocess.run(words, env=cluster.env, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
 
     corpora.write(here / "data" / "a.jsonl", corpora.documents(40, seed=1, sentences=3, duplicates=0.2))
-    decide(here, 12, "run.workers=1")
-    shutil.copytree(here, there)
-    for least, mode in ((120, "--redecide"), (20, "--full-refresh")):
-        decide(here, least, mode, "run.workers=1")
-        decide(there, least, mode, *on_it)
-        assert laws.check(there / "corpus", [there / "out" / "lines"]) == []
-        ends = [crash.look(tree, "corpus", ["out/lines"]) for tree in (here, there)]
-        assert ends[0].seq == ends[1].seq
+    again = [(120, "--redecide"), (20, "--full-refresh")]
+    decide(here, ["run.workers=1"], (12,), *again)
+    shutil.copytree(tmp_path / "here-0", there)
+    decide(there, ["run.engine=ray", f"run.ray.address={cluster.address}"], *again)
+    for n in range(len(again)):
+        one, other = tmp_path / f"here-{n + 1}", tmp_path / f"there-{n}"
+        assert laws.check(other / "corpus", [other / "out" / "lines"]) == []
+        ends = [crash.look(tree, "corpus", ["out/lines"]) for tree in (one, other)]
+        assert ends[0].seq == ends[1].seq == n + 2
         assert ends[0].rows == ends[1].rows
         assert ends[0].exports == ends[1].exports
-        assert rows_of(here) == rows_of(there) != []
+        assert rows_of(one) == rows_of(other) != []
 
 
 def rows_of(tree):
