@@ -30,8 +30,28 @@ class Watched:
         return json.loads(self.path.read_bytes())
 
 
+class Clock:
+    """What the pulse asks for the time: on the wall, and what has passed."""
+
+    def __init__(self, real):
+        self.real, self.passed_s, self.jumped_s = real, 0.0, 0.0
+
+    def time(self):
+        return self.real.time() + self.passed_s + self.jumped_s
+
+    def monotonic(self):
+        return self.real.monotonic() + self.passed_s
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock(time)
+    monkeypatch.setattr(pulse, "time", clock)
+    return clock
+
+
 @pytest.fixture(name="watched")
-def _watched(tmp_path):
+def _watched(tmp_path, clock):
     watched = Watched(tmp_path)
     yield watched
     watched.pulse.close()
@@ -78,10 +98,9 @@ def test_it_is_renewed_by_a_thread(tmp_path):
     assert watched.beats[-1].run == 7
 
 
-def test_a_standstill_is_told_once_until_the_run_moves(watched):
+def test_a_standstill_is_told_once_until_the_run_moves(watched, clock):
     watched.begin()
-    live = watched.pulse.live
-    live.moved -= 61
+    clock.passed_s += 61
     watched.pulse.beat()
     watched.pulse.beat()
     assert watched.stalls == ["no progress for 61 s in stage read: 0 of 4 tasks done; the next to end: r-0, r-1"]
@@ -89,22 +108,34 @@ def test_a_standstill_is_told_once_until_the_run_moves(watched):
     watched.pulse.task(TaskDone(stage="read", task="r-0"))
     watched.pulse.beat()
     assert not watched.written()["stalled"]
-    live.moved -= 61
+    clock.passed_s += 61
     watched.pulse.beat()
     assert len(watched.stalls) == 2
 
 
-def test_a_file_that_grows_is_progress(watched):
+@pytest.mark.parametrize("jump_s", [86_400, -86_400])
+def test_a_clock_that_jumps_is_no_standstill_and_hides_none(watched, clock, jump_s):
+    watched.begin()
+    clock.jumped_s += jump_s
+    watched.pulse.beat()
+    told = pulse.told(pulse.read(watched.path), 60.0, clock.time())
+    assert (watched.stalls, told["stalled"], told["still_s"] < 5) == ([], False, True)
+    clock.passed_s += 61
+    watched.pulse.beat()
+    assert len(watched.stalls) == 1
+
+
+def test_a_file_that_grows_is_progress(watched, clock):
     watched.begin()
     (watched.work / "0").mkdir()
     for content in (b"rows", b"rows, and more"):
-        watched.pulse.live.moved -= 31
+        clock.passed_s += 31
         watched.pulse.beat()  # half of its time has gone: from now on it looks at files
         (watched.work / "0" / "000000.arrow").write_bytes(content)
-        watched.pulse.live.moved -= 31
+        clock.passed_s += 31
         watched.pulse.beat()
         assert watched.stalls == []
-    watched.pulse.live.moved -= 61
+    clock.passed_s += 61
     watched.pulse.beat()
     assert len(watched.stalls) == 1
 

@@ -77,6 +77,7 @@ class Pulse(Silent):
         self._open: dict[str, None] = {}  # the tasks of the stage that are not done, in their order
         self._slots = 1
         self._grown: int | None = None
+        self._moved_at = time.monotonic()
         self._ended: list[int] = []
         self._lock = threading.Lock()
         self._over = threading.Event()
@@ -149,17 +150,16 @@ class Pulse(Silent):
 
     def beat(self) -> None:
         """Look whether the run moves, and give a sign of life."""
-        if (
-            time.time() - self.live.moved > self.stall_s / 2
-        ):  # else a task has ended lately; there may be a million files
+        if self._still_s() > self.stall_s / 2:  # else a task has ended lately; there may be a million files
             grown = sizes(self._folders)
             if self._grown is not None and grown != self._grown:
                 self._moved()
             self._grown = grown
         with self._lock:
             live = self.live
+            still_s = self._still_s()
             live.time = time.time()
-            still_s = live.time - live.moved
+            live.moved = live.time - still_s  # by the clock as it is now, which may have jumped
             stalls = still_s > self.stall_s and not live.stalled
             live.stalled = still_s > self.stall_s
             seen = msgspec.structs.replace(live)
@@ -177,7 +177,12 @@ class Pulse(Silent):
 
     def _moved(self) -> None:
         with self._lock:
+            self._moved_at = time.monotonic()
             self.live.moved, self.live.stalled = time.time(), False
+
+    def _still_s(self) -> float:
+        """Give for how long nothing has moved, whatever became of the clock on the wall."""
+        return time.monotonic() - self._moved_at
 
     def _queue(self) -> None:
         left = self.live.tasks - self.live.done
