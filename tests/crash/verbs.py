@@ -28,8 +28,7 @@ VERBS = {
     "rollback": ["rollback", "1", "--why", "killed"],
     "gc": ["gc", "--keep-last", "1"],
 }
-PRELOAD = ("pipeline", "dataset", "engine.executors.inline", "engine.garbage", "engine.rollback", "exports.jsonl", "exports.parquet",
-           "sources.files", "steps.clean.text", "steps.dedup.exact", "steps.filter.length")  # fmt: skip
+PRELOAD = ("engine.garbage", "engine.rollback")
 OLD = 1_600_000_000
 # What a verb can die at that has no name of its own in it, and how often of so many passings is enough.
 EVERY = {"disk.written": 3, "disk.named": 3}

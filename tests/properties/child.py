@@ -7,12 +7,8 @@ import sys
 from pathlib import Path
 from unittest.mock import patch
 
-import gristmill.exports.jsonl
-import gristmill.exports.parquet
-import gristmill.sources.files
-import gristmill.steps.clean.lowercase
-import gristmill.steps.dedup.exact
-import gristmill.steps.filter.length  # noqa: F401
+from tests.soak import loaded
+
 from gristmill import Pipeline
 from gristmill.store import index
 from gristmill.testing import crash
@@ -28,4 +24,5 @@ def run(folder: str) -> int:
 
 
 if __name__ == "__main__":
+    loaded.load()
     crash.serve(run, sys.argv[1])

@@ -7,16 +7,9 @@ import os
 import sys
 from pathlib import Path
 
+from tests.soak import loaded
 from tests.soak.results import say
 
-import gristmill.engine.executors.processes
-import gristmill.exports.jsonl
-import gristmill.exports.parquet
-import gristmill.sources.files
-import gristmill.steps.clean.text
-import gristmill.steps.custom
-import gristmill.steps.dedup.exact
-import gristmill.steps.filter.length  # noqa: F401
 from gristmill import Pipeline
 from gristmill.core.errors import GristmillError, Stopped
 from gristmill.engine import run as engine_run
@@ -37,4 +30,5 @@ def run(folder: str, workers: str, wait_s: str = "0") -> int:
 
 
 if __name__ == "__main__":
+    loaded.load()
     crash.serve(run, sys.argv[1])

@@ -15,6 +15,8 @@ import resource
 import sys
 from pathlib import Path
 
+from tests.soak import loaded
+
 from gristmill import cli
 from gristmill.core import stopping
 from gristmill.testing import crash
@@ -54,5 +56,6 @@ def preload(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    loaded.load()
     preload(Path(os.environ["PRELOAD"]).read_text("utf-8").splitlines() if "PRELOAD" in os.environ else [])
     crash.serve(command, sys.argv[1])
