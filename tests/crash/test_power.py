@@ -4,6 +4,7 @@ import random
 
 import pytest
 from tests.soak import power
+from tests.soak.results import Room
 
 SEED = 20261126
 
@@ -15,15 +16,23 @@ def killed_before_the_sync_of(five, ends, tmp_path, kind, path):
     return next(each.number for each in found if each.kind == "fsync" and each.number > named)
 
 
+def counted(room, trial):
+    """Count it as the soak does."""
+    made = Room(room)
+    made.add(trial)
+    return made
+
+
 @pytest.mark.parametrize("day", [1, 2])
 def test_whatever_was_not_on_the_disk_when_power_was_lost_readers_see_the_old_end_whole_or_the_new_one(
     day, five, tmp_path
 ):
     made = power.recorded(five.server, five.on(day), tmp_path)
     moments = power.points(made.record, 12, random.Random(SEED))
-    seen = power.look(made, tmp_path, moments, SEED)
-    assert seen.problems == []
+    trial, seen = power.looked(made, tmp_path, moments, SEED)
+    assert trial.problems == []
     assert len(seen.states) > 100
+    assert counted("power", trial).looks > seen.looks > 0
 
 
 @pytest.mark.parametrize("day", [1, 2])
@@ -35,6 +44,7 @@ def test_a_run_goes_on_from_what_a_power_loss_left_and_ends_as_if_there_had_been
     for remains in (made.record.worst(commit), made.record.worst(len(made.record) * 2 // 3)):
         trial = power.rerun(five.server, made, tmp_path / "trials", remains)
         assert trial.problems == [], trial.attack
+        assert counted("power", trial).deaths == 1
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import shutil
 import pytest
 from tests.soak import five as soak_five
 from tests.soak import reads
+from tests.soak.results import Room
 
 CASES = [  # whose read, and how the run ends
     ("/corpus/table/_delta_log/00000000000000000001.json", 1),
@@ -25,6 +26,9 @@ def test_a_read_that_fails_is_told_with_its_file_and_is_never_the_end_of_it(path
     assert hit is not None
     assert hit.path.endswith(path)
     assert trial.codes == [code, 0]
+    room = Room("reads")
+    room.add(trial)
+    assert (room.trials, room.runs) == (1, 2)
 
 
 @pytest.fixture(scope="module")

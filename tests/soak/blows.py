@@ -208,7 +208,7 @@ class Blows:
         self._work(room, tasks)
 
     @staticmethod
-    def _read(ends: Ends, at: int, server: crash.Warm, scratch: Path) -> tuple[crash.Trial, str]:
+    def _read(ends: Ends, at: int, server: crash.Warm, scratch: Path) -> tuple[Trial, str]:
         trial, hit = reads.trial(server, ends, scratch, at)
         return trial, "failed" if hit else "not reached"
 
@@ -238,28 +238,26 @@ class Blows:
                     for each in chance.sample(syncs, min(TWICE, len(syncs)))
                 ]
         self._work(room, tasks)
-        self._looked(room)
         room.note = f"{sum(map(len, states.values())):,} different states of the disk. {room.note}".strip()
 
     def _looked_at(
         self, made: power.Recorded, moments: list[int], states: dict[str, set[bytes]], _: crash.Warm, scratch: Path
-    ) -> tuple[crash.Trial, str]:
+    ) -> tuple[Trial, str]:
         trial, seen = power.looked(made, scratch, moments, self.seed)
         states.setdefault(trial.scene, set()).update(seen.states)
-        self.polls.looks += seen.looks
         return trial, "looked at"
 
     @staticmethod
     def _called_again(
         made: power.Recorded, moment: int, seed: int, server: crash.Warm, scratch: Path
-    ) -> tuple[crash.Trial, str]:
+    ) -> tuple[Trial, str]:
         chance = random.Random(seed)
         remains = chance.choice([*made.record.all_remains(moment, chance)])
         return power.rerun(server, made, scratch, remains), "called again"
 
     def _killed_before(
         self, ends: Ends, at: int, states: dict[str, set[bytes]], server: crash.Warm, scratch: Path
-    ) -> tuple[crash.Trial, str]:
+    ) -> tuple[Trial, str]:
         made = power.recorded(server, ends, scratch, kill_at=at)
         trial, _ = self._looked_at(made, [len(made.record)], states, server, scratch)
         trial.attack = f"killed at operation {at} and called again; then {trial.attack}"

@@ -18,9 +18,10 @@ from typing import NamedTuple
 
 from tests.crash import shim
 from tests.soak import five
-from tests.soak.attacks import dataset_view
+from tests.soak.attacks import Polls, dataset_view
 from tests.soak.five import Ends
 from tests.soak.remains import Record, Remains, digest, inodes_of
+from tests.soak.results import Trial
 
 from gristmill.testing import crash
 
@@ -149,12 +150,12 @@ def look(made: Recorded, scratch: Path, moments: Sequence[int], seed: int) -> Se
     return Seen(states, len(views), told)
 
 
-def looked(made: Recorded, scratch: Path, moments: Sequence[int], seed: int) -> tuple[crash.Trial, Seen]:
+def looked(made: Recorded, scratch: Path, moments: Sequence[int], seed: int) -> tuple[Trial, Seen]:
     """Do that as a trial."""
     began = time.perf_counter()
     seen = look(made, scratch, moments, seed)
     what = f"{' '.join(made.ends.argv)}: power lost, operations {moments[0]} to {moments[-1]}"
-    return crash.Trial(made.ends.scene.name, what, [], seen.problems, time.perf_counter() - began), seen
+    return Trial(made.ends.scene.name, what, [], seen.problems, time.perf_counter() - began, seen.looks), seen
 
 
 def label(made: Recorded, remains: Remains) -> str:
@@ -163,7 +164,7 @@ def label(made: Recorded, remains: Remains) -> str:
     return f"{' '.join(made.ends.argv)}: power lost behind operation {remains.at} ({before}): {remains.how}"
 
 
-def rerun(server: crash.Warm, made: Recorded, scratch: Path, remains: Remains) -> crash.Trial:
+def rerun(server: crash.Warm, made: Recorded, scratch: Path, remains: Remains) -> Trial:
     """Call the command line again on remains, on a machine that was started again; judge the end as in all other rooms."""
     ends = made.ends
 
@@ -178,7 +179,9 @@ def rerun(server: crash.Warm, made: Recorded, scratch: Path, remains: Remains) -
     def also(scene: crash.Scene, tree: Path) -> list[str]:
         return dataset_view(scene, tree) + five.table_problems(ends, tree)
 
-    trial = crash.attacked(ends.scene, scratch, label(made, remains), [power_loss], run, also=also)
+    polls = Polls()  # not while the disk is laid: then there is no machine to look from
+    again = polls.over(ends.scene, run)
+    trial = polls.told(crash.attacked(ends.scene, scratch, label(made, remains), [power_loss], again, also=also))
     if not trial.problems:
         for each in scratch.glob("*.said"):
             each.unlink()

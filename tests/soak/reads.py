@@ -16,6 +16,7 @@ from tests.crash.shim import AtOperation, Operation
 from tests.soak import command, five, operations
 from tests.soak.attacks import dataset_view
 from tests.soak.five import Ends
+from tests.soak.results import Trial
 
 from gristmill.testing import crash, laws
 
@@ -45,7 +46,7 @@ def points(found: list[Operation], tree: Path, n: int) -> list[int]:
     return sorted(chosen)
 
 
-def trial(server: crash.Warm, ends: Ends, scratch: Path, at: int) -> tuple[crash.Trial, Operation | None]:
+def trial(server: crash.Warm, ends: Ends, scratch: Path, at: int) -> tuple[Trial, Operation | None]:
     """Let one read of a run fail; give the trial, and which it was."""
     began = time.perf_counter()
     blow = AtOperation(MODE, at, five.runner(server, ends.argv))
@@ -63,7 +64,7 @@ def trial(server: crash.Warm, ends: Ends, scratch: Path, at: int) -> tuple[crash
     shutil.rmtree(tree, ignore_errors=True)
     shutil.copytree(ends.scene.start, tree)
     code = attack(tree, 0)
-    made = crash.Trial(ends.scene.name, f"{MODE} at read {at}", [code], told)
+    made = Trial(ends.scene.name, f"{MODE} at read {at}", [code], told)
     of_source = blow.hit is not None and _of_source(blow.hit, tree) and code == crash.FINISHED
     if not of_source:
         made.problems += [f"after it: {problem}" for problem in _seen(ends, tree)]
