@@ -12,6 +12,8 @@ CASES = [  # whose read, and how the run ends
     ("/corpus/index/ids-1/0004/1.parquet", 1),
     ("/corpus/staging/2/retired.npz", 1),
     ("/data/pages/a.jsonl", 0),
+    ("/out/lines/.dataset.json", 1),
+    ("/feed.py", 1),
 ]
 
 

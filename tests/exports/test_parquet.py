@@ -200,3 +200,14 @@ def test_a_write_that_fails_tells_the_chunk_and_not_the_number_of_its_open_file(
     ):
         ShardWriter(file, TABLE_SCHEMA)
     assert caught.value.filename == "chunk_00001.parquet"
+
+
+def test_rows_that_end_in_an_error_leave_no_writer_behind(tmp_path):
+    """Arrow's would write the end of its file when it is collected, find that closed, and put a traceback before the user."""
+
+    def rows():
+        yield table(4)
+        raise OSError(5, "Input/output error", "table/x.parquet")
+
+    with pytest.raises(OSError, match=r"table/x\.parquet"), (tmp_path / ".chunk.tmp").open("wb") as file:
+        Parquet(path="out").write(file, rows())

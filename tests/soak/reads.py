@@ -66,12 +66,14 @@ def trial(server: crash.Warm, ends: Ends, scratch: Path, at: int) -> tuple[Trial
     code = attack(tree, 0)
     made = Trial(ends.scene.name, f"{MODE} at read {at}", [code], told)
     of_source = blow.hit is not None and _of_source(blow.hit, tree) and code == crash.FINISHED
+    # A user's own code that cannot be read is found out when the source is asked: the run has its number by then.
+    other_number = of_source or (blow.hit is not None and blow.hit.path.endswith(".py"))
     if not of_source:
         made.problems += [f"after it: {problem}" for problem in _seen(ends, tree)]
     made.codes.append(five.runner(server, ends.argv)(tree, {}))
     if made.codes[-1] != crash.FINISHED:
         made.problems.append(f"the run in peace ended with {made.codes[-1]}")
-    if of_source:
+    if other_number:
         made.problems += _same_texts(ends, tree)
     else:
         made.problems += crash.end_problems(ends.scene, tree) + _seen(ends, tree)

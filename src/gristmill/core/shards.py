@@ -8,7 +8,7 @@ group, of combined chunks); every page carries a checksum; a file is complete on
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -141,10 +141,21 @@ class ShardWriter:
 
     def close(self) -> tuple[int, int]:
         """Finish the file; give its rows and the bytes of their values (`row_bytes`)."""
-        self._flush()
-        with self._naming():
-            self._writer.close()
+        with self:
+            self._flush()
+            with self._naming():
+                self._writer.close()
         return self._rows, self._raw_bytes
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of a file that was not finished while it is open: Arrow writes its end when the writer is collected, and complains if it cannot."""
+        if self._writer.is_open:
+            with suppress(Exception):
+                self._writer.close()
+            self._writer.is_open = False
 
     def _flush(self) -> None:
         group = pa.Table.from_batches(self._held, self._schema).combine_chunks()

@@ -50,10 +50,10 @@ class Parquet(FileExport, frozen=True, kw_only=True):
 
     def write(self, file: BinaryIO, rows: Iterator[pa.RecordBatch]) -> int:
         """Write one chunk; give its size before compression in bytes."""
-        writer = ShardWriter(file, self._schema(), compression_level=self.level)
-        for batch in rows:
-            writer.write(batch)
-        return writer.close()[1]
+        with ShardWriter(file, self._schema(), compression_level=self.level) as writer:
+            for batch in rows:
+                writer.write(batch)
+            return writer.close()[1]
 
     def count(self, path: Path) -> int:
         """Read a finished chunk through to its end, page checksums verified, and give its rows."""

@@ -16,7 +16,7 @@ from typing import Literal
 import msgspec
 
 from gristmill.core import export as ledgers
-from gristmill.core.errors import StaleError, StoreError
+from gristmill.core.errors import StaleError, StoreError, naming
 from gristmill.core.export import ExportManifest, ManifestChunk
 from gristmill.core.failpoints import failpoint
 from gristmill.store import disk
@@ -72,7 +72,7 @@ class Outlet(msgspec.Struct, frozen=True):
         Raises:
             StoreError: what says it is damaged, or of a version that is not known.
         """
-        with self.read(OWNER) as path:
+        with self.read(OWNER) as path, naming(f"{self}/{OWNER}"):
             try:
                 return msgspec.json.decode(path.read_bytes(), type=Owner).dataset
             except FileNotFoundError:
