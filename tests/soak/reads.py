@@ -22,6 +22,7 @@ from gristmill.testing import crash, laws
 
 MODE = "eio-read"
 TEXTS = ("id", "text")
+RESOURCE = {"feed.py", "__pycache__", "posts.json"}  # of dlt: the code of the user, and what it reads
 
 
 def counted(tree: Path, run: crash.Run) -> list[Operation]:
@@ -66,8 +67,8 @@ def trial(server: crash.Warm, ends: Ends, scratch: Path, at: int) -> tuple[Trial
     code = attack(tree, 0)
     made = Trial(ends.scene.name, f"{MODE} at read {at}", [code], told)
     of_source = blow.hit is not None and _of_source(blow.hit, tree) and code == crash.FINISHED
-    # A user's own code that cannot be read is found out when the source is asked: the run has its number by then.
-    other_number = of_source or (blow.hit is not None and blow.hit.path.endswith(".py"))
+    # A user's own code that cannot read is found out when the source is asked: the run has its number by then.
+    other_number = of_source or (blow.hit is not None and Path(blow.hit.path).relative_to(tree).parts[0] in RESOURCE)
     if not of_source:
         made.problems += [f"after it: {problem}" for problem in _seen(ends, tree)]
     made.codes.append(five.runner(server, ends.argv)(tree, {}))
