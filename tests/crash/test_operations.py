@@ -121,5 +121,5 @@ def test_a_disk_that_fills_up_is_named_and_the_run_goes_on_when_there_is_room(ro
 
 def test_little_memory_publishes_no_half_and_the_next_run_ends_with_the_same_texts(five, tmp_path):
     (tmp_path / "trials").mkdir()
-    trial, how = scarcity.little_memory(five.server, five.on(2), tmp_path / "trials", 16)
+    trial, how = scarcity.little_memory(five.server, five.on(2), tmp_path / "trials", 200)
     assert trial.problems == [], how

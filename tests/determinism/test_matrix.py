@@ -19,49 +19,26 @@ from tests.properties import lab
 DAY_S = 86_400
 
 
-@pytest.fixture(scope="module", name="folder")
-def _folder():
+@pytest.fixture
+def folder():
     with lab.folder() as place:
         yield place
 
 
-@pytest.fixture(scope="module")
-def found(folder):
-    return [matrix.run(one, folder) for one in matrix.slice_of([sys.executable])]
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
+@pytest.fixture
+def world(tmp_path):
     """Give the variables of the strange world."""
-    place = tmp_path_factory.mktemp("strange")
-    library = shim.build(place, Path(__file__).with_name("strange.c"))
+    library = shim.build(tmp_path, Path(__file__).with_name("strange.c"))
     if library is None:
         pytest.skip(shim.NO_COMPILER)
-    return {"LD_PRELOAD": str(library), "STRANGE_ASKED": str(place / "asked")}
+    return {"LD_PRELOAD": str(library), "STRANGE_ASKED": str(tmp_path / "asked")}
 
 
-@pytest.fixture(scope="module")
-def strange(found, folder, world):
-    """Give what is found there, when things were said to be, in days from now, and whether the network was asked for anything."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in world.items():
-            patch.setenv(name, value)
-        there = matrix.run(next(matrix.slice_of([sys.executable])), folder)
-    kept = (folder / "a folder of its own" / "set" / "runs").glob("*/*.json")
-    stamps = [
-        stamp for path in kept for stamp in re.findall(r'"(?:time|started)": ?"(\d[^"]+)"', path.read_text("utf-8"))
-    ]
-    days = [round((datetime.fromisoformat(stamp).timestamp() - time.time()) / DAY_S) for stamp in stamps]
-    return there, days, Path(world["STRANGE_ASKED"]).exists()
-
-
-def test_hash_seed_time_zone_locale_and_workers_change_no_byte(found):
+def test_hash_seed_time_zone_locale_and_workers_change_no_byte(folder):
+    found = [matrix.run(one, folder) for one in matrix.slice_of([sys.executable])]
     assert [matrix.difference(found[0]["files"], other["files"]) for other in found[1:]] == [[], []]
     assert len({one["digest"] for one in found}) == 1
-
-
-def test_all_kinds_of_lasting_files_are_compared(found):
-    """Else an empty folder would have one digest too."""
+    # All kinds of lasting files are compared: an empty folder would have one digest too.
     kinds = {"/".join(part for part in name.split("/")[:-1] if not part.isdigit()) for name in found[0]["files"]}
     kept = {"set/table", "set/runs", "set/runs/verdicts", "set/runs/quarantine", "out-zst", "out-gz", "out-parquet"}
     assert kept <= kinds
@@ -84,15 +61,24 @@ def test_another_byte_is_seen():
     assert matrix.difference({"a": "1", "b": "2"}, {"a": "1", "b": "3", "c": "4"}) == ["b", "c"]
 
 
-def test_t1_a_clock_that_jumps_days_to_and_fro_changes_no_byte(found, strange):
-    there, days, _ = strange
-    assert matrix.difference(found[0]["files"], there["files"]) == []
-    assert {-1, 1} & set(days), "the clock did jump"
-
-
-def test_sec23_a_run_without_servers_asks_the_network_for_nothing(strange, world):
-    _, _, asked = strange
-    assert not asked
+def test_t1_sec23_a_clock_that_jumps_days_to_and_fro_changes_no_byte_and_nothing_is_asked_of_the_network(
+    folder, world, monkeypatch
+):
+    one = next(matrix.slice_of([sys.executable]))
+    here = matrix.run(one, folder)
+    for name, value in world.items():
+        monkeypatch.setenv(name, value)
+    there = matrix.run(one, folder)
+    asked = Path(world["STRANGE_ASKED"])
+    assert not asked.exists(), "a run without servers asked the network for something"
     look = "import socket; socket.socket(type=socket.SOCK_DGRAM).connect(('127.0.0.1', 9))"
-    subprocess.run([sys.executable, "-W", "ignore", "-c", look], env=os.environ | world, check=True)
-    assert Path(world["STRANGE_ASKED"]).exists(), "it would have been seen"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", look], env={**os.environ}, check=True)
+    assert asked.exists(), "it would have been seen"
+
+    assert matrix.difference(here["files"], there["files"]) == []
+    kept = (folder / "a folder of its own" / "set" / "runs").glob("*/*.json")
+    stamps = [
+        stamp for path in kept for stamp in re.findall(r'"(?:time|started)": ?"(\d[^"]+)"', path.read_text("utf-8"))
+    ]
+    days = {round((datetime.fromisoformat(stamp).timestamp() - time.time()) / DAY_S) for stamp in stamps}
+    assert {-1, 1} & days, "the clock did jump"
