@@ -1,11 +1,12 @@
 """A seeded slice of the blows at single file operations, of zombies, full disks and little memory; `make soak` deals them all."""
 
 import random
+import shutil
 
 import pytest
 from tests.soak import operations, scarcity, verbs, zombies
 
-from gristmill import cli
+from gristmill import Dataset, cli
 from gristmill.testing import crash
 
 SEED = 20261125
@@ -71,7 +72,25 @@ def test_t6_a_report_that_cannot_be_written_leaves_the_snapshot_and_is_written_b
 def test_so_is_every_other_verb_that_writes(verb, mode, five, tmp_path):
     five.on(2)
     (ends,) = verbs.scenes_of(five.folder, five.server, [verb])
+    again = five.folder / f"{verb}-again"
+    shutil.copytree(five.folder / f"{verb}-done", again)
+    assert five.server.run([str(again), *ends.argv], {}) == 0
+    if verb != "refresh":  # which is another one, each time it is asked for
+        assert crash.look(again, "corpus", ends.scene.exports) == ends.scene.after, "called again it does more"
     hurt(five, ends, five.counted(ends, tmp_path), tmp_path, verb, [mode])
+
+
+def test_a_redecision_leaves_the_texts_of_a_full_refresh_from_every_kind_of_source(five):
+    five.on(2)
+    texts = []
+    for mode in ("--redecide", "--full-refresh"):
+        tree = five.folder / f"decided{mode}"
+        shutil.copytree(five.folder / "five-2-done", tree)
+        argv = [mode if word == "--redecide" else word for word in verbs.VERBS["redecide"](tree)]
+        assert five.server.run([str(tree), *argv], {}) == 0
+        texts.append(Dataset(tree / "corpus").read(columns=["id", "text"]).sort_by("id"))
+    assert texts[0] == texts[1]
+    assert {name.split("/")[0] for name in texts[0]["id"].to_pylist()} >= {"pages", "articles", "api", "site", "crawl"}
 
 
 def test_no_verb_that_writes_is_left_out():

@@ -8,8 +8,10 @@ import sys
 import pytest
 from tests.engine.test_contract import World
 from tests.engine.test_refresh import ids, with_steps
+from tests.oracle import Source
 from tests.properties.lab import Lab, flat, jsonl
 from tests.properties.test_histories import EXACT, EXPORTS, LOWER, SOURCES, config, rec
+from tests.sources.warcs import wet
 
 from gristmill.core.errors import ConfigError
 from gristmill.store import snapshot
@@ -158,3 +160,47 @@ def test_called_again_it_reads_no_table_again(tmp_path):
     assert lab.run(mode="redecide").counts.withdrawn == 2
     assert lab.run(mode="redecide").status == "nothing_new"
     assert sorted(ids(lab)) == ["t/4", "t/5"]
+
+
+@pytest.mark.parametrize("where", ["a step of the source", "a step of all", "require"])
+def test_what_was_overtaken_or_came_again_is_nobody_to_decide_about(tmp_path, where):
+    def at(n):
+        source = Source("a", "id", (limit(n),) if where == "a step of the source" else ())
+        settings = config([source], [limit(n)] if where == "a step of all" else [])
+        return settings | ({"require": {"min_chars": n}} if where == "require" else {})
+
+    lab = Lab(tmp_path, at(2))
+    lab.put("a/1.jsonl", jsonl([rec("1", "xxx"), rec("2", "yyyyyy"), rec("3", "zzz"), rec("3", "zzz")]))
+    lab.put("a/2.jsonl", jsonl([rec("1", "xxxxxxx")]))  # overtakes what was measured in the same run
+    lab.run()
+    lab.put("a/1.jsonl", jsonl([rec("1", "xxx"), rec("2", "yyyyyy"), rec("3", "zzz"), rec("4", "vvvv")]))
+    lab.run()
+    assert set(ids(lab)) == {"a/1", "a/2", "a/3", "a/4"}
+    lab.configure(at(5))
+    report = lab.run(mode="redecide")
+    assert set(ids(lab)) == {"a/2"}  # a/1 was revised last where it had been overtaken
+    assert {"mode": "redecide", "stand": 0} in report.lineage
+    assert lab.pipeline().choices()["redecide"]["records"] == 0
+    assert lab.run(mode="redecide").status == "nothing_new"
+    assert lab.broken() == []
+
+
+def test_records_that_are_units_of_their_own_are_found_by_where_they_were_read(tmp_path):
+    """Of a crawl named by URLs the newest capture counts, and the id index knows no unit of the source."""
+    source = {"name": "crawl", "warc": {"path": "crawl/*.warc.wet", "id": "url", "records": ["conversion"]}}
+
+    def at(n):
+        return {"sources": [source], "steps": [{"filter.length": {"min_chars": n}}]}
+
+    lab = Lab(tmp_path, at(2))
+    lab.put("crawl/1.warc.wet", wet(1, "x" * 3) + wet(2, "y" * 6))
+    lab.put("crawl/2.warc.wet", wet(3, "z" * 6))
+    lab.run()
+    lab.configure(at(5))
+    drafted, _ = lab.pipeline().plan(mode="redecide")
+    assert [replay.leave for replay in drafted.replays["crawl"]] == [["2.warc.wet"]]
+    report = lab.run(mode="redecide")
+    assert (report.counts.withdrawn, sorted(ids(lab))) == (1, [f"crawl/http://site.example/{n}" for n in (2, 3)])
+    assert {"mode": "redecide", "stand": 0} in report.lineage
+    assert lab.run(mode="redecide").status == "nothing_new"
+    assert lab.broken() == []

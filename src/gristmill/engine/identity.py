@@ -120,6 +120,11 @@ class _Current(msgspec.Struct):
     h1: UInt64s
 
 
+def current_ords(keys: UInt64s, entries: pa.Table, tombstones: Tombstones) -> Int64s:
+    """Give the ord of what is current of each key (uint64 (n, 2), sorted, unique), -1 for none, as all its entries tell."""
+    return _current(keys, _Entries(entries), tombstones).cur
+
+
 def _current(keys: UInt64s, prior: _Entries, tombstones: Tombstones) -> _Current:
     state = _Current(np.full(len(keys), -1, np.int64), np.zeros(len(keys), np.uint64), np.zeros(len(keys), np.uint64))
     by = np.argsort(prior.ord, kind="stable")  # a later entry overwrites an earlier one

@@ -24,7 +24,7 @@ from gristmill.core.batch import Int64s, UInt64s
 from gristmill.core.errors import ConfigError
 from gristmill.core.step import BoundStep, Filter, GlobalStep
 from gristmill.engine import merge, plan, refresh
-from gristmill.engine.identity import unique_keys
+from gristmill.engine.identity import current_ords, unique_keys
 from gristmill.engine.plan import Draft, Replay
 from gristmill.kernels.columns import hash_columns
 from gristmill.store import index
@@ -35,6 +35,7 @@ from gristmill.store.snapshot import EMPTY, Manifest, read_manifest
 
 Json = dict[str, Any]
 _OUT = ("drop", "duplicate", "quarantine")
+_NAMED = pa.schema([("ord", pa.int64()), ("id", pa.string())])
 _WAY_OUT = "`gristmill run --full-refresh` reads all records again and decides about them anew"
 
 
@@ -47,12 +48,11 @@ def draft(config: PipelineConfig, layout: Layout, head: Manifest) -> Draft:
     """
     if not head.seq:
         return refresh.draft(config, layout, head)
-    moved = _Moved(config, layout, head)
-    ords = moved.ords()
-    if not len(ords):  # so that it can be called again
+    moved = _Moved(config, layout, head).records()
+    if not moved.num_rows:  # so that it can be called again
         return msgspec.structs.replace(plan.draft(config, layout, head), mode="redecide")
     drafted = refresh.draft(config, layout, head)
-    units = _units(layout, head, moved.ids(ords), config)
+    units = _units(layout, head, moved, config)
     replays = {
         bound.name: drafted.replays[bound.name]
         if bound.source.LANDED
@@ -60,13 +60,13 @@ def draft(config: PipelineConfig, layout: Layout, head: Manifest) -> Draft:
         for bound in config.sources
     }
     kept = {name: [each for each in many if each is not None] for name, many in replays.items()}
-    return msgspec.structs.replace(drafted, mode="redecide", replays=kept, redecided=ords.tolist())
+    return msgspec.structs.replace(drafted, mode="redecide", replays=kept, redecided=moved["ord"].to_pylist())
 
 
 def records(config: PipelineConfig, layout: Layout, head: Manifest) -> int | str:
     """Give how many records would be decided about otherwise, or why that cannot be told."""
     try:
-        return len(_Moved(config, layout, head).ords())
+        return len(_Moved(config, layout, head).records())
     except ConfigError as error:
         return "; ".join(error.problems)
 
@@ -104,13 +104,24 @@ class _Moved:
         if problems:
             raise ConfigError(*(f"--redecide: {told}; {_WAY_OUT}" for told in dict.fromkeys(problems)))
 
-    def ords(self) -> Int64s:
-        """Give the ords of the records that come out otherwise, sorted.
+    def records(self) -> pa.Table:
+        """Give (ord, id) of the records that come out otherwise, by ord.
+
+        Of an id only the record that is current counts: runs also measured what then was superseded, or was as it had been.
 
         Raises:
             ConfigError: a signal that a threshold looks at was not stored.
         """
         dead = index.read_tombstones(self.layout, self.head.tombstones)
+        moved = self._named(self._measured(dead))
+        current = [
+            current_ords(keys, entries, dead) for keys, entries in _entries_of(self.layout, self.head, moved["id"])
+        ]
+        stands = index.contains(np.unique(np.concatenate([np.zeros(0, np.int64), *current])), moved["ord"].to_numpy())
+        return moved.filter(pa.array(stands))
+
+    def _measured(self, dead: index.Tombstones) -> Int64s:
+        """Give the ords of what a run since the last full refresh measured and would decide about otherwise now, sorted."""
         found = [np.zeros(0, np.int64)]
         for run in self.runs:
             for (source, name), bound in self.changed.items():
@@ -138,22 +149,22 @@ class _Moved:
             if len(ords):
                 yield ords, signals
 
-    def ids(self, ords: Int64s) -> list[str]:
-        """Give the ids of records: of published ones, and of those that a verdict names."""
-        found: set[str] = set()
+    def _named(self, ords: Int64s) -> pa.Table:
+        """Give (ord, id) of records, by ord: of published ones, and of those that a verdict names."""
+        found = [_NAMED.empty_table()]
         for shard in self.head.shards:
             if np.diff(np.searchsorted(ords, [shard.first_ord, shard.last_ord + 1]))[0]:
                 for rows in read_shard(self.layout, shard, ["id", "ord"]):
                     hit = index.contains(ords, rows.column("ord").to_numpy())
-                    found.update(rows.column("id").filter(pa.array(hit)).to_pylist())
+                    found.append(_pairs(rows, hit))
         for run in self.runs if len(ords) else []:
             for path in self.layout.files.fetched(self.layout.run(run.seq) / "verdicts", "*.parquet"):
                 with named(self.layout, path):
                     table = pq.read_table(path, columns=["ord", "id", "action"])
                 hit = index.contains(ords, table["ord"].to_numpy())
-                table = table.filter(pc.and_(pa.array(hit), pc.is_in(table["action"], pa.array(_OUT))))
-                found.update(table["id"].to_pylist())
-        return sorted(found)
+                found.append(_pairs(table, hit & pc.is_in(table["action"], pa.array(_OUT)).to_numpy()))
+        pairs = pa.concat_tables(found)
+        return pairs.take(np.unique(pairs["ord"].to_numpy(), return_index=True)[1])
 
 
 def _since_refresh(layout: Layout, head: Manifest) -> Iterator[Manifest]:
@@ -222,24 +233,42 @@ def _breaks(values: Any, limit: str, bound: float | None) -> npt.NDArray[np.bool
     return broken
 
 
-def _units(layout: Layout, head: Manifest, ids: list[str], config: PipelineConfig) -> set[str]:
-    """Give the units (`<source>/<unit>`) that say of one of these ids what is current of it, as they were last read."""
-    named: dict[tuple[int, int], str] = {}
+def _units(layout: Layout, head: Manifest, moved: pa.Table, config: PipelineConfig) -> set[str]:
+    """Give the units (`<source>/<unit>`) in which one of these records stood, changed or not, when they were last read.
+
+    By the ords that reading them gave: where each record is a unit of its own (`Page.versioned`), the index does not name the source's.
+    """
+    ranges: list[tuple[int, int, str]] = []
     for bound in config.sources:
         state = plan.read_state(layout, head, bound.name)
         if state is not None and state.units is not None:
-            for row in state.units.select(["unit", "seq"]).to_pylist():
-                named[merge.unit_hash(bound.name, row["unit"]), row["seq"]] = f"{bound.name}/{row['unit']}"
+            for row in state.units.select(["unit", "ords"]).to_pylist():
+                ranges += [(part["lo"], part["hi"], f"{bound.name}/{row['unit']}") for part in row["ords"] or []]
+    ranges.sort()
+    firsts, ends = (np.array([each[i] for each in ranges], np.int64) for i in (0, 1))
     found: set[str] = set()
-    hashed: UInt64s = hash_columns([pa.array(ids, pa.string())])
+    for _, entries in _entries_of(layout, head, moved["id"]) if ranges else []:
+        ords = entries["ord"].to_numpy()
+        at = np.searchsorted(firsts, ords, side="right") - 1
+        within = (at >= 0) & (ords < ends[at])
+        found |= {ranges[i][2] for i in np.unique(at[within]).tolist()}
+    return found
+
+
+def _entries_of(layout: Layout, head: Manifest, ids: pa.ChunkedArray) -> Iterator[tuple[UInt64s, pa.Table]]:
+    """Give the keys of ids, and what the id index says of them, a bucket at a time."""
+    hashed: UInt64s = hash_columns([ids.combine_chunks()])
     keys = unique_keys(hashed[:, 0], hashed[:, 1])
     buckets = (keys[:, 0] >> np.uint64(64 - merge.ID_BUCKET_BITS)).astype(np.int64)
     for bucket in np.unique(buckets).tolist():
         runs = [run for run in head.index if run.fingerprint == IDS and run.bucket == bucket]
-        entries = Bucket(layout, runs, index.Tombstones(np.zeros(0, np.int64))).entries_of(keys[buckets == bucket])
-        pairs = zip(entries["unit"].to_pylist(), (entries["ord"].to_numpy() >> 45).tolist(), strict=True)
-        found |= {named[pair] for pair in pairs if pair in named}
-    return found
+        within = keys[buckets == bucket]
+        yield within, Bucket(layout, runs, index.Tombstones(np.zeros(0, np.int64))).entries_of(within)
+
+
+def _pairs(rows: pa.Table | pa.RecordBatch, wanted: npt.NDArray[np.bool_]) -> pa.Table:
+    """Give (ord, id) of the rows that are wanted."""
+    return pa.table([rows.column(name).filter(pa.array(wanted)) for name in _NAMED.names], schema=_NAMED)
 
 
 def _only(source: str, replay: Replay, units: set[str]) -> Replay | None:

@@ -285,7 +285,9 @@ class _Run:
             error = GateRefused(gate.refusal(verdicts))
             error.add_note(msgspec.json.encode(report.to_json()).decode())
             raise error
-        if self.plan.mode == "forward" and candidate.idle(self.head):
+        again = self.work.redecided
+        asked = self.plan.mode == "forward" or (again is not None and not len(again))  # for nothing but what is new
+        if asked and candidate.idle(self.head):
             return self._idle(report)
         if self.options.until == "gate":
             snapshot.write_manifest(self.layout, self.layout.candidate(self.seq), manifest)
