@@ -204,3 +204,25 @@ def test_records_that_are_units_of_their_own_are_found_by_where_they_were_read(t
     assert {"mode": "redecide", "stand": 0} in report.lineage
     assert lab.run(mode="redecide").status == "nothing_new"
     assert lab.broken() == []
+
+
+@pytest.mark.parametrize("landed", [True, False])
+def test_what_cannot_be_read_again_stands_and_makes_no_snapshot_by_itself(tmp_path, landed):
+    """What was adopted comes out otherwise for ever: landed pages are read in vain for it each time, where there are any."""
+    world = World(tmp_path)
+    world.configure(world.config | {"require": {"min_chars": 1}})
+    world.tell([world.page({"a": "one", "b": "three"}), world.page({"a": "other"})] if landed else [], cursor=1).run()
+    world.tell(cursor=1)
+    world.put("clean.jsonl", jsonl([{"text": "zz"}]))
+    world.pipeline().adopt(str(tmp_path / "clean.jsonl"), workers=1)
+    head = snapshot.head_seq(Layout(world.dataset))
+    world.configure(world.config | {"require": {"min_chars": 3}})
+    for _ in range(2):
+        report = world.run(mode="redecide")
+        assert (report.status, report.warnings) == ("nothing_new", {"refresh.unavailable": 1})
+        assert snapshot.head_seq(Layout(world.dataset)) == head
+    world.configure(world.config | {"require": {"min_chars": 4}})
+    report = world.run(mode="redecide")
+    assert (report.status, report.counts.withdrawn) == ("nothing_new", 0)  # all texts but one have more
+    assert len(world.rows()) == (3 if landed else 1)
+    assert world.broken() == []

@@ -35,6 +35,7 @@ from gristmill.store.snapshot import Manifest, Shard
 
 ERRORS_SHOWN = 100
 SOURCE_FAILED = "source.failed"
+UNAVAILABLE = "refresh.unavailable"
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -56,10 +57,13 @@ class Candidate(msgspec.Struct, frozen=True):
         """Whether a source failed and was left out."""
         return any(entry["code"] == SOURCE_FAILED for entry in self.errors)
 
-    def idle(self, parent: Manifest) -> bool:
-        """Whether publishing would change nothing: all that was read is as it was or still bad, and no source has moved on."""
+    def idle(self, parent: Manifest, *, replays: bool = False) -> bool:
+        """Whether publishing would change nothing: all that was read is as it was or still bad, and no source has moved on.
+
+        Where records are read again of which none is in the place of its row, those that were overtaken are as they were too.
+        """
         counts = self.manifest.counts
-        known_or_bad = counts.unchanged + sum(counts.quarantined.values())
+        known_or_bad = counts.unchanged + sum(counts.quarantined.values()) + (counts.superseded if replays else 0)
         known = [{name: state["knows"] for name, state in each.states.items()} for each in (self.manifest, parent)]
         return counts.read == known_or_bad and not counts.withdrawn and known[0] == known[1]
 
@@ -107,8 +111,8 @@ def build(work: Work, planned: Plan, done: Results, tombstones: list[str]) -> Ca
     exported = {
         bound.name: exports.next_state(bound, layout, head, shards, removed, work.seq) for bound in work.config.exports
     }
-    if _stand(work, total):
-        warnings["refresh.unavailable"] = _stand(work, total)
+    if stand(work, total):
+        warnings[UNAVAILABLE] = stand(work, total)
     summed = {} if work.afresh else head.summary
     score_before = summed.get("dataset_valid", 0), summed.get("dataset_total", 0)
     counted_before = work.redecided is not None  # what was read again is in the score already
@@ -204,7 +208,7 @@ def _lineage(work: Work, planned: Plan, described: dict[str, Any], total: Counts
     changed = changes.changes(work.parent.pipeline, described) if work.parent.seq else []
     lineage: list[dict[str, Any]] = [{"config_changed": text} for text in changed]
     if changed or planned.mode != "forward":
-        lineage.append({"mode": planned.mode, "stand": _stand(work, total)})
+        lineage.append({"mode": planned.mode, "stand": stand(work, total)})
     if planned.adopted is not None:
         lineage.append(adopt.entry(planned.adopted))
     if planned.retried:
@@ -212,7 +216,7 @@ def _lineage(work: Work, planned: Plan, described: dict[str, Any], total: Counts
     return lineage
 
 
-def _stand(work: Work, total: Counts) -> int:
+def stand(work: Work, total: Counts) -> int:
     """Give how many records stand as they were that were to be decided about again."""
     if work.redecided is not None:
         return int((~np.isin(work.redecided, merge.load_withdrawn(work)[0])).sum())

@@ -15,7 +15,7 @@ import msgspec
 from gristmill.config.settings import PipelineConfig
 from gristmill.core.counts import Counts, StepCounts
 from gristmill.engine import freshness
-from gristmill.engine.candidate import SOURCE_FAILED
+from gristmill.engine.candidate import SOURCE_FAILED, UNAVAILABLE
 from gristmill.engine.drive import places_of
 from gristmill.engine.plan import Draft
 from gristmill.engine.report import Report, error_entry, whole_report
@@ -36,6 +36,8 @@ def nothing_new(config: PipelineConfig, layout: Layout, head: Manifest, drafted:
     for name, why in drafted.failures.items():
         events.note(f"source {name} failed and is left out of this run: {why}")
         errors.append(error_entry("plan", name, SOURCE_FAILED, why, claim.now(), {}))
+    warnings = {UNAVAILABLE: len(drafted.redecided)} if drafted.redecided else {}
+    note_standing(events, warnings)
     report = Report(
         errors=errors + freshness.stale(config, layout, head),
         status="partial" if drafted.failures else "nothing_new",
@@ -44,9 +46,16 @@ def nothing_new(config: PipelineConfig, layout: Layout, head: Manifest, drafted:
         dataset_rows=head.rows,
         started=claim.now(),
         sources={bound.name: msgspec.to_builtins(Counts()) for bound in config.sources},
+        warnings=warnings,
     )
     events.report(report.to_json())
     return report
+
+
+def note_standing(events: Events, warnings: dict[str, int]) -> None:
+    """Say of a run that publishes nothing that there were records to decide about again, which cannot be read."""
+    if n := warnings.get(UNAVAILABLE):
+        events.note(f"records that come out otherwise, but cannot be read again, and so stand as they are: {n:,}")
 
 
 def late_report(layout: Layout, head: Manifest) -> Report:

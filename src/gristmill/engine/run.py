@@ -33,7 +33,7 @@ from gristmill.engine import (
     plan,
 )
 from gristmill.engine.begin import Options, claim_next, draft
-from gristmill.engine.candidate import Candidate, build, publish
+from gristmill.engine.candidate import Candidate, build, publish, stand
 from gristmill.engine.drive import Driver, Executor
 from gristmill.engine.phases import Phases, Results
 from gristmill.engine.place import layout_of
@@ -286,8 +286,8 @@ class _Run:
             error.add_note(msgspec.json.encode(report.to_json()).decode())
             raise error
         again = self.work.redecided
-        asked = self.plan.mode == "forward" or (again is not None and not len(again))  # for nothing but what is new
-        if asked and candidate.idle(self.head):
+        redecided = again is not None and len(again) > stand(self.work, counts)  # else what it was for cannot be read
+        if self.plan.mode != "full-refresh" and not redecided and candidate.idle(self.head, replays=again is not None):
             return self._idle(report)
         if self.options.until == "gate":
             snapshot.write_manifest(self.layout, self.layout.candidate(self.seq), manifest)
@@ -326,6 +326,7 @@ class _Run:
         report.snapshot = self.head.seq or None
         if report.status == "published":
             report.status = "nothing_new"
+        ends.note_standing(self.events, report.warnings)
         report.errors += freshness.stale(self.config, self.layout, self.head)
         self._write(report)
         shutil.rmtree(self.layout.staging(self.seq), ignore_errors=True)
