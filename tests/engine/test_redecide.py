@@ -226,3 +226,25 @@ def test_what_cannot_be_read_again_stands_and_makes_no_snapshot_by_itself(tmp_pa
     assert (report.status, report.counts.withdrawn) == ("nothing_new", 0)  # all texts but one have more
     assert len(world.rows()) == (3 if landed else 1)
     assert world.broken() == []
+
+
+@pytest.mark.parametrize("also", ["a", "b"])
+def test_a_limit_on_what_was_not_measured_of_some_records_is_refused(tmp_path, also):
+    """A step without a limit measures nothing; what another step has measured before it is stored for those records alone."""
+    sources = [{"name": name, "files": {"path": f"{name}/*.jsonl", "id": "id"}} for name in ("a", "b")]
+    measured = [{"filter.length": {"min_chars": 1}}]
+    sources = [each | ({"steps": measured} if each["name"] == also else {}) for each in sources[: 1 + (also == "b")]]
+    lab = Lab(tmp_path, {"sources": sources, "steps": ["clean.lowercase"] if also == "a" else []})
+    lab.put("a/1.jsonl", jsonl([rec("1", "x"), rec("2", "yyyy")]))
+    lab.put("b/1.jsonl", jsonl([rec("3", "x")]))
+    lab.run()
+    lab.configure(lab.config | {"require": {"min_chars": 3}})
+    assert "not stored" in lab.pipeline().choices()["redecide"]["why_not"]
+    with pytest.raises(ConfigError, match="min_chars looks at the signal 'chars', which was not stored"):
+        lab.run(mode="redecide")
+    lab.run(mode="full-refresh")
+    assert ids(lab) == ["a/2"]
+    lab.configure(lab.config | {"require": {"min_chars": 1}})
+    lab.run(mode="redecide")
+    assert len(ids(lab)) == (2 if also == "a" else 3)
+    assert lab.broken() == []

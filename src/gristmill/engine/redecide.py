@@ -128,9 +128,13 @@ class _Moved:
                 old = _as_was(run.pipeline, source, bound)
                 if old is None or old == bound.step:
                     continue
+                new, n = cast("Filter", bound.step), 0
                 for ords, signals in self._signals(run.seq, name):
-                    moved = ords[_moved(old, cast("Filter", bound.step), signals, len(ords))]
+                    moved = ords[_moved(old, new, signals, len(ords))]
                     found.append(moved[~dead.dead(moved)])
+                    n += len(ords)
+                if n < _judged(run, name):  # the step had no limit then that has it measured
+                    _moved(old, new, {}, 0)
         return np.unique(np.concatenate(found))
 
     def _signals(self, seq: int, step: str) -> Iterator[tuple[Int64s, dict[str, Any]]]:
@@ -209,6 +213,13 @@ def _as_was(pipeline: Json, source: str, bound: BoundStep) -> Filter | None:
     kind: Any = type(bound.step)
     found: Filter | None = msgspec.convert(params, kind) if params is not None else None
     return found
+
+
+def _judged(run: Manifest, step: str) -> int:
+    """Give how many records a step of a run kept or dropped."""
+    steps: list[Json] = run.summary.get("report", {}).get("steps", [])
+    kept: int = sum(told["out"] for told in steps if told["name"] == step)
+    return kept + sum(n for why, n in run.counts.dropped.items() if why.startswith(f"{step}:"))
 
 
 def _moved(old: Filter, new: Filter, signals: dict[str, Any], n: int) -> npt.NDArray[np.bool_]:
