@@ -142,6 +142,25 @@ def test_a_source_of_the_config_that_reads_the_same_goes_on_from_it(lab):
     assert lab.rows()[-1].text == "a longer document that is new and goes through the steps."
 
 
+@pytest.mark.parametrize("mode", ["full-refresh", "redecide"])
+def test_what_was_adopted_under_the_name_of_a_source_stands_when_all_is_decided_anew(lab, mode):
+    files = {"path": "clean/*.parquet", "text": "body", "id": "doc"}
+    told = CONFIG | {"sources": [{"name": "base", "files": files}], "require": {"min_chars": 1}}
+    lab.configure(told)
+    clean(lab.folder, ["Not Lower", "Case"])
+    adopt(lab, "clean/*.parquet", source="base")
+    adopted = [(row.id, row.text) for row in lab.rows()]
+    newer = {"doc": ["n1", "n2"], "body": ["A Newer Document Goes Through The Steps.", "It Is Dropped"]}
+    pq.write_table(pa.table(newer), lab.folder / "clean" / "part-7.parquet")
+    assert lab.run().counts.published == 1
+    for more in {"require": {"min_chars": 5}}, {"sources": [{"name": "base", "files": files, "license": "CC0"}]}:
+        lab.configure(told | more)
+        lab.run(mode=mode if "require" in more else "full-refresh")
+        assert [(row.id, row.text) for row in lab.rows()][:2] == adopted
+        assert lab.broken() == []
+    assert lab.pipeline().choices()["full-refresh"]["records"] == 2
+
+
 @pytest.mark.parametrize(
     ("how", "says"),
     [

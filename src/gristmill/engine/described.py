@@ -25,14 +25,24 @@ class Told(dict[int, dict[str, Any]]):
     def __init__(self, layout: Layout) -> None:
         super().__init__()
         self._layout = layout
+        self._adopted: set[tuple[int, str]] = set()
 
     def __missing__(self, seq: int) -> dict[str, Any]:
         try:
-            pipeline = read_manifest(self._layout.manifest(seq)).pipeline
+            manifest = read_manifest(self._layout.manifest(seq))
         except StoreError:
-            pipeline = {"sources": []}
-        self[seq] = {source["name"]: source for source in pipeline["sources"]}
+            self[seq] = {}
+            return self[seq]
+        self._adopted |= {(seq, entry["adopted"]) for entry in manifest.lineage if "adopted" in entry}
+        self[seq] = {source["name"]: source for source in manifest.pipeline["sources"]}
         return self[seq]
+
+    def adopted(self, name: str, state: State | None) -> set[str]:
+        """Give the units of a source of this name that were adopted, and have not changed since."""
+        if state is None or state.units is None:
+            return set()
+        rows = state.units.select(["unit", "seq"]).to_pylist()
+        return {row["unit"] for row in rows if self[row["seq"]] is not None and (row["seq"], name) in self._adopted}
 
     def otherwise(self, name: str, described: dict[str, Any], state: State | None) -> set[str]:
         """Give the units that were last read by a source of this name that was described otherwise."""

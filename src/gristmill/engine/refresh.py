@@ -2,7 +2,8 @@
 
 It is a run like any other, which also reads what it has read before: the units that sources still list, and the pages that earlier runs
 landed. Units that are as they were when they were last read are replays (`engine.replay`); those whose source has been described
-otherwise since then are read as if they had changed. The indexes of GlobalSteps begin anew. Not here: what a replay is to an id
+otherwise since then are read as if they had changed. What was adopted stands, also where a source of the config lists it: it went past
+the steps. The indexes of GlobalSteps begin anew. Not here: what a replay is to an id
 (`engine.replay`), reading (`engine.task`). Invariants: nothing is written here but staged files; rows that cannot be read again stand as
 they are, and own in the new indexes what their published text says.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import ExitStack
+from typing import Any
 
 import msgspec
 import pyarrow.parquet as pq
@@ -42,11 +44,9 @@ def draft(config: PipelineConfig, layout: Layout, head: Manifest) -> Draft:
     now = {source["name"]: source for source in changes.describe(config)["sources"]}
     told = Told(layout)
     states = {bound.name: plan.read_state(layout, head, bound.name) for bound in config.sources}
-    forget = {
-        bound.name: told.otherwise(bound.name, now[bound.name], states[bound.name])
-        for bound in config.sources
-        if not bound.source.LANDED
-    }
+    read = [bound.name for bound in config.sources if not bound.source.LANDED]
+    adopted = {name: told.adopted(name, states[name]) for name in read}
+    forget = {name: told.otherwise(name, now[name], states[name]) - adopted[name] for name in read}
     standing = snapshot.standing(layout, head)
     for _ in range(TRIES):
         drafted = plan.draft(config, layout, head, forget=forget)
@@ -60,18 +60,18 @@ def draft(config: PipelineConfig, layout: Layout, head: Manifest) -> Draft:
             whole = plan.ask(bound, None, PlanContext(config.folder), config.run.retries)
             if not whole.listing.equals(drafted.found[bound.name].listing):
                 break
-            replays[bound.name] = _units(whole, drafted.found[bound.name])
+            replays[bound.name] = _units(whole, drafted.found[bound.name], adopted[bound.name])
         else:
             return msgspec.structs.replace(drafted, mode="full-refresh", replays=replays) if head.seq else drafted
     raise SourceError("files keep changing while a full refresh is planned; run it again when they do not")
 
 
-def _units(whole: SourcePlan, news: SourcePlan) -> list[Replay]:
-    """Give the splits of all there is, without the units that are read as news."""
-    new = {unit for split in news.splits for unit in split.units}
+def _units(whole: SourcePlan, news: SourcePlan, adopted: set[str]) -> list[Replay]:
+    """Give the splits of all there is, without the units that are read as news, and those that went past the steps."""
+    others = adopted.union(*(split.units for split in news.splits))
     found = []
     for split in whole.splits:
-        leave = [unit for unit in split.units if unit in new]
+        leave = [unit for unit in split.units if unit in others]
         if len(leave) < len(split.units):
             found.append(Replay(msgspec.structs.replace(split, fresh=False), "units", leave))
     return found
@@ -110,16 +110,18 @@ def observe_standing(work: Work) -> None:
 
 def records(config: PipelineConfig, layout: Layout, head: Manifest) -> int:
     """Give how many records a full refresh would read again, as far as that is known: what units gave last, and what is landed."""
-    total = 0
+    total, told = 0, Told(layout)
     for bound in config.sources:
         if bound.source.LANDED:
             parts = landing.landings(layout, bound.name, snapshot.standing(layout, head)).values()
             total += sum(pq.read_metadata(part).num_rows for each in parts for part in each)
             continue
         state = plan.read_state(layout, head, bound.name)
-        known = (
-            state.units.select(["ords", "status"]).to_pylist() if state is not None and state.units is not None else []
-        )
+        known: list[dict[str, Any]] = []
+        if state is not None and state.units is not None:
+            known = state.units.select(["unit", "ords", "status"]).to_pylist()
+        adopted = told.adopted(bound.name, state)
         for unit in known:  # nobody knows what a file holds that was quarantined whole: one thing, as it was counted
-            total += sum(each["hi"] - each["lo"] for each in unit["ords"] or []) or unit["status"] == "bad"
+            if unit["unit"] not in adopted:
+                total += sum(each["hi"] - each["lo"] for each in unit["ords"] or []) or unit["status"] == "bad"
     return total
