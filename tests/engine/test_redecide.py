@@ -248,3 +248,16 @@ def test_a_limit_on_what_was_not_measured_of_some_records_is_refused(tmp_path, a
     lab.run(mode="redecide")
     assert len(ids(lab)) == (2 if also == "a" else 3)
     assert lab.broken() == []
+
+
+def test_what_is_quarantined_again_because_pages_are_read_again_is_open_once(tmp_path):
+    world = with_steps(World(tmp_path), {"name": "f", "filter.length": {"min_chars": 2}})
+    pages = [world.page({"a": "one", "b": "three"}, versioned=False), world.page({"a": "two"}, versioned=False)]
+    world.tell(pages, [world.page(unit="v", outcome="bad")], cursor=1).run()
+    world.tell(cursor=1)
+    opened = [(line["code"], line["open"]) for line in world.open().quarantine_counts()]
+    assert opened == [("id.conflict", 1), ("test.bad", 1)]
+    for n in (4, 2):
+        with_steps(world, {"name": "f", "filter.length": {"min_chars": n}}).run(mode="redecide")
+        assert [(line["code"], line["open"]) for line in world.open().quarantine_counts()] == opened
+    assert {entry.run for entry in world.open().quarantine() if entry.open} == {1}

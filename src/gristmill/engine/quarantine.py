@@ -59,6 +59,16 @@ class Entry(msgspec.Struct, frozen=True):
     open: bool
 
 
+class _Task(msgspec.Struct, frozen=True):
+    """What counts here of a task in a frozen plan."""
+
+    replay: str = ""
+
+
+class _Plan(msgspec.Struct, frozen=True):
+    tasks: list[_Task]
+
+
 class _Units:
     """What the head knows of the units of one source: the runs that read what stands of each, the last first, and whether it is bad."""
 
@@ -109,10 +119,12 @@ class Quarantine:
         while manifest.seq:
             bad: set[tuple[str, str]] = set()
             anew = any(told.get("mode") == "full-refresh" for told in manifest.lineage)
+            replays = self._replays(manifest)
             for path in self.layout.files.fetched(self.layout.run(manifest.seq) / "quarantine", "*.parquet"):
                 with named(self.layout, path), pq.ParquetFile(path) as file:
                     for rows in file.iter_batches():
-                        for entry in self._of(rows, (manifest.seq, anew), asked, newer, bad, retried):
+                        how = manifest.seq, anew, int(path.stem.rpartition("-")[2]) in replays if replays else False
+                        for entry in self._of(rows, how, asked, newer, bad, retried):
                             over = refreshed or entry.run > standing
                             yield msgspec.structs.replace(entry, open=False) if over else entry
             if manifest.seq <= standing:
@@ -124,16 +136,25 @@ class Quarantine:
                         retried.setdefault(source, set()).update(units)
             manifest = read_manifest(self.layout.manifest(manifest.parent)) if manifest.parent else EMPTY
 
+    def _replays(self, manifest: Manifest) -> set[int]:
+        """Give the numbers of a redecision's tasks, which read again what is as it was."""
+        if not any(told.get("mode") == "redecide" for told in manifest.lineage):
+            return set()
+        with naming(self.layout.plan(manifest.seq)):
+            frozen = msgspec.json.decode(self.layout.plan(manifest.seq).read_bytes(), type=_Plan)
+        return {number for number, task in enumerate(frozen.tasks) if task.replay}
+
     def _of(
         self,
         rows: pa.RecordBatch,
-        how: tuple[int, bool],
+        how: tuple[int, bool, bool],
         asked: Asked,
         newer: set[tuple[str, str]],
         bad: set[tuple[str, str]],
         retried: dict[str, set[str]],
     ) -> Iterator[Entry]:
-        run, anew = how  # anew: it read again what is as it was, so its units were last read before it
+        # anew: it read again what is as it was, so its units were last read before it; again: what was told before.
+        run, anew, again = how
         ords = pc.fill_null(rows.column("ord"), -1).to_numpy(zero_copy_only=False)
         dead = self._dead.dead(ords)
         for row, gone in zip(rows.to_pylist(), dead.tolist(), strict=True):
@@ -155,7 +176,9 @@ class Quarantine:
                 is_open = True
             if not is_record and unit in retried.get(row["source"], set()):  # of a cursor that passes by no table tells
                 is_open = False
-            if is_whole:
+            if again and not is_record:  # open is what the run told of it that read it first
+                is_open = False
+            elif is_whole:
                 bad.add(place)
             if _meant(asked, row, unit, run):
                 told = {
