@@ -227,6 +227,13 @@ def test_a_bad_member_costs_itself_and_its_neighbour_is_read(read, data, code):
     assert [row["origin"] for row in out.rows] == ["a.zip!/good.jsonl#0"]
 
 
+def test_a_bad_member_that_is_told_from_the_folder_it_lies_in_costs_itself_too(read):
+    data = zipped([("./a.jsonl", LINE * 50), ("./good.jsonl", LINE)])
+    out = read({"a.zip": patched(data, entry_of(data, b"./a.jsonl")[0] + 16, b"\0\0\0\0")})
+    assert (out.failed, out.rejects) == ({}, [("file.corrupt", "a.zip!/a.jsonl")])
+    assert [row["origin"] for row in out.rows] == ["a.zip!/good.jsonl#0"]
+
+
 def test_names_that_are_no_text_are_refused(read):
     data = tarred([("aaaaa", LINE), ("good.jsonl", LINE)], tarfile.USTAR_FORMAT)
     raw = data[:512].replace(b"aaaaa", b"a\xffa\xffa")

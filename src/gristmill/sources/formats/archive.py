@@ -114,7 +114,7 @@ def _held(pages: Iterator[Page], unit: str, place: str, counted: _Counted) -> It
                 yield from held
                 held = None
     except UnitFailed as error:
-        if error.unit != place:
+        if error.unit == unit:  # else the member's, by whichever spelling of its name: `./a` is `a` here
             raise
         if not error.advance:  # not the member's fault
             raise UnitFailed(unit, error.code, error.detail, advance=False) from error
