@@ -28,6 +28,16 @@ def test_rows_are_records_of_strings_with_their_offsets(read):
     assert (out.rejects, out.warnings, out.bytes_in["a.csv"]) == ([], {"time.unparsed": 1}, len(data))
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_the_first_name_may_be_in_quotes_with_a_line_end_in_it_behind_a_byte_order_mark(read, encoding):
+    data = '"a, ""long""\nname",text\r\n1,one\r\n'.encode(encoding)
+    at = len('"a, ""long""\nname",text\r\n'.encode(encoding))
+    out = read({"a.csv": data}, encoding=encoding.removesuffix("-sig"))
+    assert [(row["origin"], row["text"]) for row in out.rows] == [(f"a.csv#{at}", "one")]
+    assert orjson.loads(out.rows[0]["meta"]) == {'a, "long"\nname': "1"}
+    assert (out.rejects, out.failed, out.bytes_in["a.csv"]) == ([], {}, len(data))
+
+
 def test_delimiters_are_told_and_tabs_are_those_of_tsv(read):
     files = {"a.tsv": b"id\ttext\n1\ta,b\n", "b.tsv.gz": gzip.compress(b'id\ttext\n2\t"c\td"\n')}
     assert [row["text"] for row in read(files).rows] == ["a,b", "c\td"]

@@ -51,11 +51,13 @@ class Cutter:
         """Give the rows; what no line end ended comes last."""
         held: list[bytes] = []
         start = held_bytes = 0
-        for block in blocks:
+        mark = _BOM  # no part of the first cell, which may be in quotes
+        for block in _marked(blocks):
             pieces = block.split(b"\n")
             last = len(pieces) - 1
             for number, piece in enumerate(pieces):
-                self._pass(piece)
+                self._pass(piece.removeprefix(mark))
+                mark = b""
                 ends = number < last
                 part = piece + b"\n" if ends else piece
                 held_bytes += len(part)
@@ -85,6 +87,15 @@ class Cutter:
                 if state == _START and piece.find(b'"', at) < 0:  # as in most rows: no other cell is quoted
                     state, at = (_START if piece.endswith(self._delimiter) else _BARE), size
         self._state = state
+
+
+def _marked(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Give the blocks, the first of them with a whole byte order mark if there is one."""
+    rest, head = iter(blocks), b""
+    while _BOM.startswith(head) and len(head) < len(_BOM) and (block := next(rest, b"")):
+        head += block
+    yield head
+    yield from rest
 
 
 @lru_cache
