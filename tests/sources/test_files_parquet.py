@@ -19,6 +19,7 @@ MOMENT_NS = 1_709_208_000_000_000_001
 DECIMAL = decimal.Decimal("1.50")
 NOON = "2024-02-29T12:00:00"
 NS = ".000000001"
+NEVER = 253_402_214_400_000_000  # 9999-12-31
 FAR = "<value out of range: 1000000000000000000>"
 
 
@@ -33,6 +34,10 @@ COLUMNS = {
     "dictionary of numbers": (pa.array([5]).dictionary_encode(), 5),
     "view": (pa.array(["v"], pa.string_view()), "v"),
     "view of bytes": (pa.array([b"\xff"], pa.binary_view()), "/w=="),
+    "view of a list": (pa.array([["a", "b"]], pa.list_view(pa.string())), ["a", "b"]),
+    "large view of a list": (pa.array([[1, 2]], pa.large_list_view(pa.int64())), [1, 2]),
+    "nanoseconds in a view of a list": (pa.array([[MOMENT_NS]], pa.list_view(pa.timestamp("ns"))), [NOON + NS]),
+    "view of a list in an object": (pa.array([{"a": [1]}], pa.struct([("a", pa.list_view(pa.int8()))])), {"a": [1]}),
     "fixed bytes": (pa.array([b"ab"], pa.binary(2)), "YWI="),
     "map": (pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64())), [["k", 1]]),
     "map of maps": (
@@ -94,6 +99,65 @@ def test_a_column_of_any_type_is_read(read, column, value):
     out = read({"a.parquet": stored({"text": ["t"], "m": column})})
     assert [orjson.loads(row["meta"]) for row in out.rows] == [{"m": value}]
     assert (out.rejects, out.failed) == ([], {})
+
+
+def test_views_of_lists_are_read_row_by_row_and_held_to_the_cap(read):
+    lists = pa.array([["a"], None, [], ["b" * 200, "c"]], pa.list_view(pa.string()))
+    out = read({"a.parquet": stored({"text": list("klmn"), "m": lists}, use_dictionary=False)}, max_record_bytes=100)
+    assert [orjson.loads(row["meta"])["m"] for row in out.rows] == [["a"], None, []]
+    assert out.rejects == [("size.cap", "a.parquet#3")]
+
+
+@pytest.mark.parametrize("shape", ["plain", "list", "map"])
+def test_times_of_the_oldest_kind_are_those_times_however_far_from_today(read, shape):
+    times = [NEVER, -62_135_596_800_000_000, 0, None]
+    kind = pa.timestamp("us")
+    kinds = {"plain": kind, "list": pa.list_(kind), "map": pa.map_(pa.string(), kind)}
+    shaped = {"plain": times, "list": [[time] for time in times], "map": [[("k", time)] for time in times]}
+    files = [pa.array(part, kinds[shape]) for part in (shaped[shape], [shaped[shape][2]])]
+    packs = [
+        stored({"text": ["t"] * len(each), "m": each}, use_deprecated_int96_timestamps=True, row_group_size=2)
+        for each in files
+    ]
+    out = read({f"{n}.parquet": pack for n, pack in enumerate(packs)})
+    found = [orjson.loads(row["meta"])["m"] for row in out.rows]
+    while isinstance(found[0], list):
+        found = [value[-1] for value in found]
+    start = "1970-01-01T00:00:00"
+    assert found == ["9999-12-31T00:00:00", "0001-01-01T00:00:00", start, None, start]
+
+
+def test_a_time_of_the_oldest_kind_as_the_time_of_a_record(read):
+    data = stored({"text": ["t"], "at": pa.array([NEVER], pa.timestamp("us"))}, use_deprecated_int96_timestamps=True)
+    assert str(read({"a.parquet": data}, time="at").rows[0]["time"]) == "9999-12-31 00:00:00+00:00"
+
+
+def unsound(kind):
+    """Give three texts, of which the second is not UTF-8."""
+    return pa.array([b"a", b"\xff", b"b"]).view(kind)
+
+
+UNSOUND = {
+    "a column": unsound(pa.string()),
+    "a large one": pa.array([b"a", b"\xff", b"b"], pa.large_binary()).view(pa.large_string()),
+    "lists": pa.ListArray.from_arrays([0, 1, 2, 3], unsound(pa.string())),
+    "objects": pa.StructArray.from_arrays([unsound(pa.string())], names=["a"]),
+    "maps": pa.MapArray.from_arrays([0, 1, 2, 3], pa.array(["k"] * 3), unsound(pa.string())),
+}
+
+
+@pytest.mark.parametrize("column", UNSOUND.values(), ids=UNSOUND)
+def test_a_text_that_is_not_utf_8_costs_its_row_whatever_column_it_is_in(read, column):
+    out = read({"a.parquet": stored({"text": list("xyz"), "m": column})})
+    assert [row["text"] for row in out.rows] == ["x", "z"]
+    assert (out.rejects, out.failed) == ([("text.encoding", "a.parquet#1")], {})
+
+
+def test_numbers_that_json_has_no_word_for_are_counted_in_columns_of_a_kind_of_their_own_too(read):
+    tensor = pa.array([[1.0, float("nan")]], pa.list_(pa.float32(), 2))
+    column = pa.ExtensionArray.from_storage(pa.fixed_shape_tensor(pa.float32(), [2]), tensor)
+    out = read({"a.parquet": stored({"text": ["t"], "m": column})})
+    assert (orjson.loads(out.rows[0]["meta"]), out.warnings) == ({"m": [1.0, None]}, {"field.not_finite": 1})
 
 
 WITHOUT_PANDAS = """

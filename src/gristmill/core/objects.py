@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+_VIEWS = (pa.types.is_list_view, pa.types.is_large_list_view)
+_TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  of a time that names no zone
+_MICROSECONDS_OF_NANOSECONDS = (1 << 63) // 1000
 _FIXED = pa.types.is_fixed_size_list
 _LISTS: list[tuple[Any, Any]] = [
     (_FIXED, pa.list_),
@@ -55,6 +59,10 @@ def values(column: pa.Array) -> list[Any]:
         inner = dict(zip(used.to_pylist(), values(column.dictionary.take(used)), strict=True))
         return [inner.get(at) for at in column.indices.to_pylist()]
     kind = column.type
+    if _is_any(_VIEWS, kind):  # pyarrow cannot cast them, or what is in them (26.0)
+        items = iter(values(column.flatten()))
+        sizes = pc.list_value_length(column).to_pylist()
+        return [None if size is None else list(islice(items, size)) for size in sizes]
     if (coarse := _changed(kind, _plain)) != kind:
         # Python's own times have microseconds; pyarrow would give pandas' for more, where that is installed.
         try:
@@ -150,21 +158,58 @@ def _changed(kind: pa.DataType, leaf: Callable[[pa.DataType], pa.DataType]) -> p
 def not_finite(column: pa.Array) -> int:
     """Count the infinities and NaNs in a column, and in what lies in it."""
     kind = column.type
+    if isinstance(kind, pa.BaseExtensionType):
+        return not_finite(column.storage)
     if pa.types.is_dictionary(kind):
         return not_finite(column.dictionary_decode()) if pa.types.is_floating(kind.value_type) else 0
     if pa.types.is_floating(kind):
         return int(pc.sum(pc.invert(pc.is_finite(column.cast(pa.float64()))), min_count=0).as_py())
-    if pa.types.is_map(kind):
-        return not_finite(column.keys) + not_finite(column.items)
-    if (
-        pa.types.is_struct(kind)
-        or pa.types.is_list(kind)
-        or pa.types.is_large_list(kind)
-        or pa.types.is_fixed_size_list(kind)
-    ):
-        inner = column.flatten()
-        return sum(map(not_finite, inner if pa.types.is_struct(kind) else [inner]))
-    return 0
+    return sum(map(not_finite, _inner(column)))
+
+
+def sound(batch: pa.RecordBatch) -> NDArray[np.bool_]:
+    """Tell for each row if all texts in it are UTF-8, those in lists and objects too."""
+    if all(map(_is_sound, batch.columns)):
+        return np.ones(batch.num_rows, np.bool_)
+    rows = (batch.take(pa.array([at])) for at in range(batch.num_rows))  # a slice still has what others had
+    return np.array([all(map(_is_sound, row.columns)) for row in rows], np.bool_)
+
+
+def _is_sound(column: pa.Array) -> bool:
+    kind = column.type
+    if isinstance(kind, pa.BaseExtensionType):
+        return _is_sound(column.storage)
+    if pa.types.is_dictionary(kind):
+        return _is_sound(column.dictionary.take(column.indices.unique().drop_null()))
+    if not _is_any(_TEXTS, kind):
+        return all(map(_is_sound, _inner(column)))
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def beyond_nanoseconds(column: pa.Array) -> bool:
+    """Tell if times in a column, in lists and objects too, are further from 1970 than nanoseconds reach in 64 bits."""
+    if not pa.types.is_timestamp(column.type):
+        return any(map(beyond_nanoseconds, _inner(column)))
+    ends = pc.min_max(column.cast(pa.timestamp("us")).cast(pa.int64())).as_py()
+    return any(end is not None and abs(end) >= _MICROSECONDS_OF_NANOSECONDS for end in ends.values())
+
+
+def _inner(column: pa.Array) -> list[pa.Array]:
+    """Give what lies in a column of objects or lists; nothing of any other."""
+    if pa.types.is_struct(column.type):
+        return column.flatten()  # type: ignore[no-any-return]
+    if pa.types.is_map(column.type):
+        return [column.keys, column.items]
+    is_list = any(is_it(column.type) for is_it, _ in _LISTS) or _is_any(_VIEWS, column.type)
+    return [column.flatten()] if is_list else []
+
+
+def _is_any(tests: tuple[Any, ...], kind: pa.DataType) -> bool:
+    return any(is_it(kind) for is_it in tests)
 
 
 def _decoded(values: list[bytes | None]) -> list[str | bytes | None]:
@@ -198,6 +243,11 @@ def row_bytes(column: pa.Array) -> NDArray[np.int64]:
         inner = sum((row_bytes(part.slice(begin, count)) for part in parts), np.zeros(count, np.int64))
         ends = np.concatenate([[0], np.cumsum(inner)])
         return ends[borders[1:] - begin] - ends[borders[:-1] - begin]  # type: ignore[no-any-return]
+    if _is_any(_VIEWS, kind):
+        ends = np.concatenate([[0], np.cumsum(row_bytes(column.values))])
+        begins = column.offsets.to_numpy()
+        sizes = pc.list_value_length(column).fill_null(0).to_numpy()
+        return ends[begins + sizes] - ends[begins]  # type: ignore[no-any-return]
     try:
         return np.full(len(column), max(kind.bit_width // 8, 1), np.int64)
     except ValueError:  # of no fixed width

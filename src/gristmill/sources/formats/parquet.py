@@ -4,15 +4,15 @@ Not here: which row groups (`sources/files.py`), the mapping of fields (`core.ma
 file. `bytes_in` is the share of the stored size that the rows are of the file's rows, so that it adds up to the size.
 Invariants: page checksums are verified wherever a file has them (else a flipped bit is read as text); a file that
 cannot be decoded, or has two columns of one name, fails as a whole; a row group that gives fewer rows than it promised
-fails it too; a row is made an object of only when all its values, as they are in memory, are within `max_record_bytes`, and
+fails it too; a text that is not UTF-8, in lists and objects too, costs its row; a time is that time or text, never another one; a row is made an object of only when all its values, as they are in memory, are within `max_record_bytes`, and
 no more rows at a time than come to a batch. Warnings: `field.not_finite` (a number that JSON has no word for is null in `meta`), `file.large_group`,
 `field.retyped` (a column holds something else than in files before: it is read as it is).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 import numpy as np
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from gristmill.core.errors import UnitFailed
 from gristmill.core.files import Allowance
 from gristmill.core.mapping import Rows
-from gristmill.core.objects import UNDECODABLE, must_differ, not_finite, objects, row_bytes
+from gristmill.core.objects import UNDECODABLE, beyond_nanoseconds, must_differ, not_finite, objects, row_bytes, sound
 from gristmill.core.parquetfooter import value_counts
 from gristmill.core.source import Page
 
@@ -54,6 +54,49 @@ _UNABLE = ("schema too deeply nested", "encrypted metadata", "Cannot decrypt")
 _FEW_BYTES = 64  # of a value, on average as it is stored
 _SMALL_GROUP_BYTES = 64 << 20  # of one row group, decoded: can be decoded whatever its rows are
 _LARGE_GROUP_BYTES = 1 << 30  # of one row group, decoded: it is read by one worker, from its begin
+
+
+class _Opened(NamedTuple):
+    """An open file; dictionaries: the columns that are read as such."""
+
+    raw: BinaryIO
+    file: Any
+    dictionaries: list[str]
+
+    @classmethod
+    def of(cls, raw: BinaryIO, dictionaries: Sequence[str] = (), int96: str | None = None) -> _Opened:
+        """Open a file. int96: the unit of its oldest kind of times. Raises what is in `UNDECODABLE`, and OSError."""
+        named = list(dictionaries)
+        file = pq.ParquetFile(
+            raw,
+            page_checksum_verification=True,
+            pre_buffer=False,
+            read_dictionary=named,
+            coerce_int96_timestamp_unit=int96,
+        )
+        return cls(raw, file, named)
+
+    def reader(self, group: int) -> Any:
+        """Give what reads a row group: INT96 times in nanoseconds if all fit them, else in microseconds.
+
+        pyarrow makes another time of one before 1677 or after 2262 and says nothing (26.0): 9999-12-31, which means never, is 1816.
+        """
+        leaves = (self.file.schema.column(i) for i in range(len(self.file.schema)))
+        names = [leaf.path for leaf in leaves if leaf.physical_type == "INT96"]
+        if not names:
+            return self.file
+        coarse = _Opened.of(self.raw, self.dictionaries, "us").file
+        rows = coarse.iter_batches(batch_size=_MAX_BATCH_ROWS, row_groups=[group], columns=names, use_threads=False)
+        return coarse if any(beyond_nanoseconds(column) for batch in rows for column in batch.columns) else self.file
+
+
+class _Batch(NamedTuple):
+    """Rows; sizes: the bytes of each; texts: if those of each are UTF-8; not_finite: how many numbers JSON has no word for."""
+
+    rows: pa.RecordBatch
+    sizes: NDArray[np.int64]
+    texts: NDArray[np.bool_]
+    not_finite: int
 
 
 def row_groups(raw: BinaryIO, piece_bytes: int, size: int) -> list[tuple[int, int]]:
@@ -91,14 +134,15 @@ def read(
         UnitFailed: file.corrupt, file.unsupported, size.cap or field.missing; file.unreadable when memory or the disk failed.
     """
     try:
-        file = pq.ParquetFile(raw, page_checksum_verification=True, pre_buffer=False)
+        opened = _Opened.of(raw)
+        file = opened.file
         footer = file.metadata
         names = set(file.schema_arrow.names)
         counts = [footer.row_group(i).num_rows for i in range(footer.num_row_groups)]
         most_rows = _MAX_BATCH_ROWS
         if repeated := _repeated(file, counts):
             by_values = _by_values(raw, repeated)
-            file, most_rows = by_values or file, _MAX_BATCH_ROWS if by_values else _FEW_ROWS
+            opened, most_rows = by_values or opened, _MAX_BATCH_ROWS if by_values else _FEW_ROWS
         decoded = _decoded_bytes(raw, file)
     except (*UNDECODABLE, OSError, MemoryError) as error:
         raise _failed(rows.place, error) from None
@@ -129,15 +173,18 @@ def read(
         if group_bytes > _LARGE_GROUP_BYTES:
             rows.warn("file.large_group")
         few = max(1, min(most_rows, limits[0] * counts[group] // max(group_bytes, 1)))
-        for batch, sizes in _batches(file, group, few, limits[0], rows.place):
-            if odd := sum(map(not_finite, batch.columns)):
+        for batch, sizes, texts, odd in _batches(opened, group, few, limits[0], rows.place):
+            if odd:
                 rows.warn_all({"field.not_finite": odd})
             fit = sizes <= limits[1]
-            records = _records(batch if fit.all() else batch.filter(pa.array(fit)), rows.place)
-            for size_bytes, fits in zip(sizes.tolist(), fit.tolist(), strict=True):
+            good = fit & texts
+            records = _records(batch if good.all() else batch.filter(pa.array(good)), rows.place)
+            for size_bytes, fits, is_good in zip(sizes.tolist(), fit.tolist(), good.tolist(), strict=True):
                 made += size_bytes
-                if fits:
+                if is_good:
                     rows.add(next(records), at, size_bytes)
+                elif fits:
+                    rows.reject("text.encoding", at, "a text in one of its columns is not UTF-8", size_bytes)
                 else:
                     rows.reject("size.cap", at, f"a row of {size_bytes} bytes, over max_record_bytes", size_bytes)
                 at += 1
@@ -190,15 +237,15 @@ def _decoded_bytes(raw: BinaryIO, file: Any) -> list[int]:
     return [sum(count * width for count, width in zip(counts, widths, strict=True)) for counts in counted]
 
 
-def _by_values(raw: BinaryIO, names: list[str]) -> Any:
+def _by_values(raw: BinaryIO, names: list[str]) -> _Opened | None:
     """Open a file with these columns as dictionaries; None where their encoding cannot be read as such (the delta ones)."""
     try:
-        file = pq.ParquetFile(raw, page_checksum_verification=True, pre_buffer=False, read_dictionary=names)
-        for group in range(file.metadata.num_row_groups):
-            next(file.iter_batches(batch_size=1, row_groups=[group], columns=names, use_threads=False), None)
+        opened = _Opened.of(raw, names)
+        for group in range(opened.file.metadata.num_row_groups):
+            next(opened.file.iter_batches(batch_size=1, row_groups=[group], columns=names, use_threads=False), None)
     except (*UNDECODABLE, OSError, MemoryError):
         return None
-    return file
+    return opened
 
 
 def _compared(schema: pa.Schema, rows: Rows, known: dict[str, str], *, is_first: bool) -> dict[str, Any]:
@@ -219,11 +266,10 @@ def _kind(found: pa.DataType) -> str:
     return next((kind for kind, is_it in _KINDS if is_it(found)), "" if pa.types.is_null(found) else str(found.id))
 
 
-def _batches(
-    file: Any, group: int, batch_rows: int, batch_bytes: int, unit: str
-) -> Iterator[tuple[pa.RecordBatch, NDArray[np.int64]]]:
-    """Give the rows of a group in batches of no more than `batch_bytes` (or one row), with the bytes of each row."""
+def _batches(opened: _Opened, group: int, batch_rows: int, batch_bytes: int, unit: str) -> Iterator[_Batch]:
+    """Give the rows of a group in batches of no more than `batch_bytes` (or one row)."""
     try:
+        file = opened.reader(group)
         for batch in file.iter_batches(batch_size=batch_rows, row_groups=[group], use_threads=False):
             sizes = sum(map(row_bytes, batch.columns), np.zeros(batch.num_rows, np.int64))
             ends, at = np.cumsum(sizes), 0
@@ -231,7 +277,8 @@ def _batches(
                 end = max(at + 1, int(np.searchsorted(ends, ends[at] - sizes[at] + batch_bytes, "right")))
                 # taken, not sliced: what is cast below a sliced list is all that the list had
                 whole = end - at == batch.num_rows
-                yield batch if whole else batch.take(pa.array(np.arange(at, end))), sizes[at:end]
+                part = batch if whole else batch.take(pa.array(np.arange(at, end)))
+                yield _Batch(part, sizes[at:end], sound(part), sum(map(not_finite, part.columns)))
                 at = end
     except (*UNDECODABLE, OSError, MemoryError) as error:
         raise _failed(unit, error) from None
