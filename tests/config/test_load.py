@@ -518,6 +518,20 @@ def test_wrong_overrides(setting, problem, folder):
     assert "hunter2" not in problems[0]
 
 
+@pytest.mark.parametrize("item", ["- name: web", "- 5", "-", "- [1]"])
+def test_what_is_no_part_takes_no_override_and_is_told_with_both_places(item, folder):
+    problems = told(folder, f"version: 1\ndataset: ./c\nsources:\n  {item}\n", "sources.0.path=x")
+    assert problems[0].startswith("--set sources.0.path: ")
+    assert "gristmill.yml:4:" in problems[0]
+    assert problems[0].endswith("holds no part that could have a 'path'")
+
+
+def test_a_text_takes_no_key_below_it(folder):
+    problems = told(folder, WHOLE, "dataset.x=1")
+    assert problems[0].startswith("--set dataset.x: what stands at ")
+    assert problems[0].endswith("has no keys, so no 'x'")
+
+
 # --- secrets -----------------------------------------------------------------------------------------------------
 
 SECRET = (

@@ -223,8 +223,9 @@ def _removed(items: Node | None, kind: str, without: list[Node]) -> Node:
     names = item_names(_plain(listed), kind) if listed is not None else []
     for each in without:
         if each.value not in names:
+            meant = _plain(each)
             raise ConfigError(
-                f"{each.place}: there is no {each.value!r} in {kind}{suggestion(str(each.value), names) or ';'} it holds {', '.join(names) or 'nothing'}"
+                f"{each.place}: there is no {meant!r} in {kind}{suggestion(str(meant), names) or ';'} it holds {', '.join(names) or 'nothing'}"
             )
     gone = {each.value for each in without}
     if listed is None:  # then nothing is taken out of it

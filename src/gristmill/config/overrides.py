@@ -54,10 +54,14 @@ def override(document: Document, setting: str) -> Document:
                 item = {item: {}}
             if rest[0] not in envelope_keys(kind):
                 part = _part_key(item, kind)
+                if not part:
+                    raise ConfigError(f"{label}: {document.at(path)} holds no part that could have a {rest[0]!r}")
                 path, item = (*path, part), item[part]
             node = item
         else:
-            keys = node if isinstance(node, dict) else {}
+            if node is not None and not isinstance(node, dict):
+                raise ConfigError(f"{label}: what stands at {document.at(path)} has no keys, so no {rest[0]!r}")
+            keys = node or {}
             used = next((n for n in range(len(rest), 0, -1) if ".".join(rest[:n]) in keys), 1)
             kind = ".".join(rest[:used])
             path, rest, node = (*path, kind), rest[used:], keys.get(kind)
