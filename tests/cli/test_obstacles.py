@@ -1,5 +1,7 @@
 """What a run refuses is told by `check` and by `plan` too, and a run that is refused leaves nothing begun."""
 
+import json
+
 import pytest
 from tests.cli.conftest import Project, write
 
@@ -44,6 +46,21 @@ def test_a_deduplication_that_the_snapshots_were_made_without(project):
 def test_a_file_where_the_dataset_is_to_lie(project):
     (project.path / "corpus").touch()
     refused(project, "is no folder; move it away")
+
+
+@pytest.mark.parametrize("name", ["a[b]", "C#", "why?", "a%20b", "a\nb", "a\\b", "x^y", "x|y"])
+def test_a_dataset_in_a_path_that_delta_takes_for_another(project, name):
+    project.config((HEAD + EXPORT).replace("./corpus", json.dumps(name)))
+    assert json.loads(project("check", "--json").out)["problems"]
+    refused(project, "no Delta table can be read in ")
+    assert not (project.path / name).exists()
+
+
+def test_a_link_to_nothing_in_the_place_of_a_folder(project):
+    (project.path / "corpus").symlink_to("nowhere")
+    refused(project, "is a link to 'nowhere', where nothing is")
+    (project.path / "nowhere").mkdir()
+    assert project("run").code == 0
 
 
 def test_an_export_under_another_name_in_the_place_of_one(project):

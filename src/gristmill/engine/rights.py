@@ -1,5 +1,7 @@
 """Whether what a run writes to on this machine may be written: the dataset, exports in files (and are theirs), the textfile of metrics.
 
+And whether a table can lie there: delta-rs takes some characters of a path for something else.
+
 Not here: databases (an export's own `check`), object stores (`store.remote`). Invariants: nothing is changed and nothing tried, the
 system is asked; what is not there yet is asked of the nearest folder above. What may be written now may be full, or gone, later.
 """
@@ -7,6 +9,7 @@ system is asked; what is not there yet is asked of the nearest folder above. Wha
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +19,9 @@ from gristmill.core.export import FileExport
 from gristmill.engine import exports
 from gristmill.store.layout import Layout
 
+# In the path of a table delta-rs 1.6 takes these for a part of a URL, finds another folder or no history, or ends in a panic (tried).
+_NOT_IN_DELTA = re.compile(r"[\x00-\x1f\x7f#?\[\]\\^|]|%[0-9A-Fa-f]{2}")
+
 
 def unwritable(config: PipelineConfig, layout: Layout, *, every: bool = True) -> list[str]:
     """Say what is in the way of a run: a place of the dataset or of an export that this user may not write to, or that is not the export's.
@@ -23,6 +29,9 @@ def unwritable(config: PipelineConfig, layout: Layout, *, every: bool = True) ->
     every: else only what stops one; an export that cannot be made waits, and the snapshot does not.
     """
     root = layout.root.resolve()
+    if layout.remote is None and (odd := _NOT_IN_DELTA.search(str(root))):
+        told = f"dataset: no Delta table can be read in {str(root)!r}, as {odd[0]!r} is in its path; name another place"
+        return [_place(config, "dataset") + told]
     inner = [Path(entry.path) for entry in _entries(root) if entry.name == layout.lock.name or entry.is_dir()]
     asked = [("dataset", "dataset" if layout.remote is None else "work_dir", root, [root, *sorted(inner)])]
     for bound in config.exports:
@@ -30,6 +39,8 @@ def unwritable(config: PipelineConfig, layout: Layout, *, every: bool = True) ->
             folder = exports.outlet_of(bound, config).folder
             asked.append((f"exports.{bound.name}", f"export {bound.name!r} ({bound.part})", folder, [folder]))
     found = [told for key, called, place, paths in asked for told in _told(config, key, called, place, paths)]
+    links = [("dataset", "dataset", layout.root), *((key, called, place) for key, called, place, _ in asked[1:])]
+    found += [told for key, called, place in links for told in _nowhere(config, key, called, place)]
     return found or list(_taken(config, layout, every=every))
 
 
@@ -73,6 +84,13 @@ def _told(config: PipelineConfig, key: str, called: str, place: Path, paths: lis
                 f"{_place(config, key)}{called}: {why}{needed}; "
                 "give this user the right to write there, or name another place"
             )
+
+
+def _nowhere(config: PipelineConfig, key: str, called: str, place: Path) -> Iterator[str]:
+    """Say which link on the way to a place leads nowhere: no folder can be made there."""
+    for path in (place, *place.parents):
+        if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114 - a Path raises where it may not look
+            yield f"{_place(config, key)}{called}: {str(path)!r} is a link to {os.readlink(path)!r}, where nothing is; make a folder there, or name another place"  # noqa: PTH115
 
 
 def _place(config: PipelineConfig, key: str) -> str:
