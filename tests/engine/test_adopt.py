@@ -215,6 +215,14 @@ def test_of_a_folder_all_is_taken_that_can_be_read_whatever_it_is_packed_in_and_
     assert lab.broken() == []
 
 
+@pytest.mark.parametrize("folder", ["clean [2]", "cl*n"])
+def test_a_folder_is_taken_by_its_name_whatever_is_in_it(lab, folder):
+    clean(lab.folder, ["A text of the one that is meant."], f"{folder}/a.parquet")
+    clean(lab.folder, ["A text of another one, which is not."], "clean 2/a.parquet")
+    assert flat(adopt(lab, folder).counts) == {"read": 1, "published": 1}
+    assert [row.text for row in lab.rows()] == ["A text of the one that is meant."]
+
+
 def test_the_same_name_twice_is_refused(lab):
     adopt(lab)
     with pytest.raises(ConfigError, match="has records of a source 'adopted' already"):

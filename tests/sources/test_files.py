@@ -1,5 +1,6 @@
 """What is planned: new, changed, gone, unreadable; and that reading holds to the plan."""
 
+import glob
 import gzip
 import os
 import random
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from tests.sources.conftest import read_everything, read_split
 
 from gristmill.core.errors import ConfigError, SourceError, UnitFailed
+from gristmill.core.places import names
 from gristmill.core.source import UNIT_FIELDS, PlanContext, ReadContext, State
 from gristmill.sources.files import Files
 
@@ -153,6 +155,21 @@ def test_overlapping_globs_list_a_file_once(tmp_path):
     put(tmp_path, b=LINE)
     out = read_everything(tmp_path, path=["*.jsonl", "x/*", "**/*.jsonl", str(tmp_path / "x" / "a.jsonl")])
     assert [row["origin"] for row in out.rows] == ["b.jsonl#0", "x/a.jsonl#0"]
+
+
+@pytest.mark.parametrize("name", ["proj [1]", "w*rk", "why?"])
+@pytest.mark.parametrize("path", ["*.jsonl", "**/*.jsonl", "../{}/*.jsonl"])
+def test_what_stands_in_the_name_of_the_configs_own_folder_is_no_wildcard(tmp_path, name, path):
+    for folder in (name, "proj 1", "work", "whys"):
+        (tmp_path / folder).mkdir()
+        put(tmp_path / folder, a=LINE)
+    escaped = glob.escape(name)
+    out = read_everything(tmp_path / name, path=path.format(escaped))
+    assert len(out.rows) == 1
+    assert out.rows[0]["origin"].endswith("a.jsonl#0")
+    files = [tmp_path / folder / "a.jsonl" for folder in (name, "proj 1", "work", "whys")]
+    named = [names(path.format(escaped), tmp_path / name, str(file)) for file in files]
+    assert named == [True, False, False, False]
 
 
 @pytest.mark.parametrize("kind", ["grown", "rewritten", "gone", "touched"])

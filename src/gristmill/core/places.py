@@ -117,7 +117,7 @@ def list_local(folder: Path, globs: list[str]) -> Listing:
     for glob, path in zip(globs, given, strict=True):
         if (folder / path).is_dir():
             raise ConfigError(f'path "{glob}" is a folder; write "{glob.rstrip("/")}/**/*" for all files below it')
-    walks = [_fixed_part(os.path.abspath(folder / path)) for path in given]  # noqa: PTH100 - lexical on purpose
+    walks = [_fixed_part(folder, path) for path in given]
     root = os.path.commonpath([head for head, _ in walks])
     # A relative config stays relative in state and splits, so that its folder can be moved or mounted elsewhere.
     near = not any(os.path.isabs(path) for path in given)  # noqa: PTH117
@@ -159,13 +159,18 @@ def local_path(glob: str) -> str:
     raise ConfigError(f'path "{scheme}://…" is not on this machine; write a local path or file:///absolute/path')
 
 
-def _fixed_part(glob: str) -> tuple[str, tuple[str, ...]]:
-    """Cut an absolute glob into the folder before the first wildcard, and the segments after it."""
-    head, last = os.path.split(glob)
-    if os.path.lexists(glob) or not _is_glob(glob):  # a file may really be called "a[1].txt"
+def _fixed_part(folder: Path, glob: str) -> tuple[str, tuple[str, ...]]:
+    """Cut a glob, seen from `folder`, into the absolute folder before its first wildcard, and the segments after it.
+
+    What stands in the name of `folder` itself is no wildcard.
+    """
+    whole = os.path.abspath(folder / glob)  # noqa: PTH100 - lexical on purpose
+    head, last = os.path.split(whole)
+    segments = whole.split("/")
+    given = [each for each in os.path.normpath(glob).split("/") if each not in {"", ".", ".."}]
+    wild = next((i for i in range(len(segments) - len(given), len(segments)) if _is_glob(segments[i])), None)
+    if wild is None or os.path.lexists(whole):  # a file may really be called "a[1].txt"
         return head, (re.escape(last),)
-    segments = glob.split("/")
-    wild = next(i for i, segment in enumerate(segments) if _is_glob(segment))
     parts = segments[wild:] + (["*"] if last == "**" else [])
     return "/".join(segments[:wild]) or "/", tuple(p if p == "**" else fnmatch.translate(p) for p in parts)
 
@@ -235,7 +240,7 @@ def _walk(head: str, parts: tuple[str, ...]) -> Iterator[tuple[str, bool]]:
 
 def names(glob: str, folder: Path, path: str) -> bool:
     """Tell if a glob of this machine, seen from `folder`, matches the file `path` (absolute, links followed), whether it is there or not."""
-    head, parts = _fixed_part(os.path.abspath(folder / local_path(glob)))  # noqa: PTH100 - lexical on purpose
+    head, parts = _fixed_part(folder, local_path(glob))
     head = os.path.realpath(head).rstrip("/") + "/"
     return path.startswith(head) and _leads(path[len(head) :].split("/"), parts)
 

@@ -56,18 +56,19 @@ def adoption(config: PipelineConfig, path: str, source: str, fields: dict[str, s
     if told := bad_name(source):
         raise ConfigError(told)
     here = path if "://" in path else absolute(path, Path.cwd())
-    globs = [here]
+    # As the config would write it: a dataset and its data may move together.
+    written = here if "://" in here else os.path.relpath(here, config.folder)
+    globs = [written]
     if Path(here).is_dir():
         endings, others = _of_folder(here)
-        globs = [f"{glob.escape(here)}/**/*{ending}" for ending in (*ENDINGS, *sorted(endings - {*ENDINGS}))]
+        inside = os.path.normpath(f"{glob.escape(written)}/**/*")
+        globs = [f"{inside}{ending}" for ending in (*ENDINGS, *sorted(endings - {*ENDINGS}))]
         if not endings:
             held = f"it holds {_shown(others)}" if others else "it holds no file"
             raise ConfigError(f"there is nothing in {path!r} to adopt: no Parquet and no JSON lines by name; {held}")
     elif "://" not in here and not any(mark in here for mark in "*?[") and not Path(here).is_file():
         raise ConfigError(f"there is nothing at {path!r} to adopt; name a file, a folder, a glob or a URL")
-    # As the config would write it: a dataset and its data may move together.
-    written = [each if "://" in each else os.path.relpath(each, config.folder) for each in globs]
-    return Adoption(source, written, fields)
+    return Adoption(source, globs, fields)
 
 
 def _of_folder(here: str) -> tuple[set[str], list[str]]:
