@@ -123,7 +123,7 @@ class Quarantine:
             for path in self.layout.files.fetched(self.layout.run(manifest.seq) / "quarantine", "*.parquet"):
                 with named(self.layout, path), pq.ParquetFile(path) as file:
                     for rows in file.iter_batches():
-                        how = manifest.seq, anew, int(path.stem.rpartition("-")[2]) in replays if replays else False
+                        how = manifest.seq, anew, path.stem.rpartition("-")[2] in replays
                         for entry in self._of(rows, how, asked, newer, bad, retried):
                             over = refreshed or entry.run > standing
                             yield msgspec.structs.replace(entry, open=False) if over else entry
@@ -136,13 +136,13 @@ class Quarantine:
                         retried.setdefault(source, set()).update(units)
             manifest = read_manifest(self.layout.manifest(manifest.parent)) if manifest.parent else EMPTY
 
-    def _replays(self, manifest: Manifest) -> set[int]:
-        """Give the numbers of a redecision's tasks, which read again what is as it was."""
+    def _replays(self, manifest: Manifest) -> set[str]:
+        """Give the numbers, as files are named by them, of a redecision's tasks that read again what is as it was."""
         if not any(told.get("mode") == "redecide" for told in manifest.lineage):
             return set()
         with naming(self.layout.plan(manifest.seq)):
             frozen = msgspec.json.decode(self.layout.plan(manifest.seq).read_bytes(), type=_Plan)
-        return {number for number, task in enumerate(frozen.tasks) if task.replay}
+        return {f"{number:06d}" for number, task in enumerate(frozen.tasks) if task.replay}
 
     def _of(
         self,
