@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gristmill.core.batch import Int64s
-from gristmill.core.errors import ConfigError, naming
+from gristmill.core.errors import ConfigError, StoreError, naming
 from gristmill.core.find import suggestion
 from gristmill.core.source import Source, State, Window
 from gristmill.core.visible import visible
@@ -140,8 +140,12 @@ class Quarantine:
         """Give the numbers, as files are named by them, of a redecision's tasks that read again what is as it was."""
         if not any(told.get("mode") == "redecide" for told in manifest.lineage):
             return set()
-        with naming(self.layout.plan(manifest.seq)):
-            frozen = msgspec.json.decode(self.layout.plan(manifest.seq).read_bytes(), type=_Plan)
+        path = self.layout.files.fetch(self.layout.plan(manifest.seq))
+        try:
+            with naming(path):
+                frozen = msgspec.json.decode(path.read_bytes(), type=_Plan)
+        except (FileNotFoundError, msgspec.DecodeError) as error:
+            raise StoreError(f"{path}, the plan of a published run, is missing or damaged; put it back from a copy of the dataset") from error
         return {f"{number:06d}" for number, task in enumerate(frozen.tasks) if task.replay}
 
     def _of(
