@@ -145,7 +145,9 @@ class Quarantine:
             with naming(path):
                 frozen = msgspec.json.decode(path.read_bytes(), type=_Plan)
         except (FileNotFoundError, msgspec.DecodeError) as error:
-            raise StoreError(f"{path}, the plan of a published run, is missing or damaged; put it back from a copy of the dataset") from error
+            raise StoreError(
+                f"{path}, the plan of a published run, is missing or damaged; put it back from a copy of the dataset"
+            ) from error
         return {f"{number:06d}" for number, task in enumerate(frozen.tasks) if task.replay}
 
     def _of(
