@@ -38,6 +38,13 @@ def test_the_first_name_may_be_in_quotes_with_a_line_end_in_it_behind_a_byte_ord
     assert (out.rejects, out.failed, out.bytes_in["a.csv"]) == ([], {}, len(data))
 
 
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
+def test_the_cap_is_of_a_row_without_its_line_end(read, end):
+    data = b"id,text\n1,12345678" + end
+    assert [row["text"] for row in read({"a.csv": data}, max_record_bytes=10).rows] == ["12345678"]
+    assert read({"a.csv": data}, max_record_bytes=9).rejects == [("size.cap", "a.csv#8")]
+
+
 def test_delimiters_are_told_and_tabs_are_those_of_tsv(read):
     files = {"a.tsv": b"id\ttext\n1\ta,b\n", "b.tsv.gz": gzip.compress(b'id\ttext\n2\t"c\td"\n')}
     assert [row["text"] for row in read(files).rows] == ["a,b", "c\td"]

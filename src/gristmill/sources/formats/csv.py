@@ -20,6 +20,7 @@ from gristmill.core.mapping import Rows
 from gristmill.core.source import Page
 
 _BOM = b"\xef\xbb\xbf"
+_LINE_END_BYTES = 2
 # Where one is between two bytes of a row: at the beginning of a cell, in a bare one, in a quoted one, behind a quote in it (which may
 # be half of a doubled one), behind its end.
 _START, _BARE, _QUOTED, _QUOTE, _ENDED = range(5)
@@ -61,16 +62,21 @@ class Cutter:
                 ends = number < last
                 part = piece + b"\n" if ends else piece
                 held_bytes += len(part)
-                if held_bytes <= self._max:
+                if held_bytes <= self._max + _LINE_END_BYTES:
                     held.append(part)
                 else:
                     held.clear()
                 if ends and self._state != _QUOTED:
-                    yield Row(start, b"".join(held) if held_bytes <= self._max else None, start + held_bytes)
+                    yield Row(start, self._whole(held, held_bytes), start + held_bytes)
                     start += held_bytes
                     held, held_bytes, self._state = [], 0, _START
         if held_bytes:
-            yield Row(start, b"".join(held) if held_bytes <= self._max else None, start + held_bytes)
+            yield Row(start, self._whole(held, held_bytes), start + held_bytes)
+
+    def _whole(self, held: list[bytes], size: int) -> bytes | None:
+        """Give a row of `size` bytes; None if it is over the limit without its line end, which the last one need not have."""
+        row = b"".join(held) if size <= self._max + _LINE_END_BYTES else None
+        return row if row is not None and len(_bare(row)) <= self._max else None
 
     def _pass(self, piece: bytes) -> None:
         """Go over some bytes without a line end."""
@@ -87,6 +93,11 @@ class Cutter:
                 if state == _START and piece.find(b'"', at) < 0:  # as in most rows: no other cell is quoted
                     state, at = (_START if piece.endswith(self._delimiter) else _BARE), size
         self._state = state
+
+
+def _bare(row: bytes) -> bytes:
+    """Give a row without its line end."""
+    return row.removesuffix(b"\n").removesuffix(b"\r")
 
 
 def _marked(blocks: Iterable[bytes]) -> Iterator[bytes]:
@@ -135,7 +146,7 @@ def read(blocks: Iterable[bytes], rows: Rows, delimiter: str, max_record_bytes: 
         end = row.end
         if cutter.is_open:
             raise UnitFailed(rows.place, "file.truncated", f"a quote in the row at byte {row.start} is not closed")
-        bare = None if row.data is None else row.data.removesuffix(b"\n").removesuffix(b"\r")
+        bare = None if row.data is None else _bare(row.data)
         if bare is not None and row.start == 0:
             bare = bare.removeprefix(_BOM)
         if not names and bare != b"":
