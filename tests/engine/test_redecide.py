@@ -13,7 +13,7 @@ from tests.properties.lab import Lab, flat, jsonl
 from tests.properties.test_histories import EXACT, EXPORTS, LOWER, SOURCES, config, rec
 from tests.sources.warcs import wet
 
-from gristmill.core.errors import ConfigError
+from gristmill.core.errors import ConfigError, SourceError
 from gristmill.store import snapshot
 from gristmill.store.layout import Layout
 
@@ -261,3 +261,12 @@ def test_what_is_quarantined_again_because_pages_are_read_again_is_open_once(tmp
         with_steps(world, {"name": "f", "filter.length": {"min_chars": n}}).run(mode="redecide")
         assert [(line["code"], line["open"]) for line in world.open().quarantine_counts()] == opened
     assert {entry.run for entry in world.open().quarantine() if entry.open} == {1}
+
+
+def test_a_source_that_fails_stops_it_and_the_message_does_not_call_it_a_refresh(tmp_path):
+    world = with_steps(World(tmp_path, {"on_error": "skip"}), {"name": "f", "filter.length": {"min_chars": 2}})
+    world.tell([world.page({"a": "one"})], cursor=1).run()
+    with_steps(world.tell(fail="it is away"), {"name": "f", "filter.length": {"min_chars": 4}})
+    with pytest.raises(SourceError, match="source s failed, and a redecision leaves no source out: it is away"):
+        world.run(mode="redecide")
+    assert world.texts() == {"a": "one"}

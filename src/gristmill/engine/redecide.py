@@ -51,7 +51,7 @@ def draft(config: PipelineConfig, layout: Layout, head: Manifest) -> Draft:
     moved = _Moved(config, layout, head).records()
     if not moved.num_rows:  # so that it can be called again
         return msgspec.structs.replace(plan.draft(config, layout, head), mode="redecide")
-    drafted = refresh.draft(config, layout, head)
+    drafted = refresh.draft(config, layout, head, "redecision")
     units = _units(layout, head, moved, config)
     replays = {
         bound.name: drafted.replays[bound.name]

@@ -35,8 +35,8 @@ from gristmill.store.snapshot import Manifest
 TRIES = 3  # of planning, while files come and go
 
 
-def draft(config: PipelineConfig, layout: Layout, head: Manifest) -> Draft:
-    """Ask every source for what is new, and for all there is; writes nothing.
+def draft(config: PipelineConfig, layout: Layout, head: Manifest, called: str = "full refresh") -> Draft:
+    """Ask every source for what is new, and for all there is; writes nothing. called: what it is for, in messages.
 
     Raises:
         SourceError: a source fails, even one that may be left out of other runs; or files keep changing while it is asked.
@@ -51,7 +51,7 @@ def draft(config: PipelineConfig, layout: Layout, head: Manifest) -> Draft:
     for _ in range(TRIES):
         drafted = plan.draft(config, layout, head, forget=forget)
         for name, why in drafted.failures.items():
-            raise SourceError(f"source {name} failed, and a full refresh leaves no source out: {why}")
+            raise SourceError(f"source {name} failed, and a {called} leaves no source out: {why}")
         replays = {}
         for bound in config.sources:
             if bound.source.LANDED:
@@ -63,7 +63,7 @@ def draft(config: PipelineConfig, layout: Layout, head: Manifest) -> Draft:
             replays[bound.name] = _units(whole, drafted.found[bound.name], adopted[bound.name])
         else:
             return msgspec.structs.replace(drafted, mode="full-refresh", replays=replays) if head.seq else drafted
-    raise SourceError("files keep changing while a full refresh is planned; run it again when they do not")
+    raise SourceError(f"files keep changing while a {called} is planned; run it again when they do not")
 
 
 def _units(whole: SourcePlan, news: SourcePlan, adopted: set[str]) -> list[Replay]:
