@@ -117,6 +117,13 @@ def test_waits_for_the_lock(own):
     assert process.wait(60) == 0
 
 
+@pytest.mark.parametrize("seconds", ["nan", "-1"])
+def test_what_is_no_time_to_wait_is_refused(own, seconds):
+    for verb in (["run"], ["gc"], ["rollback", "1"], ["upgrade"]):
+        answer = own(*verb, f"--wait={seconds}")
+        assert (answer.code, "it takes seconds, 0 or more" in answer.err) == (2, True)
+
+
 def test_damage_is_4_and_exports_are_repaired(own):
     chunk = next((own.path / "out").glob("*.zst"))
     whole = chunk.read_bytes()

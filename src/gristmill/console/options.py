@@ -22,8 +22,20 @@ Window = Annotated[
         metavar="SINCE..UNTIL", help="with --source: this part of it, by its cursor; with both ends a backfill"
     ),
 ]
+
+
+def _seconds(value: float) -> float:
+    """Refuse what is no time to wait; Click reads `nan`, which would be for ever."""
+    if not value >= 0:
+        raise typer.BadParameter("it takes seconds, 0 or more; without a number it is for ever")
+    return value
+
+
 Wait = Annotated[
-    float, typer.Option(metavar="[SECONDS]", show_default=False, help="wait for a run that holds the dataset")
+    float,
+    typer.Option(
+        metavar="[SECONDS]", show_default=False, callback=_seconds, help="wait for a run that holds the dataset"
+    ),
 ]
 Seq = Annotated[int | None, typer.Argument(metavar="SEQ", show_default=False, help="default: the newest")]
 
