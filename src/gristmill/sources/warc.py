@@ -55,7 +55,7 @@ class Warc(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     statuses: HTTP statuses that are read. mime: media types of responses and resources that are read, as the crawler
     identified them, else as the header says. format: what they are read as; auto goes by the media type. extract: how text is
     taken out of HTML and PDF. keep_raw: keep the body in `meta.raw`, as base64. id: what names a record: `record`, its
-    WARC-Record-ID; `url`, so that the page crawled last stands; `origin`, its place. incomplete: what becomes of a file that is
+    WARC-Record-ID; `url`, so that the capture read last stands; `origin`, its place. incomplete: what becomes of a file that is
     cut short: `fail` sets it aside as a whole, `keep` takes the records before the cut. verify_digests: refuse a record
     whose digest is not that of its bytes. max_record_bytes: a larger record or body is quarantined. max_ratio: a member or
     body over this ratio, if it is large, is a bomb. split_bytes: size of a piece of work, by default 1/64 of the input within 16 to
