@@ -78,8 +78,9 @@ def _lab(request, tmp_path_factory):
     lab = Lab(tmp_path_factory.mktemp(request.param), config("id"))
     folder = lab.folder / "in"
     if request.param == "real":
-        shutil.copytree(request.getfixturevalue("shared") / "corpus", folder, copy_function=shutil.copyfile)
-        folder.chmod(0o755)
+        folder.mkdir()
+        for path in sorted((request.getfixturevalue("shared") / "corpus").iterdir())[:2]:  # half: plain Python is slow
+            shutil.copyfile(path, folder / path.name)
     else:
         small_corpus(folder)
     lab.first = lab.run()

@@ -48,7 +48,7 @@ HOW = st.tuples(st.sampled_from([None, 17, 50, 200]), st.sampled_from([1, 100, 8
 EXPORT = {"name": "x", "jsonl": {"path": "./out", "docs_per_chunk": 3, "compression": "none"}}
 
 
-@settings(derandomize=True, deadline=None, max_examples=examples(8))
+@settings(derandomize=True, deadline=None, max_examples=examples(5))
 @given(additions(), STEPS, HOW, HOW)
 def test_any_cut_into_runs_gives_the_records_of_one_fresh_run(drawn, steps, how, other):
     parts, cuts = drawn
@@ -63,7 +63,7 @@ def test_any_cut_into_runs_gives_the_records_of_one_fresh_run(drawn, steps, how,
         assert whole.rows() == oracle.table()
 
 
-@settings(derandomize=True, deadline=None, max_examples=examples(6))
+@settings(derandomize=True, deadline=None, max_examples=examples(4))
 @given(additions(), STEPS, st.sampled_from([None, 50, 200]), st.sampled_from([1, 60, 300]))
 def test_equal_cuts_give_equal_bytes_whatever_the_batches(drawn, steps, split_bytes, batch_bytes):
     parts, cuts = drawn

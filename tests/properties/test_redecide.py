@@ -16,7 +16,7 @@ PIPELINES = {
 LEAST = st.integers(1, 5)
 
 
-@settings(derandomize=True, deadline=None, max_examples=examples(6))
+@settings(derandomize=True, deadline=None, max_examples=examples(4))
 @given(HISTORIES, HISTORIES, st.sampled_from(sorted(PIPELINES)), LEAST, LEAST, st.sampled_from([None, 20]))
 def test_after_any_history_the_thresholds_of_now_hold_for_all_that_lives(history, later, steps, old, new, split_bytes):
     make, sources = PIPELINES[steps], SOURCES["own ids"]

@@ -84,7 +84,7 @@ def follow(history, sources, old, new, later=(), **how):
 CHANGED = sorted(PIPELINES.keys() - {"dedup within a snapshot"})
 
 
-@settings(derandomize=True, deadline=None, max_examples=examples(8))
+@settings(derandomize=True, deadline=None, max_examples=examples(5))
 @given(
     HISTORIES,
     HISTORIES,
