@@ -10,6 +10,9 @@ STAMP := $(VENV)/.installed
 RIVALS := .venv-rivals
 AIRFLOW := .venv-airflow
 
+# Some hundred Pythons are started by the tests: what one has compiled the next need not, whatever the environment says.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test check bench soak sbom lock clean setup debian
 
 $(STAMP): requirements.lock pyproject.toml
