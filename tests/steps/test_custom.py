@@ -247,8 +247,9 @@ def test_function_in_a_file(mine):
     assert "mine" not in sys.modules
 
 
-def test_changed_file_is_loaded_anew(mine):
-    """A function is known by its file's content, in the fingerprint and in the process."""
+def test_changed_file_is_loaded_anew(mine, monkeypatch):
+    """A function is known by its file's content, in the fingerprint and in the process, whatever Python keeps of what it compiled."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     step = Custom(call="./mine.py:shout")
     before = step.code_hash(mine)
     assert before == hashlib.sha256(SOURCE.encode()).hexdigest()
@@ -257,6 +258,7 @@ def test_changed_file_is_loaded_anew(mine):
     assert step.code_hash(mine) != before
     assert step.open(mine).function is not old
     assert step.open(mine).run(batch_of(["a"]))[0].text.to_pylist() == ["a?"]
+    assert [path.name for path in mine.iterdir() if path.name == "__pycache__"] == []
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from typing import Literal, NamedTuple, TypeAlias, overload
 
 from gristmill.core.errors import ConfigError, MissingExtra
 from gristmill.core.export import Export
+from gristmill.core.modules import spec_of
 from gristmill.core.source import Source
 from gristmill.core.step import Step
 
@@ -222,7 +223,7 @@ def _from_file(kind: Kind, name: str, folder: Path) -> ModuleType:
     if not path.is_file():
         near = suggestion(path.name, [file.name for file in path.parent.glob("*.py")])
         raise ConfigError(f"unknown {_ONE[kind]} {name!r}: there is no file {str(path)!r}{near}")
-    spec = importlib.util.spec_from_file_location(module_name, path)
+    spec = spec_of(module_name, path)
     if spec is None or spec.loader is None:
         raise ConfigError(f"{_ONE[kind]} {name!r}: {str(path)!r} cannot be loaded as Python")
     module = importlib.util.module_from_spec(spec)

@@ -1,7 +1,8 @@
 """Modules of the user's own: `package.module` or `./file.py`, found without importing them, and imported.
 
 For what a config names by `place:function` (custom steps, dlt resources). Not here: parts, which `core.find` finds. Invariants: a file is
-imported once a process, and again after its content changes; a file that fails to import leaves nothing behind.
+imported once a process, and again after its content changes; what runs is what the file holds, never what Python once compiled of it; a file
+that fails to import leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -10,9 +11,28 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
+
+
+class _Source(SourceFileLoader):
+    """Compiles what the file holds.
+
+    Python's cache knows a file by its size and the second it was written in: of two versions with both alike it runs the older one.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        code: CodeType = self.source_to_code(self.get_data(path), path)
+        return code
+
+
+def spec_of(name: str, path: Path) -> ModuleSpec | None:
+    """Give how a file is imported under a name; None if it is called otherwise than a Python file."""
+    if path.suffix != ".py":
+        return None
+    return importlib.util.spec_from_file_location(name, path, loader=_Source(name, str(path)))
 
 
 def is_file(place: str) -> bool:
@@ -53,7 +73,7 @@ def load(place: str, folder: Path) -> ModuleType:
     name = f"_gristmill_own_{path.stem}_{digest}"
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = spec_of(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
