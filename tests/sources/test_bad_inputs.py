@@ -197,13 +197,13 @@ FINE = {
     "values in a row": {"a.json": (LINES + LINES).replace(b"\n", b"")},
     "JSON lines called .json": {"a.json": LINES + LINES},
     "no extension": {"a": LINES + LINES},
-    "tiny gzip members": {"a.jsonl.gz": b"".join(map(gzip.compress, (LINES + LINES).splitlines(keepends=True)))},
+    "tiny gzip members": {},  # made when they are read: it takes seconds
 }
 
 
 @pytest.mark.parametrize("files", FINE.values(), ids=FINE)
 def test_odd_but_right_files_are_read_whole(read, files):
-    out = read(files)
+    out = read(files or {"a.jsonl.gz": b"".join(map(gzip.compress, (LINES + LINES).splitlines(keepends=True)))})
     assert not out.failed
     assert not out.rejects
     assert not out.warnings
