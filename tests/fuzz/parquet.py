@@ -25,6 +25,12 @@ SEEDS = [
     _made(
         pa.table({"text": pa.array(["a", "a"]).dictionary_encode(), "at": pa.array([1, 2], pa.timestamp("ns", "UTC"))})
     ),
+    _made(
+        pa.table({"text": ["share", "shared", None, "sharing"], "n": [["a", "ab"], [], None, ["abc"]]}),
+        use_dictionary=False,
+        column_encoding={"text": "DELTA_BYTE_ARRAY", "n.list.element": "DELTA_BYTE_ARRAY"},
+        compression="none",
+    ),
 ]
 
 

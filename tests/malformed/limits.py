@@ -3,7 +3,7 @@
     python -m tests.malformed.limits [MIB]
 
 What is read expands to MIB mebibytes (1,024): a line of that size, and bombs in gzip, bzip2, xz, zstd, zip and tar.gz, each as it is by default
-(`size.cap`), and once more with the caps on expansion lifted, so that all of it goes by. The limit is on private memory (RLIMIT_DATA), with the
+(`size.cap`), and once more with the caps on expansion lifted, so that all of it goes by; and Parquet that becomes so much. The limit is on private memory (RLIMIT_DATA), with the
 peak of resident memory told besides; the last line is for the soak (`tests.soak.commands`). Exits 1 if one is not stopped by its code, or the limit
 was not enough.
 """
@@ -23,6 +23,7 @@ import time
 import zipfile
 from pathlib import Path
 
+from tests.malformed import parquet
 from tests.soak import commands
 from tests.sources.conftest import read_everything
 
@@ -91,18 +92,26 @@ def attempt(folder, parameters):
     return told | {"seconds": round(time.monotonic() - began, 1)}
 
 
-def trials(mib, *, lifted=True):
+def stopped(folder):
+    """Give what came out of a folder with a bomb, and whether that is right."""
+    told = attempt(folder, {})
+    codes = [code for code, _ in told.get("failed", [])] + told.get("rejects", [])
+    return told, codes == ["size.cap"] and told.get("peak_mb", LIMIT_MB) < LIMIT_MB
+
+
+def trials(mib):
     """Give name, what came out, and whether that is right, of every bomb."""
+    for name, make in parquet.BOMBS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "a.parquet").write_bytes(make(mib))
+            yield name, *stopped(folder)
     for name, data in bombs(mib):
         with tempfile.TemporaryDirectory() as folder:
             Path(folder, name).write_bytes(data)
-            told = attempt(folder, {})
-            stopped = [code for code, _ in told.get("failed", [])] + told.get("rejects", [])
-            yield name, told, stopped == ["size.cap"] and told.get("peak_mb", LIMIT_MB) < LIMIT_MB
-            if lifted:
-                told = attempt(folder, LIFTED)
-                whole = (told.get("rows"), told.get("rejects"), told.get("failed")) == (2, ["size.cap"], [])
-                yield f"{name}, caps lifted: a line of {mib} MiB", told, whole and told["peak_mb"] < LIMIT_MB
+            yield name, *stopped(folder)
+            told = attempt(folder, LIFTED)
+            whole = (told.get("rows"), told.get("rejects"), told.get("failed")) == (2, ["size.cap"], [])
+            yield f"{name}, caps lifted: a line of {mib} MiB", told, whole and told["peak_mb"] < LIMIT_MB
     with tempfile.TemporaryDirectory() as folder:
         with Path(folder, "a.jsonl").open("wb") as file:
             file.write(LINE + b'{"text": "')

@@ -8,6 +8,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests import memory
+from tests.malformed import parquet
 
 
 def stored(table, **options):
@@ -65,6 +67,22 @@ def test_a_large_group_of_rows_over_the_cap_is_not_decoded(read):
     table = pa.table({"text": ["x" * (23 << 20)] * 3})
     out = read(stored(table, use_dictionary=False, compression="zstd"), max_record_bytes=1 << 20)
     assert out.failed == {"a.parquet": ("size.cap", True)}
+
+
+@pytest.mark.parametrize("bomb", parquet.BOMBS.values(), ids=parquet.BOMBS)
+def test_pages_that_become_far_more_than_they_are_cost_the_file_before_they_do(read, bomb):
+    data = bomb(200)
+    assert len(data) < 100_000
+    with memory.grown() as most:
+        assert read({"a.parquet": data}).failed == {"a.parquet": ("size.cap", True)}
+    assert most.bytes < 64 << 20
+
+
+def test_texts_that_share_their_begin_are_read(read):
+    texts = [f"https://example.org/{i:06}/page" for i in range(3000)]
+    table = pa.table({"text": texts})
+    out = read(stored(table, use_dictionary=False, column_encoding={"text": "DELTA_BYTE_ARRAY"}))
+    assert [row["text"] for row in out.rows] == texts
 
 
 WHERE = {

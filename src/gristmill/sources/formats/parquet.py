@@ -21,10 +21,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from gristmill.core.errors import UnitFailed
-from gristmill.core.files import Allowance
+from gristmill.core.files import Allowance, Expansion
 from gristmill.core.mapping import Rows
 from gristmill.core.objects import UNDECODABLE, beyond_nanoseconds, must_differ, not_finite, objects, row_bytes, sound
-from gristmill.core.parquetfooter import value_counts
+from gristmill.core.parquetfooter import Chunk, chunks
+from gristmill.core.parquetpages import Column, PageWatch
 from gristmill.core.source import Page
 
 _MAX_BATCH_ROWS = 1024  # dictionary pages make rows larger in memory than the file tells
@@ -59,12 +60,12 @@ _LARGE_GROUP_BYTES = 1 << 30  # of one row group, decoded: it is read by one wor
 class _Opened(NamedTuple):
     """An open file; dictionaries: the columns that are read as such."""
 
-    raw: BinaryIO
+    raw: Any
     file: Any
     dictionaries: list[str]
 
     @classmethod
-    def of(cls, raw: BinaryIO, dictionaries: Sequence[str] = (), int96: str | None = None) -> _Opened:
+    def of(cls, raw: Any, dictionaries: Sequence[str] = (), int96: str | None = None) -> _Opened:
         """Open a file. int96: the unit of its oldest kind of times. Raises what is in `UNDECODABLE`, and OSError."""
         named = list(dictionaries)
         file = pq.ParquetFile(
@@ -88,6 +89,30 @@ class _Opened(NamedTuple):
         coarse = _Opened.of(self.raw, self.dictionaries, "us").file
         rows = coarse.iter_batches(batch_size=_MAX_BATCH_ROWS, row_groups=[group], columns=names, use_threads=False)
         return coarse if any(beyond_nanoseconds(column) for batch in rows for column in batch.columns) else self.file
+
+
+class _Held:
+    """Holds row groups to their limits before they are decoded: pyarrow has none of its own.
+
+    most: bytes in memory of each, that its rows come to when all are as large as they may be.
+    """
+
+    def __init__(self, unit: str, limits: Expansion, size: int, most: list[int]) -> None:
+        self._unit, self._limits, self._size, self._most = unit, limits, size, most
+        self._made = [0] * len(most)
+
+    def add(self, group: int, made: int) -> None:
+        """Add what is about to be decoded. Raises UnitFailed: size.cap."""
+        self._made[group] += made
+        self.check(group, self._made[group])
+
+    def check(self, group: int, made: int) -> None:
+        """Check what a row group comes to in memory. Raises UnitFailed: size.cap."""
+        if why := self._limits.broken(made, self._size):
+            raise UnitFailed(self._unit, "size.cap", f"Parquet, row group {group}: {why}")
+        if made > self._most[group]:
+            detail = f"the rows of group {group} are over max_record_bytes on average"
+            raise UnitFailed(self._unit, "size.cap", detail)
 
 
 class _Batch(NamedTuple):
@@ -134,16 +159,23 @@ def read(
         UnitFailed: file.corrupt, file.unsupported, size.cap or field.missing; file.unreadable when memory or the disk failed.
     """
     try:
-        opened = _Opened.of(raw)
+        watch = PageWatch(raw)
+        opened = _Opened.of(watch)
         file = opened.file
         footer = file.metadata
         names = set(file.schema_arrow.names)
         counts = [footer.row_group(i).num_rows for i in range(footer.num_row_groups)]
+        first, last = groups or (0, len(counts))
+        held = _Held(rows.place, allowance.limits, size, [max(limits[1] * n, _SMALL_GROUP_BYTES) for n in counts])
+        told = chunks(raw)
+        decoded = _decoded_bytes(told, file)
+        for group in range(first, last):
+            held.check(group, max(footer.row_group(group).total_byte_size, decoded[group]))
+        watch.watch({i: told[i] for i in range(first, last)}, _leaves(file), held.add)
         most_rows = _MAX_BATCH_ROWS
         if repeated := _repeated(file, counts):
-            by_values = _by_values(raw, repeated)
+            by_values = _by_values(watch, repeated, range(first, last))
             opened, most_rows = by_values or opened, _MAX_BATCH_ROWS if by_values else _FEW_ROWS
-        decoded = _decoded_bytes(raw, file)
     except (*UNDECODABLE, OSError, MemoryError) as error:
         raise _failed(rows.place, error) from None
     try:
@@ -157,7 +189,6 @@ def read(
             f"no column {'/'.join(rows.text.names)}; found {', '.join(sorted(names))[:500]}",
         )
     note = _compared(file.schema_arrow, rows, {} if known is None else known, is_first=groups is None or groups[0] == 0)
-    first, last = groups or (0, len(counts))
     total = sum(counts)
     at = sum(counts[:first])
     done = size * at // total if total else 0
@@ -165,11 +196,6 @@ def read(
     made = 0  # bytes of values, what a dictionary can multiply, that are not counted yet
     for group in range(first, last):
         begin, group_bytes = at, max(footer.row_group(group).total_byte_size, decoded[group])
-        if why := allowance.limits.broken(decoded[group], size):
-            raise UnitFailed(rows.place, "size.cap", f"Parquet, row group {group}: {why}")
-        if group_bytes > max(limits[1] * counts[group], _SMALL_GROUP_BYTES):
-            # The decoder has no limit of its own: this is the only moment to keep a bomb out of the memory.
-            raise UnitFailed(rows.place, "size.cap", f"the rows of group {group} are over max_record_bytes on average")
         if group_bytes > _LARGE_GROUP_BYTES:
             rows.warn("file.large_group")
         few = max(1, min(most_rows, limits[0] * counts[group] // max(group_bytes, 1)))
@@ -224,24 +250,26 @@ def _repeated(file: Any, counts: list[int]) -> list[str]:
     return [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
 
 
-def _decoded_bytes(raw: BinaryIO, file: Any) -> list[int]:
+def _decoded_bytes(told: list[list[Chunk]], file: Any) -> list[int]:
     """Give how many bytes each row group has in memory at the least: a list can hold more values than the file has bytes."""
     leaves = [file.schema.column(i) for i in range(len(file.schema))]
     widths = [_WIDTHS.get(leaf.physical_type, leaf.length) for leaf in leaves]
-    if any(leaf.max_repetition_level for leaf in leaves):
-        counted = value_counts(raw)
-        if len(counted) != file.metadata.num_row_groups:
-            raise ValueError(f"a footer of {len(counted)} row groups, where {file.metadata.num_row_groups} were read")
-    else:
-        counted = [[file.metadata.row_group(i).num_rows] * len(leaves) for i in range(file.metadata.num_row_groups)]
-    return [sum(count * width for count, width in zip(counts, widths, strict=True)) for counts in counted]
+    if len(told) != file.metadata.num_row_groups:
+        raise ValueError(f"a footer of {len(told)} row groups, where {file.metadata.num_row_groups} were read")
+    return [sum(chunk.values * width for chunk, width in zip(group, widths, strict=True)) for group in told]
 
 
-def _by_values(raw: BinaryIO, names: list[str]) -> _Opened | None:
+def _leaves(file: Any) -> list[Column]:
+    """Give what the levels of each leaf of the schema go up to."""
+    leaves = (file.schema.column(i) for i in range(len(file.schema)))
+    return [Column(leaf.max_repetition_level, leaf.max_definition_level) for leaf in leaves]
+
+
+def _by_values(raw: PageWatch, names: list[str], groups: range) -> _Opened | None:
     """Open a file with these columns as dictionaries; None where their encoding cannot be read as such (the delta ones)."""
     try:
         opened = _Opened.of(raw, names)
-        for group in range(opened.file.metadata.num_row_groups):
+        for group in groups:
             next(opened.file.iter_batches(batch_size=1, row_groups=[group], columns=names, use_threads=False), None)
     except (*UNDECODABLE, OSError, MemoryError):
         return None
