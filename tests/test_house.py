@@ -10,6 +10,7 @@ import subprocess
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -155,17 +156,16 @@ def parse(name: str, text: str, *, is_package: bool = False) -> File:
     return File(text, ast.parse(text, name), is_package)
 
 
-def build() -> House:
-    house = {}
+@cache
+def house() -> House:
+    """Parse the package, once, by the worker that runs these tests."""
+    found = {}
     for path in sorted(SRC.rglob("*.py")):
         parts = path.relative_to(SRC).with_suffix("").parts
         is_package = parts[-1] == "__init__"
         name = ".".join(parts[:-1] if is_package else parts)
-        house[name] = parse(name, path.read_text("utf-8"), is_package=is_package)
-    return house
-
-
-HOUSE = build()
+        found[name] = parse(name, path.read_text("utf-8"), is_package=is_package)
+    return found
 
 
 def room(module: str, rooms: dict[str, set[str]] = MAY) -> str:
@@ -374,18 +374,18 @@ def _name(rule: Callable[..., object]) -> str:
 
 @pytest.mark.parametrize("rule", RULES, ids=_name)
 def test_rule(rule):
-    problems = [f"{place}: {what}" for place, what in rule(HOUSE) if (rule.__name__, place) not in NAMED]
+    problems = [f"{place}: {what}" for place, what in rule(house()) if (rule.__name__, place) not in NAMED]
     assert not problems, "\n".join(problems)
 
 
 def test_no_exception_is_idle():
-    found = {(rule.__name__, place) for rule in RULES for place, _ in rule(HOUSE)}
+    found = {(rule.__name__, place) for rule in RULES for place, _ in rule(house())}
     assert set(NAMED) <= found
     assert all(len(reason) > 20 for reason in NAMED.values())
 
 
 def test_every_module_stands_in_a_room():
-    strangers = [name for name in HOUSE if name and not room(name)]
+    strangers = [name for name in house() if name and not room(name)]
     assert not strangers, f"rooms that docs/design.md does not know: {strangers}"
 
 
@@ -405,7 +405,7 @@ def test_public_names():
 
 
 def test_smallest_filter_is_small():
-    lines = HOUSE["steps.filter.length"].text.count("\n")
+    lines = house()["steps.filter.length"].text.count("\n")
     assert lines < 50, f"steps/filter/length.py has {lines} lines"
 
 
