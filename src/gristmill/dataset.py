@@ -22,7 +22,7 @@ from gristmill.engine import cost
 from gristmill.engine.quarantine import Asked, Entry, Quarantine
 from gristmill.engine.report import Report, read_report
 from gristmill.observe.events import Events, Silent
-from gristmill.store import claim, collected, lease, snapshot
+from gristmill.store import chain, claim, collected, lease, snapshot
 from gristmill.store.layout import Layout, locate
 from gristmill.store.outlet import Outlet
 from gristmill.store.rows import read_shard
@@ -66,12 +66,7 @@ class Dataset:
 
     def seqs(self) -> list[int]:
         """Give the numbers of all published snapshots, oldest first."""
-        chain = []
-        seq = snapshot.head_seq(self.layout)
-        while seq:
-            chain.append(seq)
-            seq = snapshot.read_manifest(self.layout.manifest(seq)).parent
-        return chain[::-1]
+        return [link.seq for link in chain.links(self.layout, snapshot.head_seq(self.layout))][::-1]
 
     def manifest(self, seq: int | None = None) -> Manifest:
         """Give the manifest of snapshot `seq`, the newest by default.

@@ -112,6 +112,12 @@ def test_a_manifest_that_is_not_the_committed_one_is_found(lab):
     assert verify(lab) == ["runs/3/manifest.json is not the one that was committed"]
 
 
+def test_an_earlier_manifest_that_is_not_the_committed_one_is_found(lab):
+    path = lab.dataset / "runs" / "1" / "manifest.json"
+    path.write_bytes(path.read_bytes().replace(b'"rows": ', b'"rows": 1', 1))
+    assert verify(lab) == ["runs/1/manifest.json is not the one that was committed"]
+
+
 @pytest.mark.parametrize("seq", [1, 3])
 def test_a_manifest_that_cannot_be_read_is_named(lab, seq):
     path = lab.dataset / "runs" / str(seq) / "manifest.json"

@@ -15,7 +15,7 @@ from tests.properties.test_histories import SOURCES as TWO
 from gristmill.core import failpoints
 from gristmill.core.errors import ConfigError, GateRefused, SourceError
 from gristmill.engine import landing, plan
-from gristmill.store import snapshot
+from gristmill.store import chain, snapshot
 from gristmill.store.layout import Layout
 
 SOURCES = TWO["own ids"]
@@ -222,7 +222,7 @@ def test_what_is_not_kept_any_more_stands(tmp_path):
     assert world.texts() == {"a": "ONE", "b": "one", "c": "three"}
     assert report.warnings["refresh.unavailable"] == 1
     layout = Layout(world.dataset)
-    standing = snapshot.standing(layout, snapshot.head(layout))
+    standing = chain.standing(layout, snapshot.head(layout))
     assert sorted(landing.landings(layout, "s", standing)) == [(2, "r-000000")]
 
 

@@ -6,7 +6,6 @@ what is damaged and where, and changes nothing.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from gristmill.core.load import Load
 from gristmill.engine.exports import in_files, of_another, outlet_of
 from gristmill.engine.loads import Head
 from gristmill.kernels.columns import hash_columns
-from gristmill.store import disk, index, snapshot
+from gristmill.store import chain, disk, index, snapshot
 from gristmill.store.layout import Layout
 from gristmill.store.snapshot import Manifest, read_manifest
 
@@ -45,17 +44,18 @@ def verify(layout: Layout, manifest: Manifest, config: PipelineConfig | None) ->
 
 
 def _commit(layout: Layout, manifest: Manifest) -> Iterator[str]:
-    """The manifest must be the one the Delta commit names, and the table must hold its shards."""
-    digest = hashlib.sha256(layout.manifest(manifest.seq).read_bytes()).hexdigest()
+    """This manifest and all before it must be those that Delta commits name, and the table must hold its shards."""
     table = snapshot.open_table(layout)
-    commit = next(
-        (c for c in snapshot.asked(layout, table.history) if c.get("gristmill.seq") == str(manifest.seq)), None
-    )
+    commits = {c["gristmill.seq"]: c for c in snapshot.asked(layout, table.history) if "gristmill.seq" in c}
+    for link in chain.links(layout, manifest.seq):
+        committed = commits.get(str(link.seq), {}).get("gristmill.manifest_sha256")
+        path = layout.manifest(link.seq)
+        if committed is not None and disk.sha256_of(path) != committed:
+            yield _why_another(path, layout.relative(path))
+    commit = commits.get(str(manifest.seq))
     if commit is None:
         yield f"the Delta log has no commit of snapshot {manifest.seq}"
         return
-    if commit.get("gristmill.manifest_sha256") != digest:
-        yield f"runs/{manifest.seq}/manifest.json is not the one that was committed"
 
     def files_then() -> list[str]:
         table.load_as_version(int(commit["version"]))
@@ -65,6 +65,15 @@ def _commit(layout: Layout, manifest: Manifest) -> Iterator[str]:
     named = {Path(shard.path).name for shard in manifest.shards}
     if listed != named:
         yield f"the Delta table lists {len(listed - named)} files the manifest does not name, and lacks {len(named - listed)}"
+
+
+def _why_another(path: Path, relative: str) -> str:
+    """Say what is wrong with a manifest whose bytes are not those that were committed."""
+    try:
+        read_manifest(path)
+    except StoreError as error:
+        return str(error)
+    return f"{relative} is not the one that was committed"
 
 
 def _laws(layout: Layout, manifest: Manifest) -> Iterator[str]:

@@ -28,7 +28,7 @@ from gristmill.engine import distributions
 from gristmill.engine.distributions import Side, Sources
 from gristmill.engine.gate import Verdict
 from gristmill.engine.report import error_entry
-from gristmill.store import claim, snapshot
+from gristmill.store import chain, claim, snapshot
 from gristmill.store.layout import Layout
 from gristmill.store.snapshot import Manifest
 
@@ -102,9 +102,11 @@ def _settings(gate: Gate) -> list[Drift]:
 def _of_snapshot(layout: Layout, head: Manifest, seq: int) -> list[Json]:
     """Give what snapshot `seq` says of its own distributions; nothing if it says nothing or is none that `head` builds on."""
     manifest = head
-    while manifest.seq > seq:
-        manifest = snapshot.read_manifest(layout.manifest(manifest.parent)) if manifest.parent else snapshot.EMPTY
-    return [entry for entry in manifest.summary.get("distributions", []) if entry["seq"] == seq == manifest.seq]
+    if seq != head.seq:
+        if all(link.seq != seq for link in chain.links(layout, head.parent)):
+            return []
+        manifest = snapshot.read_manifest(layout.manifest(seq))
+    return [entry for entry in manifest.summary.get("distributions", []) if entry["seq"] == seq]
 
 
 def check(config: PipelineConfig, layout: Layout, head: Manifest) -> None:

@@ -30,7 +30,7 @@ from gristmill.core.export import FileExport, read_manifest
 from gristmill.core.failpoints import failpoint
 from gristmill.engine.exports import of_another, outlet_of
 from gristmill.engine.report import whole_report
-from gristmill.store import claim, collected, snapshot
+from gristmill.store import chain, claim, collected, snapshot
 from gristmill.store.files import Lying
 from gristmill.store.layout import Layout
 from gristmill.store.mirror import REMOVED_AT_ONCE
@@ -158,8 +158,8 @@ class _Heap:
         self.published: set[int] = set()
         self.kept: list[int] = []  # newest first
         self.dropped: list[int] = []  # that go now
+        self.gone: list[int] = []  # all that are not kept, newest first
         self.named: set[str] = set()  # by what is kept
-        self.known: set[str] = set()  # by snapshots that are not
         self._choose()
         self.open = self._open()
         self.open_ns = self._written(self.open)
@@ -171,19 +171,16 @@ class _Heap:
 
     def _choose(self) -> None:
         needed = self._exported()
-        seq = self.head
-        while seq:
-            manifest = snapshot.read_manifest(self.layout.manifest(seq))
+        for seq in (link.seq for link in chain.links(self.layout, self.head)):
             self.published.add(seq)
             whole = collected.when(self.layout, seq) is None
             age = self.now - self._claimed(seq)
             if whole and (seq in {self.head, *needed} or self.policy.keeps(seq, len(self.kept), age)):
                 self.kept.append(seq)
-                self.named |= _names(manifest)
+                self.named |= _names(snapshot.read_manifest(self.layout.manifest(seq)))
             else:
                 self.dropped += [seq] if whole else []
-                self.known |= _names(manifest)
-            seq = manifest.parent
+                self.gone.append(seq)
         lost = sorted(self.policy.pinned - set(self.kept))
         if lost:
             raise ConfigError(
@@ -197,14 +194,14 @@ class _Heap:
             return set()
         missing = set(snapshot.read_manifest(self.layout.manifest(self.head)).exports)
         found: set[int] = set()
-        seq = self.head
-        while missing and seq:
+        for seq in (link.seq for link in chain.links(self.layout, self.head)):
+            if not missing:
+                break
             report = whole_report(self.layout, seq)
             made = set(report["exports"]) if report is not None else set()
             unknown = report is None and self.layout.report(seq).exists()  # a damaged one may have named any of them
             found |= {seq} if unknown or missing & made else set()
             missing -= made
-            seq = snapshot.read_manifest(self.layout.manifest(seq)).parent
         return found
 
     def _claimed(self, seq: int) -> datetime:
@@ -252,12 +249,18 @@ class _Heap:
 
     def garbage(self) -> Iterator[_Garbage]:
         """Give what is to go."""
+        young: dict[str, tuple[str, Lying]] = {}
         for folder, kinds in _FILES.items():
             for file in self.layout.files.lying(self.layout.root / folder):
                 kind = next((kind for kind, pattern in kinds.items() if pattern.fullmatch(file.relative)), None)
-                unnamed = file.relative not in self.named and (file.relative in self.known or self._old(file))
-                if kind is not None and unnamed:
+                if kind is None or file.relative in self.named:
+                    continue
+                if self._old(file):
                     yield _Garbage(kind, "file", self.layout.root / file.relative, 1, file.size)
+                else:
+                    young[file.relative] = kind, file
+        for kind, file in self._known(young):
+            yield _Garbage(kind, "file", self.layout.root / file.relative, 1, file.size)
         for seq in self.marked:
             yield from self._left_of(seq) if seq in self.over else ()
         staging = self.layout.staging(0).parent
@@ -267,6 +270,19 @@ class _Heap:
         yield from self._landed()
         yield from self._scratch()
         yield from self._chunks()
+
+    def _known(self, young: dict[str, tuple[str, Lying]]) -> Iterator[tuple[str, Lying]]:
+        """Give those of some young files, that no kept snapshot names, that one which is not kept does.
+
+        It wrote its manifest after them, so only manifests are read that are as young, and no more than it takes.
+        """
+        for seq in self.gone:
+            path = self.layout.manifest(seq)
+            own = self.layout.relative(path)
+            if not young or any(f.relative == own and self._old(f) for f in self.layout.files.lying(path.parent)):
+                return
+            for name in _names(snapshot.read_manifest(path)) & young.keys():
+                yield young.pop(name)
 
     def _old(self, file: Lying) -> bool:
         """Tell if a file is older than the grace period, and than the run that is open."""

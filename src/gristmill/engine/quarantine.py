@@ -26,10 +26,10 @@ from gristmill.core.find import suggestion
 from gristmill.core.source import Source, State, Window
 from gristmill.core.visible import visible
 from gristmill.engine.identity import SEQ_SHIFT
-from gristmill.store import index
+from gristmill.store import chain, index
 from gristmill.store.layout import Layout
 from gristmill.store.rows import named
-from gristmill.store.snapshot import EMPTY, Manifest, read_manifest
+from gristmill.store.snapshot import Manifest
 
 CONFLICT = "id.conflict"
 
@@ -114,33 +114,32 @@ class Quarantine:
         """Give what is meant, of the newest run first."""
         newer: set[tuple[str, str]] = set()  # units that a newer run found bad as a whole
         retried: dict[str, set[str]] = {}  # units that newer runs tried again, of sources that keep no table of units
-        manifest, standing = self.head, self.head.seq  # runs above `standing` were rolled back: nothing of them is open
+        standing = self.head.seq  # runs above `standing` were rolled back: nothing of them is open
         refreshed = False  # a full refresh has told all anew that can be read again: nothing older is open
-        while manifest.seq:
+        for link in chain.links(self.layout, self.head.seq):
             bad: set[tuple[str, str]] = set()
-            anew = any(told.get("mode") == "full-refresh" for told in manifest.lineage)
-            replays = self._replays(manifest)
-            for path in self.layout.files.fetched(self.layout.run(manifest.seq) / "quarantine", "*.parquet"):
+            anew = any(told.get("mode") == "full-refresh" for told in link.lineage)
+            replays = self._replays(link)
+            for path in self.layout.files.fetched(self.layout.run(link.seq) / "quarantine", "*.parquet"):
                 with named(self.layout, path), pq.ParquetFile(path) as file:
                     for rows in file.iter_batches():
-                        how = manifest.seq, anew, path.stem.rpartition("-")[2] in replays
+                        how = link.seq, anew, path.stem.rpartition("-")[2] in replays
                         for entry in self._of(rows, how, asked, newer, bad, retried):
                             over = refreshed or entry.run > standing
                             yield msgspec.structs.replace(entry, open=False) if over else entry
-            if manifest.seq <= standing:
+            if link.seq <= standing:
                 newer |= bad
                 refreshed |= anew
-                for told in manifest.lineage:
+                for told in link.lineage:
                     standing = told.get("rolled_back_to", standing)
                     for source, units in told.get("retried", {}).items():
                         retried.setdefault(source, set()).update(units)
-            manifest = read_manifest(self.layout.manifest(manifest.parent)) if manifest.parent else EMPTY
 
-    def _replays(self, manifest: Manifest) -> set[str]:
+    def _replays(self, link: chain.Link) -> set[str]:
         """Give the numbers, as files are named by them, of a redecision's tasks that read again what is as it was."""
-        if not any(told.get("mode") == "redecide" for told in manifest.lineage):
+        if not any(told.get("mode") == "redecide" for told in link.lineage):
             return set()
-        path = self.layout.files.fetch(self.layout.plan(manifest.seq))
+        path = self.layout.files.fetch(self.layout.plan(link.seq))
         try:
             with naming(path):
                 frozen = msgspec.json.decode(path.read_bytes(), type=_Plan)

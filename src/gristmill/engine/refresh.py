@@ -26,7 +26,7 @@ from gristmill.engine import landing, merge, plan
 from gristmill.engine.described import Told
 from gristmill.engine.plan import Draft, Replay
 from gristmill.engine.work import Work
-from gristmill.store import snapshot
+from gristmill.store import chain
 from gristmill.store.index import contains
 from gristmill.store.layout import Layout
 from gristmill.store.rows import read_shard
@@ -47,7 +47,7 @@ def draft(config: PipelineConfig, layout: Layout, head: Manifest, called: str = 
     read = [bound.name for bound in config.sources if not bound.source.LANDED]
     adopted = {name: told.adopted(name, states[name]) for name in read}
     forget = {name: told.otherwise(name, now[name], states[name]) - adopted[name] for name in read}
-    standing = snapshot.standing(layout, head)
+    standing = chain.standing(layout, head)
     for _ in range(TRIES):
         drafted = plan.draft(config, layout, head, forget=forget)
         for name, why in drafted.failures.items():
@@ -113,7 +113,7 @@ def records(config: PipelineConfig, layout: Layout, head: Manifest) -> int:
     total, told = 0, Told(layout)
     for bound in config.sources:
         if bound.source.LANDED:
-            parts = landing.landings(layout, bound.name, snapshot.standing(layout, head)).values()
+            parts = landing.landings(layout, bound.name, chain.standing(layout, head)).values()
             total += sum(pq.read_metadata(part).num_rows for each in parts for part in each)
             continue
         state = plan.read_state(layout, head, bound.name)

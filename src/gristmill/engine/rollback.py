@@ -35,7 +35,7 @@ from gristmill.engine.sides import VERDICT_SCHEMA, SideWriter, rows_of
 from gristmill.engine.watch import Watch
 from gristmill.engine.work import Setup, Work
 from gristmill.observe.events import Events, StageBegins
-from gristmill.store import claim, collected, disk, snapshot
+from gristmill.store import chain, claim, collected, disk, snapshot
 from gristmill.store.layout import FORMAT, Layout
 from gristmill.store.rows import differing
 from gristmill.store.snapshot import ExportState, Manifest, Shard
@@ -76,7 +76,7 @@ def rollback(
     """
     with claim.DatasetLock(layout, wait_s):
         head = snapshot.head(layout)
-        if asked.to not in _chain(layout, head):
+        if all(link.seq != asked.to for link in chain.links(layout, head.seq)):
             raise ConfigError(f"there is no snapshot {asked.to} in {layout.name}; `gristmill log` lists what there is")
         if asked.to in (head.seq, rolled_back_to(head)):
             ends.close(layout, head)
@@ -112,15 +112,6 @@ class Unwatched(NamedTuple):
 
     def close(self) -> None:
         """Nothing to end."""
-
-
-def _chain(layout: Layout, head: Manifest) -> list[int]:
-    chain = []
-    manifest = head
-    while manifest.seq:
-        chain.append(manifest.seq)
-        manifest = snapshot.read_manifest(layout.manifest(manifest.parent)) if manifest.parent else snapshot.EMPTY
-    return chain
 
 
 def _completed(layout: Layout, head: Manifest, config: PipelineConfig | None, events: Events) -> Report:

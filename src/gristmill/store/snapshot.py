@@ -105,6 +105,10 @@ def write_manifest(layout: Layout, path: Path, manifest: Manifest) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+class _Format(msgspec.Struct, frozen=True):
+    format: Any = None
+
+
 def read_manifest(path: Path) -> Manifest:
     """Read a manifest.
 
@@ -114,13 +118,12 @@ def read_manifest(path: Path) -> Manifest:
     try:
         with naming(path):
             content = path.read_bytes()
-        raw = json.loads(content)
-        if raw.get("format") == FORMAT:
+        if msgspec.json.decode(content, type=_Format).format == FORMAT:
             return msgspec.json.decode(content, type=Manifest)
-        return msgspec.convert(formats.lifted(path, raw), type=Manifest)
+        return msgspec.convert(formats.lifted(path, json.loads(content)), type=Manifest)
     except FileNotFoundError:
         raise StoreError(f"{path} is missing: the dataset is damaged; restore it or start a new dataset") from None
-    except (ValueError, AttributeError, RecursionError) as error:  # an AttributeError: it is no object
+    except (ValueError, RecursionError) as error:
         raise StoreError(f"{path} is damaged ({type(error).__name__}); restore it or start a new dataset") from error
 
 
@@ -143,19 +146,6 @@ def head(layout: Layout) -> Manifest:
     """Give the newest committed manifest, `EMPTY` when there is none."""
     seq = head_seq(layout)
     return read_manifest(layout.manifest(seq)) if seq else EMPTY
-
-
-def standing(layout: Layout, head: Manifest) -> set[int]:
-    """Give the snapshots whose work `head` holds: what a rollback undid is left out."""
-    found: set[int] = set()
-    manifest = head
-    while manifest.seq:
-        found.add(manifest.seq)
-        before = next(
-            (told["rolled_back_to"] for told in manifest.lineage if "rolled_back_to" in told), manifest.parent
-        )
-        manifest = read_manifest(layout.manifest(before)) if before else EMPTY
-    return found
 
 
 def dataset_id(layout: Layout) -> str:
