@@ -346,6 +346,16 @@ def load_retired(work: Work) -> Retired:
         return Retired(arrays["ranges"], arrays["units"], arrays["seqs"], arrays["again"])
 
 
+def withdraws_within(work: Work, first: Int64s, end: Int64s) -> npt.NDArray[np.bool_]:
+    """Tell of each range of ords if this run withdraws one from first to before end; what it withdraws is looked through once for all."""
+    hit = np.zeros(len(first), np.bool_)
+    for path in sorted(work.staged("0").glob("*.withdrawn")):
+        for rows in read_staged(path):
+            ords = rows.column("ord").to_numpy()
+            hit |= np.searchsorted(ords, first) < np.searchsorted(ords, end)
+    return hit
+
+
 def load_withdrawn(work: Work, first: int = 0, end: int = np.iinfo(np.int64).max) -> tuple[Int64s, Int64s]:
     """Give the ords from first to before end that this run withdraws, sorted, and the reason of each (REVISED, GONE or REFRESHED)."""
     parts = [WITHDRAWN.empty_table()]

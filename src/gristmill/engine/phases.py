@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 
 import msgspec
+import numpy as np
 
 from gristmill.core.source import UnitRead
 from gristmill.engine import merge, plan, refresh, replay, staged
@@ -121,11 +122,11 @@ class Phases:
         ]
 
     def _withdraw(self, _: Results) -> list[Job]:
-        jobs = []
-        for i, shard in enumerate(self.work.parent.shards):
-            if len(merge.load_withdrawn(self.work, shard.first_ord, shard.last_ord + 1)[0]):
-                jobs.append(Job(f"w-{i:06d}", "withdraw", shard=shard))
-        return jobs
+        shards = self.work.parent.shards
+        first = np.array([shard.first_ord for shard in shards], np.int64)
+        end = np.array([shard.last_ord + 1 for shard in shards], np.int64)
+        hit = merge.withdraws_within(self.work, first, end)
+        return [Job(f"w-{i:06d}", "withdraw", shard=shards[i]) for i in np.flatnonzero(hit).tolist()]
 
 
 def _folder(phase: str) -> int:

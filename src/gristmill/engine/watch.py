@@ -208,7 +208,12 @@ class Watch:
         return datetime.fromisoformat(report["started"]).timestamp()
 
     def _fill(self, remembered: Memory) -> None:
-        """Find out when sources last gave something, where watching began later than that; 0: never."""
+        """Find out when sources last gave something, where watching began later than that; 0: never. Only metrics ask for it.
+
+        It goes back as far as the source was silent.
+        """
+        if not self.config.monitoring.measures:
+            return
         unknown = [bound.name for bound in self.config.sources if bound.name not in remembered.given]
         if unknown and self.layout.table.is_dir():
             head = snapshot.head(self.layout)
