@@ -43,7 +43,7 @@ def _chunks(footer: bytes) -> list[list[Chunk]]:
     try:
         groups = Compact(footer).fields()[_GROUPS]
         return [[_chunk(column[_META]) for column in group[_COLUMNS]] for group in groups]
-    except (LookupError, TypeError, RecursionError, ValueError) as error:
+    except (LookupError, TypeError, AttributeError, RecursionError, ValueError) as error:
         raise ValueError(f"a footer that cannot be read ({type(error).__name__})") from None
 
 

@@ -123,7 +123,15 @@ def page_bytes(data: memoryview, chunk: Chunk, column: Column) -> Iterator[int]:
                     _second(body, page, chunk.codec) if kind == _DATA_V2 else _first(body, page, chunk.codec, column),
                     values,
                 )
-        except (LookupError, TypeError, RecursionError, OverflowError, pa.ArrowException, OSError) as error:
+        except (
+            LookupError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+            OverflowError,
+            pa.ArrowException,
+            OSError,
+        ) as error:
             raise ValueError(f"a page that cannot be read ({type(error).__name__})") from None
         seen += values
         empty += not values
