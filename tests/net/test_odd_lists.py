@@ -60,7 +60,7 @@ SITEMAPS = {
     "JSON": (b'["https://site.example/a"]', [], 0, "sitemap.syntax"),
     "a hundred thousand levels": (b"<urlset>" + b"<url>" * 100_000, [], 0, "sitemap.syntax"),
     "gzip cut": (gzip.compress(urlset(f"<url><loc>{A}</loc></url>"))[:-9], [], 0, "sitemap.gzip"),
-    "gzip bomb": (gzip.compress(b"<urlset>" + b" " * 60_000_000), [], 0, "size.cap"),
+    "gzip bomb": (gzip.compress(b"<urlset>" + b" " * 1_000_000) * 60, [], 0, "size.cap"),
     "nothing": (b"", [], 0, "sitemap.empty"),
 }
 

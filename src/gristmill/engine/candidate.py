@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from gristmill.config import changes
 from gristmill.core import access
@@ -28,7 +27,7 @@ from gristmill.engine.plan import Plan
 from gristmill.engine.report import error_entry
 from gristmill.engine.sides import QUARANTINE_SCHEMA, SideWriter
 from gristmill.engine.work import TaskResult, Work
-from gristmill.store import snapshot
+from gristmill.store import index, snapshot
 from gristmill.store.index import IDS, IndexRun
 from gristmill.store.layout import FORMAT
 from gristmill.store.snapshot import Manifest, Shard
@@ -248,7 +247,7 @@ def _withdrawn_ords(work: Work, rewritten: list[TaskResult]) -> Int64s:
     columns = [np.zeros(0, np.int64)]
     for path in sides:
         with naming(path):
-            columns.append(pq.read_table(path, columns=["ord"])["ord"].to_numpy())
+            columns.append(index.read_table(path, ["ord"])["ord"].to_numpy())
     return np.sort(np.concatenate(columns))
 
 
@@ -323,7 +322,7 @@ def _errors(work: Work, planned: Plan, results: list[TaskResult]) -> list[dict[s
         if len(entries) >= ERRORS_SHOWN:
             break
         with naming(path):
-            rows = pq.read_table(path)
+            rows = index.read_table(path)
         for row in rows.slice(0, ERRORS_SHOWN - len(entries)).to_pylist():
             context = {"origin": row["origin"], "id": row["id"], "bytes": row["bytes"]}
             entries.append(error_entry(row["step"], row["source"], row["code"], row["detail"] or "", "", context))

@@ -24,7 +24,7 @@ from gristmill.core.errors import StoreError, naming, raise_of_system
 from gristmill.core.failpoints import failpoint
 from gristmill.core.source import PAGE_SCHEMA, Outcome, Page, ReadContext, Reject
 from gristmill.engine.work import Job, Work
-from gristmill.store import claim, disk
+from gristmill.store import claim, disk, index
 from gristmill.store.layout import Layout
 
 PART_BYTES = 16 << 20  # of rows; a part ends with the first page after this that reading can go on from
@@ -134,7 +134,7 @@ def read_part(path: Path) -> tuple[list[Page], bool]:
         StoreError: it is missing or damaged.
     """
     try:
-        table = pq.read_table(path, page_checksum_verification=True).combine_chunks()
+        table = index.read_table(path).combine_chunks()
         part = msgspec.json.decode(table.schema.metadata[_META], type=_Part)
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise_of_system(error, path)

@@ -220,7 +220,7 @@ def identity_task(work: Work, job: Job) -> TaskResult:
     retired = load_retired(work)
     runs = runs_of(work, IDS, job.bucket)
     tombstones = load_tombstones(work, with_run=False)
-    result = TaskResult(job.id, staged=[f"0/ids-{job.bucket:04x}.decided", f"0/ids-{job.bucket:04x}.withdrawn"])
+    result = TaskResult(job.id)
     outcomes, moved = [], []
     for low, high, here in observed(work, 0, ".ids.arrow", job.bucket, ID_BUCKET_BITS, ID_OBSERVED):
         prior = Bucket(work.layout, runs, tombstones, low, high)
@@ -234,14 +234,13 @@ def identity_task(work: Work, job: Job) -> TaskResult:
     decided, withdrawn = (
         pa.concat_tables(tables) for tables in zip(*((o.decided, o.withdrawn) for o in outcomes), strict=True)
     )
-    _stage(work, result.staged[0], decided.sort_by("ord"), DECIDED)
-    _stage(work, result.staged[1], withdrawn.sort_by("ord"), WITHDRAWN)
+    _stage(work, result, f"0/ids-{job.bucket:04x}.decided", decided.sort_by("ord"), DECIDED)
+    _stage(work, result, f"0/ids-{job.bucket:04x}.withdrawn", withdrawn.sort_by("ord"), WITHDRAWN)
     entries = pa.concat_tables(outcome.entries for outcome in outcomes)
     result.index = index.write_run(work.layout, IDS, job.bucket, work.seq, entries, runs)
     if moved:
         ranks = replay.with_ranks(work.layout, runs_of(work, replay.ORDER, job.bucket), pa.concat_tables(moved))
-        result.staged.append(f"0/ids-{job.bucket:04x}.moved")
-        _stage(work, result.staged[-1], ranks, replay.MOVED)
+        _stage(work, result, f"0/ids-{job.bucket:04x}.moved", ranks, replay.MOVED)
         result.index += replay.write_ranks(work.layout, job.bucket, work.seq, ranks)
     return result
 
@@ -267,16 +266,20 @@ def merge_task(work: Work, job: Job) -> TaskResult:
     verdicts = pa.concat_tables(told)
     kinds = pa.array(np.full(verdicts.num_rows, DUPLICATE, np.uint8))
     decided = pa.table([verdicts["ord"], kinds, verdicts["dup_of"]], schema=DECIDED).sort_by("ord")
-    result = TaskResult(job.id, staged=[f"{job.stage}/keys-{job.bucket:04x}.decided"])
-    _stage(work, result.staged[0], decided, DECIDED)
+    result = TaskResult(job.id)
+    _stage(work, result, f"{job.stage}/keys-{job.bucket:04x}.decided", decided, DECIDED)
     result.index = index.write_run(work.layout, fingerprint, job.bucket, work.seq, pa.concat_tables(deltas), runs)
     return result
 
 
-def _stage(work: Work, name: str, rows: pa.Table, schema: pa.Schema) -> None:
+def _stage(work: Work, result: TaskResult, name: str, rows: pa.Table, schema: pa.Schema) -> None:
+    """Write what a bucket tells the tasks after it, of which each reads what all buckets have told: nothing where it is nothing."""
+    if rows.num_rows == 0:
+        return
     with StagedWriter(work.staged(name), schema) as out:
         for batch in rows.combine_chunks().to_batches():
             out.write(batch)
+    result.staged.append(name)
 
 
 class Decisions:

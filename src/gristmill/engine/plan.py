@@ -15,7 +15,6 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from gristmill.config.settings import PipelineConfig
 from gristmill.core import access
@@ -257,7 +256,7 @@ def read_state(layout: Layout, head: Manifest, source: str) -> State | None:
     try:
         if not known:
             return None
-        units = pq.read_table(layout.absolute(known["path"]))
+        units = index.read_table(layout.absolute(known["path"]))
         doc = msgspec.json.decode((units.schema.metadata or {}).get(DOC, b"{}"))
         return State(doc, units.replace_schema_metadata(None))
     except (OSError, ValueError, pa.ArrowException) as error:
@@ -271,7 +270,7 @@ def write_state(work: Work, planned: Plan, source: str, reads: list[UnitRead]) -
     doing = planned.sources[source]
     path = work.layout.files.fetch(work.layout.listing(planned.seq, source))
     with naming(path):
-        listing = pq.read_table(path).replace_schema_metadata(None)
+        listing = index.read_table(path).replace_schema_metadata(None)
     found = SourcePlan([], listing, doing.replaced, doing.gone, doing.failed, doing.ceiling)
     state = work.source(source).source.fold(read_state(work.layout, work.parent, source), found, reads, planned.seq)
     units = state.units if state.units is not None else NO_UNITS

@@ -75,7 +75,7 @@ class _Units:
     def __init__(self, layout: Layout, known: dict[str, str] | None) -> None:
         names = ["unit", "seq", "status", "ords"]
         with naming(known["path"] if known else ""):
-            table = pq.read_table(layout.absolute(known["path"])) if known else None
+            table = index.read_table(layout.absolute(known["path"])) if known else None
         has = table is not None and set(names) <= set(table.column_names)
         rows = table.select(names).to_pylist() if table is not None and has else []
         self.rows: dict[str, tuple[list[int], str]] = {

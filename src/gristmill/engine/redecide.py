@@ -164,7 +164,7 @@ class _Moved:
         for run in self.runs if len(ords) else []:
             for path in self.layout.files.fetched(self.layout.run(run.seq) / "verdicts", "*.parquet"):
                 with named(self.layout, path):
-                    table = pq.read_table(path, columns=["ord", "id", "action"])
+                    table = index.read_table(path, ["ord", "id", "action"])
                 hit = index.contains(ords, table["ord"].to_numpy())
                 found.append(_pairs(table, hit & pc.is_in(table["action"], pa.array(_OUT)).to_numpy()))
         pairs = pa.concat_tables(found)

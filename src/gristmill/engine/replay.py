@@ -16,7 +16,6 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from gristmill.core.batch import Int64s, UInt64s
 from gristmill.core.errors import StoreError, raise_of_system
@@ -182,7 +181,7 @@ def _read(layout: Layout, runs: Sequence[IndexRun]) -> pa.Table:
     found = [MOVED.empty_table()]
     for run in runs:
         try:
-            found.append(pq.read_table(layout.absolute(run.path), page_checksum_verification=True).cast(MOVED))
+            found.append(index.read_table(layout.absolute(run.path)).cast(MOVED))
         except (OSError, pa.ArrowException) as error:
             raise_of_system(error, run.path)
             raise StoreError(f"{run.path} cannot be read ({type(error).__name__}); run `gristmill verify`") from error

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import msgspec
-import pyarrow.parquet as pq
 
 from gristmill.config import changes
 from gristmill.config.settings import PipelineConfig
@@ -41,7 +40,7 @@ from gristmill.engine.plan import Draft, Plan
 from gristmill.engine.report import Report, error_entry, read_report, whole_report
 from gristmill.engine.work import Setup, Work
 from gristmill.observe.events import Events, RunBegins, StageBegins
-from gristmill.store import claim, disk, snapshot
+from gristmill.store import claim, disk, index, snapshot
 from gristmill.store.claim import Claim
 from gristmill.store.layout import Layout
 from gristmill.store.snapshot import Manifest
@@ -246,7 +245,7 @@ class _Run:
         for path in [*sorted(self.work.staged("0").glob("*.quarantine.parquet")), *lasting]:
             if "quarantine" in str(path):
                 with naming(path):
-                    rows = pq.read_table(path, columns=["code", "detail"]).to_pylist()
+                    rows = index.read_table(path, ["code", "detail"]).to_pylist()
                 told.update(row["detail"] for row in rows if row["code"].startswith(("step.", "crash.")))
         return ", ".join(f"{what} ({n} times)" for what, n in told.most_common(5)) or "see the run's log"
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-import pyarrow.parquet as pq
 
 from gristmill.config import changes
 from gristmill.config import load as config_file
@@ -26,6 +25,7 @@ from gristmill.engine import adopt
 from gristmill.engine.adopt import Adoption
 from gristmill.engine.place import layout_of
 from gristmill.engine.sides import Side
+from gristmill.store import index
 from gristmill.store.index import IndexRun
 from gristmill.store.layout import Layout
 from gristmill.store.snapshot import EMPTY, Manifest, Shard, read_manifest
@@ -165,7 +165,7 @@ class Work:
             return None
         path = self.layout.files.fetch(self.layout.redecided(self.seq))
         with naming(path):
-            ords: Int64s = pq.read_table(path)["ord"].to_numpy()
+            ords: Int64s = index.read_table(path)["ord"].to_numpy()
         return ords
 
     @property
