@@ -40,11 +40,10 @@ from gristmill.engine.health import Health
 from gristmill.engine.place import layout_of
 from gristmill.engine.report import Report
 from gristmill.engine.run import run
-from gristmill.engine.watch import Watch
+from gristmill.engine.watch import Watch, tell_exported
 from gristmill.engine.work import Mode, Setup, Work
 from gristmill.engine.workplace import make_executor
-from gristmill.observe.events import Events, Fan, Silent
-from gristmill.observe.logs import RunLog
+from gristmill.observe.events import Events, Silent
 from gristmill.store import claim, snapshot
 from gristmill.store.layout import Layout
 
@@ -273,12 +272,13 @@ class Pipeline:
             return watch.over(run(self.config, options, watch.events, make_executor))
 
     @contextmanager
-    def _guarded(self, events: Events | None, window: Window = WHOLE) -> Iterator[Watch]:
+    def _guarded(self, events: Events | None, window: Window = WHOLE, part_of: int | None = None) -> Iterator[Watch]:
         """Mind signals while a run goes on, leave a report of one that failed for good, and tell of it."""
-        watch = Watch(self.config, events or Silent(), window)
+        watch = Watch(self.config, events or Silent(), window, part_of)
         with stoppable():
             try:
-                self._check_parts()
+                if part_of is None:
+                    self._check_parts()
                 yield watch
             except BaseException as error:
                 watch.ended(error)
@@ -292,11 +292,12 @@ class Pipeline:
 
     def stage_plan(self, *, wait_s: float = 0.0, events: Events | None = None) -> dict[str, Any]:
         """Claim and freeze the next run for a scheduler (`engine.seams`)."""
-        self._check_parts()
         options = Options(overrides=self.overrides, wait_s=wait_s)
-        with stoppable():
+        with self._guarded(events) as watch:
             self._afford()
-            return seams.plan_stage(self.config, options, events or Silent(), make_executor)
+            told = seams.plan_stage(self.config, options, watch.events, make_executor)
+            watch.passed()
+        return told
 
     def stage_work(
         self,
@@ -309,9 +310,8 @@ class Pipeline:
     ) -> dict[str, Any]:
         """Do part (i, n) of one stage of a planned run, by one worker if not told otherwise (`engine.seams`)."""
         options = Options(overrides=self.overrides, workers=workers)
-        with stoppable():
-            listening = Fan([events or Silent(), RunLog(self.layout.log, self.config.redact, seq)])
-            return seams.work_stage(self.config, options, seq, stage, part, listening, make_executor)
+        with self._guarded(events, part_of=seq) as watch:
+            return seams.work_stage(self.config, options, seq, stage, part, watch.events, make_executor)
 
     def stage_gate(
         self,
@@ -396,4 +396,5 @@ class Pipeline:
                 self.config, self.layout, head, lambda jobs: driver.run("exports", jobs), name, thorough=True
             )
             ends.exported(self.layout, head, {each: made.report for each, made in done.made.items()})
+            tell_exported(self.config, head, done, every=name is None)
             return {each: made.report for each, made in done.or_raise().items()}

@@ -256,6 +256,67 @@ def test_status_and_alert_look_from_outside(lab, hooks):
     assert told(hooks) == [("missed", "no run has ended")]
 
 
+def test_a_scheduler_that_cannot_plan_is_told_of_and_what_it_plans_counts_as_a_run(lab, hooks):
+    project = Project(lab.folder)
+    lab.run()
+    file = lab.folder / "a/1.jsonl"
+    aside = file.rename(lab.folder / "aside")
+    assert project("stage", "plan").code == 1
+    [got] = hooks.got
+    assert (got.json["run"], got.json["codes"]) == (None, ["SourceError"])
+    assert told(hooks) == [("failed", "a run failed before it took a number")]
+    assert numbers(lab)['gristmill_run_status{status="failed"}'] == 1
+    assert "error: failed: a run failed before it took a number" in project("status", "--check").err
+    aside.rename(file)
+    ended = memory.load(lab.dataset / "monitoring/state.json").ended
+    assert project("stage", "plan", "--json").json["status"] == "nothing_new"
+    assert memory.load(lab.dataset / "monitoring/state.json").ended > ended, "what `expect_every` looks at"
+    assert project("status", "--check").code == 0
+    assert told(hooks) == [("recovered", "a run is well again (nothing new)")]
+
+
+def test_parts_that_fail_are_told_of_once_and_their_run_stays_open(lab, hooks):
+    project = Project(lab.folder)
+    seq = project("stage", "plan", "--json").json["seq"]
+    assert not (lab.dataset / f"runs/{seq}/heartbeat.json").exists()
+    plan = lab.dataset / f"runs/{seq}/plan.json"
+    kept = plan.read_bytes()
+    plan.write_bytes(kept[:-20])
+    for part in ("1/2", "2/2", "2/2"):
+        assert project("stage", "work", str(seq), "read", "--part", part).code == 1
+    [got] = hooks.got
+    assert (got.json["run"], got.json["codes"]) == (seq, ["StoreError"])
+    assert told(hooks) == [("failed", f"run {seq} failed")]
+    assert numbers(lab)['gristmill_runs_total{status="failed"}'] == 1
+    assert f"error: failed: run {seq} failed" in project("status", "--check").err
+    assert (lab.dataset / f"runs/{seq}/log.jsonl").read_text().count('"event":"run.failed"') == 3
+    assert not (lab.dataset / f"runs/{seq}/report.json").exists()
+    plan.write_bytes(kept)
+    assert project("stage", "commit", str(seq)).code == 0
+    assert told(hooks) == [("recovered", f"run {seq} is well again (published)")]
+    assert project("status", "--check").code == 0
+
+
+def test_an_export_that_a_scheduler_cannot_make_is_told_of_once_and_so_is_that_it_is_there(lab, hooks):
+    lab.configure(lab.base | {"exports": [{"jsonl": {"path": "out"}}]})
+    project = Project(lab.folder)
+    seq = project("stage", "plan", "--json").json["seq"]
+    assert project("stage", "commit", str(seq), "--no-exports").code == 0
+    (lab.folder / "out").write_bytes(b"in the way")
+    assert [project("export").code for _ in range(2)] == [1, 1]
+    [got] = hooks.got
+    assert (got.json["run"], got.json["snapshot"], got.json["codes"]) == (seq, seq, ["export.failed"])
+    assert told(hooks) == [("failed", f"run {seq} is published, but an export failed")]
+    assert numbers(lab)['gristmill_run_status{status="published_export_failed"}'] == 1
+    assert "is published, but an export failed" in project("status", "--check").err
+    assert project("status", "--json").json["exports"]["jsonl"]["state"] == "damaged"
+    (lab.folder / "out").unlink()
+    assert [project("export").code for _ in range(2)] == [0, 0]
+    assert told(hooks) == [("recovered", f"run {seq} is well again (published)")]
+    assert numbers(lab)['gristmill_runs_total{status="published"}'] == 1
+    assert project("status", "--check").code == 0
+
+
 def test_a_test_goes_over_every_channel_whatever_it_asks_for(lab, hooks):
     on = {"url": "${env:HOOK}", "on": ["stalled"]}
     lab.configure(lab.base | {"alerts": [{"webhook": on}, {"webhook": on}]})

@@ -150,8 +150,9 @@ def _export(pipeline: Pipeline, bound: Any, newest: int) -> Json:
     folder = str(lies)
     try:
         made = lies.manifest()
-    except GristmillError as error:
-        return {"state": "damaged", "docs": None, "chunks": None, "path": folder, "detail": str(error)}
+    except (GristmillError, OSError) as error:
+        told = f"it cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
+        return {"state": "damaged", "docs": None, "chunks": None, "path": folder, "detail": told}
     if made is None:
         return {"state": "missing" if newest else "none yet", "docs": None, "chunks": None, "path": folder}
     state = "current" if made.snapshot == newest else f"of snapshot {made.snapshot}"

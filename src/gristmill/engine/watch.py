@@ -19,8 +19,9 @@ from gristmill.config.monitoring import seconds
 from gristmill.config.settings import PipelineConfig
 from gristmill.core.errors import ConfigError, GateRefused, GristmillError, LockedError, StaleError, Stopped, Transient
 from gristmill.core.source import WHOLE, Window
-from gristmill.engine import ends, freshness
+from gristmill.engine import ends, exports, freshness
 from gristmill.engine.drive import places_of
+from gristmill.engine.exports import Reconciled
 from gristmill.engine.mail import Mail
 from gristmill.engine.place import layout_of
 from gristmill.engine.report import Report, error_entry
@@ -35,6 +36,7 @@ from gristmill.observe.metrics import Sheet
 from gristmill.observe.places import Place, file_place, places
 from gristmill.observe.pulse import Live, Pulse, write_whole
 from gristmill.store import claim, disk, snapshot
+from gristmill.store.snapshot import Manifest
 
 METRICS_S = 15.0  # how often metrics are written while a run lives
 ALERT_FAILED = "alert.failed"
@@ -52,19 +54,25 @@ class _Kept(Silent):
 
 
 class Watch:
-    """What watches one call of a run: hand `events` to the run, then call `over` or `ended`, and `close`."""
+    """What watches one call of a run: hand `events` to the run, then call `over`, `passed` or `ended`, and `close`.
 
-    def __init__(self, config: PipelineConfig, events: Events, window: Window = WHOLE) -> None:
-        self.config = config
+    part_of: the run that a call does a part of. It stays open if the part fails, for a scheduler to call it again; other machines may
+    be at other parts, so that it has no sign of life, and what is wrong is told once in `repeat`, however many parts it stops.
+    """
+
+    def __init__(
+        self, config: PipelineConfig, events: Events, window: Window = WHOLE, part_of: int | None = None
+    ) -> None:
+        self.config, self.part_of = config, part_of
         self.layout = layout_of(config)
         self.began = time.time()
         settings = config.monitoring
         self.mail = Mail(config)
         self._sinks = Outbox("monitoring") if settings.openlineage or settings.pushgateway else None
-        self.log = RunLog(self.layout.log, config.redact)
+        self.log = RunLog(self.layout.log, config.redact, part_of)
         self.pulse = Pulse(self.layout.heartbeat, seconds(settings.stall), self._stalled, self._beat)
-        listeners: list[Events] = [events, self.log, self.pulse]
-        if settings.openlineage is not None and self._sinks is not None:
+        listeners: list[Events] = [events, self.log, *([self.pulse] if part_of is None else [])]
+        if settings.openlineage is not None and self._sinks is not None and part_of is None:
             described = _described(config, window)
             listeners.append(Lineage(settings.openlineage, described, config.folder, config.redact, self._sinks))
         self._kept = _Kept()
@@ -104,12 +112,31 @@ class Watch:
 
     def over(self, report: Report) -> Report:
         """Tell of a run that has a report; what could not be told stands in it."""
+        report.errors += self.passed()
+        return report
+
+    def passed(self) -> list[Json]:
+        """Tell of what was reported in a call that did what it was asked for; give what could not be told as entries of `errors`."""
         self.pulse.done()
         entries = self._settle()
         for entry in entries:
             self.log.note(_said(entry))
-        report.errors += entries
-        return report
+        return entries
+
+    def exported(self, report: Report, *, every: bool) -> None:
+        """Tell of exports made after their run, see `tell_exported`."""
+        with self.mail.remembering() as remembered:
+            last = remembered.report
+            failed_before = (last.get("run"), last.get("status")) == (report.run, "published_export_failed")
+            if report.status == "published" and not (every and failed_before):
+                return
+            troubles = self._once(alerts.of_report(report.to_json(), remembered))
+            telling = alerts.due(troubles, remembered, seconds(self.config.monitoring.repeat), whole=False)
+            remembered.report |= {"run": report.run, "snapshot": report.snapshot, "status": report.status}
+            remembered.bad = "; ".join(one.title for one in troubles if one.event == "failed")
+        self.mail.post(telling)
+        self._measured = time.monotonic()
+        self.passed()
 
     def ended(self, error: BaseException) -> None:
         """Tell of a run that ended with an error, and leave a report of it if it failed for good."""
@@ -128,9 +155,8 @@ class Watch:
             overtaken = (
                 isinstance(error, StaleError) and self.layout.remote is not None
             )  # what it leaves is another's now
-            if not overtaken and not isinstance(
-                error, GateRefused | Transient | OSError | MemoryError | ConfigError
-            ):  # those are gone on with
+            gone_on_with = isinstance(error, GateRefused | Transient | OSError | MemoryError | ConfigError)
+            if not overtaken and not gone_on_with and self.part_of is None:
                 self._leave(report)
             self._kept.reports.append(report.to_json())
         for entry in self._settle():
@@ -154,7 +180,7 @@ class Watch:
     def close(self) -> None:
         """End what watches."""
         self.pulse.close()
-        if self.log.number is not None:
+        if self.log.number is not None and self.part_of is None:
             self.layout.files.share(self.layout.log(self.log.number))
 
     def _settle(self) -> list[Json]:
@@ -193,14 +219,23 @@ class Watch:
     def _told_of(self, report: Json) -> None:
         looked = report["status"] != "failed"
         with self.mail.remembering() as remembered:
-            troubles = alerts.of_report(report, remembered)
+            troubles = self._once(alerts.of_report(report, remembered))
             telling = alerts.due(troubles, remembered, seconds(self.config.monitoring.repeat), whole=looked)
+            if self.part_of is not None and not telling:
+                return
             remembered.learn(report, self._started(report), self.pulse.live.worker_deaths)
             unwell = [one.title for one in troubles if one.event in {"failed", "refused", "partial"}]
             remembered.sent |= {alerts.last_key(report.get("run")): time.time()} if unwell else {}
             remembered.bad = "; ".join(unwell) if unwell else remembered.bad if not looked else ""
             self._fill(remembered)
         self.mail.post(telling)
+
+    def _once(self, troubles: list[Trouble]) -> list[Trouble]:
+        """Let the failure of a part be known by its run."""
+        if self.part_of is None:
+            return troubles
+        key = alerts.last_key(self.part_of)
+        return [msgspec.structs.replace(one, key=key) if one.event == "failed" else one for one in troubles]
 
     def _started(self, report: Json) -> float:
         if report.get("run") is None or not report.get("started"):
@@ -245,6 +280,15 @@ def _message(error: BaseException) -> str:
     if isinstance(error, OSError):
         return f"the system said {error.strerror or type(error).__name__!r}"
     return f"an unexpected {type(error).__name__}; the run's log says where"  # its message may hold document text
+
+
+def tell_exported(config: PipelineConfig, head: Manifest, done: Reconciled, *, every: bool) -> None:
+    """Tell of exports that were made after their run (`every`: all of them): that one failed, or that what had failed is there now."""
+    watch = Watch(config, Silent(), part_of=head.seq)
+    report = Report(status="published", run=head.seq, snapshot=head.seq, dataset=watch.layout.name, started=claim.now())
+    exports.tell(done, report)
+    watch.exported(report, every=every)
+    watch.close()
 
 
 def _described(config: PipelineConfig, window: Window) -> Described:
