@@ -154,6 +154,21 @@ def test_what_leaves_or_changes_is_no_longer_open(lab):
     assert (told["step.error"], told["json.syntax"], told["size.cap"]) == ((1, 0), (1, 0), (1, 1))
 
 
+def test_nothing_is_open_of_files_that_are_all_gone(tmp_path):
+    """The table of a source of files that are all gone is as empty as a cursor's, which tells nothing."""
+    files = {"path": "in/*", "id": "id", "allow_empty": True}
+    lab = Lab(tmp_path, {"sources": [{"name": "s", "files": files}]})
+    lab.put("in/c.jsonl", jsonl([{"id": "c1", "text": "first"}, {"id": "c1", "text": "second"}]))
+    lab.run()
+    assert counts(lab) == {"id.conflict": (1, 1)}
+    lab.take("in/c.jsonl")
+    assert lab.run().counts.withdrawn == 1
+    assert counts(lab) == {"id.conflict": (1, 0)}
+    lab.put("in/c.jsonl", jsonl([{"id": "c1", "text": "third"}]))
+    assert lab.pipeline().retry(workers=1).status == "nothing_new"
+    assert lab.run().status == "published"
+
+
 def test_what_a_rollback_took_back_is_not_open_and_what_it_brought_back_is(lab):
     lab.put("in/a.jsonl", jsonl([{"id": "a1", "text": "poison, another one"}, {"id": "a2", "text": "fine"}]))
     lab.run()

@@ -13,7 +13,7 @@ from gristmill.engine import staged as staged_files
 
 def hidden(folder, pattern):
     """Move one staged file of an open run away; give a function that puts it back."""
-    path = sorted((folder / "corpus" / "staging" / "1").glob(pattern))[-1]
+    path = max((folder / "corpus" / "staging" / "1").glob(pattern))
     aside = folder / path.name
     path.rename(aside)
     return lambda: aside.rename(path)

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from gristmill.core.batch import Int64s
 from gristmill.core.errors import ConfigError, StoreError, naming
 from gristmill.core.find import suggestion
-from gristmill.core.source import Source, State, Window
+from gristmill.core.source import UNIT_FIELDS, Source, State, Window
 from gristmill.core.visible import visible
 from gristmill.engine.identity import SEQ_SHIFT
 from gristmill.store import chain, index
@@ -70,7 +70,10 @@ class _Plan(msgspec.Struct, frozen=True):
 
 
 class _Units:
-    """What the head knows of the units of one source: the runs that read what stands of each, the last first, and whether it is bad."""
+    """What the head knows of the units of one source: the runs that read what stands of each, the last first, and whether it is bad.
+
+    kept: it knows of each what it is known again by, so that one it does not know is gone, or never could be read.
+    """
 
     def __init__(self, layout: Layout, known: dict[str, str] | None) -> None:
         names = ["unit", "seq", "status", "ords"]
@@ -82,6 +85,9 @@ class _Units:
             row["unit"]: ([row["seq"], *(part["lo"] >> SEQ_SHIFT for part in row["ords"] or [])], row["status"])
             for row in rows
         }
+        # A cursor's table tells nothing of units but that they were read, and holds none; one of files that are all gone is empty too.
+        told = table.column_names if table is not None else []
+        self.kept = bool(rows) or not {"unit", *(field.name for field in UNIT_FIELDS)}.issuperset(told)
 
     def of(self, origin: str) -> str:
         """Give the unit that an origin lies in: `<unit>#<locator>`, `<archive>!/<member>#<locator>`, or the unit itself.
@@ -175,7 +181,7 @@ class Quarantine:
                 is_open = (
                     (status == "bad" and place not in newer) if is_whole else run in runs or (anew and runs[0] < run)
                 )
-            elif units.rows or row["step"] == "plan":
+            elif units.kept or row["step"] == "plan":
                 is_open = run == self.head.seq  # it never could be read, and every run tries again
             else:
                 is_open = True
