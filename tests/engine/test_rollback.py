@@ -258,9 +258,9 @@ def test_the_manifest_does_not_depend_on_what_was_left_of_a_rollback_that_died(t
 def test_sources_are_not_fresh_because_of_a_rollback(tmp_path):
     lab = two_days(tmp_path)
     layout = lab.open().layout
-    given = freshness.last_given(layout, lab.open().manifest(), "a")
+    given = freshness.last_given(layout, lab.open().manifest(), ["a"])
     back(lab, 1)
-    assert freshness.last_given(layout, lab.open().manifest(), "a") == given
+    assert freshness.last_given(layout, lab.open().manifest(), ["a"]) == given
     remembered = Memory(given={"a": 1.0})
     remembered.learn(lab.open().report(3), started=2.0)
     assert remembered.given == {"a": 1.0}

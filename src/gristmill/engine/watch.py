@@ -252,8 +252,7 @@ class Watch:
         unknown = [bound.name for bound in self.config.sources if bound.name not in remembered.given]
         if unknown and self.layout.table.is_dir():
             head = snapshot.head(self.layout)
-            for name in unknown:
-                given = freshness.last_given(self.layout, head, name)
+            for name, given in freshness.last_given(self.layout, head, unknown).items():
                 remembered.given[name] = given.timestamp() if given is not None else 0.0
 
     def _amended(self) -> list[Json]:

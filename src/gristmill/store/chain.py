@@ -1,12 +1,14 @@
 """The chain of snapshots, from a manifest to those before it, by the heads of the files alone.
 
 A manifest holds all of its snapshot, so a thousand of them hold each shard some five hundred times; what came before stands in
-the first lines of each. Not here: what a snapshot holds (`store.snapshot`). Invariant: what is told of a manifest is what reading it
+the first lines of each, and what its run was given in the last ones. Not here: what a snapshot holds (`store.snapshot`). Invariant: what is told of a manifest is what reading it
 whole would tell, or that it is damaged; how it was written decides only how much of it is read.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +16,12 @@ from typing import Any
 
 import msgspec
 
+from gristmill.core.counts import Counts
 from gristmill.core.errors import StoreError, naming
 from gristmill.store.layout import FORMAT, Layout
 from gristmill.store.snapshot import Manifest, read_manifest
 
-_HEAD_BYTES = 64 << 10
+_HEAD_BYTES, _BEGIN_BYTES, _END_BYTES = 64 << 10, 8 << 10, 16 << 10
 # The keys are sorted and a line each, and no text in JSON holds a line's end: one space is before those of the manifest itself.
 _PARENT = re.compile(rb'\n "parent": \d+(?=,\n)')
 
@@ -77,6 +80,36 @@ def _head(path: Path) -> _Head | None:
                     return None
                 return head if head.format == FORMAT else None
     return None
+
+
+def given(layout: Layout, seq: int) -> dict[str, Counts]:
+    """Read the counts of a manifest by source.
+
+    Raises:
+        StoreError: it is missing, damaged or of an unknown format.
+    """
+    path = layout.manifest(seq)
+    with contextlib.suppress(FileNotFoundError, msgspec.DecodeError), naming(path):
+        if found := _sources(path):
+            return msgspec.json.decode(found, type=dict[str, Counts])
+    return read_manifest(path).sources
+
+
+def _sources(path: Path) -> bytes:
+    """Read as much of a manifest's end as has its `sources`; nothing: it has to be read whole."""
+    with path.open("rb") as file:
+        if b'\n "format": %d,' % FORMAT not in file.read(_BEGIN_BYTES):
+            return b""
+        size, wanted = file.seek(0, os.SEEK_END), _END_BYTES
+        while True:
+            file.seek(max(0, size - wanted))
+            _, key, rest = file.read().rpartition(b'\n "sources": ')
+            found, after, _ = rest.partition(b',\n "states": ')
+            if key and after:
+                return found
+            if wanted >= size:
+                return b""
+            wanted *= 4
 
 
 def links(layout: Layout, seq: int) -> Iterator[Link]:
