@@ -3,13 +3,16 @@
 import contextlib
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 import psutil
 import pytest
-from tests.cli.conftest import CONFIG, TEXTS, Answer, command, write
+from tests.cli.conftest import CONFIG, TEXTS, Answer, Project, command, write
 from tests.cli.test_rights import bound_by_modes
 from tests.observe.hooks import Hooks
 
@@ -59,11 +62,14 @@ def test_p4_a_second_signal_ends_at_once_what_the_first_left_to_be_told(fresh):
 
 @pytest.fixture
 def heavy(fresh):
-    """Give a project with work for two workers."""
+    """Give a project with work for two workers; not in the shared memory that is to be poor."""
+    place = Path(tempfile.mkdtemp(prefix="gristmill-poor-", dir="/tmp"))
+    project = Project(shutil.copytree(fresh.path, place / "project"))
     for name in NAMES:
         long = [{"id": f"{name}-{i}", "text": f"{TEXTS[0]} {name} {i} " + "grain and stone " * 500} for i in range(100)]
-        write(fresh.path / "data" / name, long)
-    return fresh
+        write(project.path / "data" / name, long)
+    yield project
+    shutil.rmtree(place)
 
 
 def poor(project, files, *argv):

@@ -40,7 +40,7 @@ class Cluster:
     """Nodes of one core each; the first is the head, where the driver is. Used as a context."""
 
     def __init__(self, source, nodes, cpus=1):
-        self.scratch = Path(tempfile.mkdtemp(prefix="gmr-"))  # short: sockets lie in it
+        self.scratch = Path(tempfile.mkdtemp(prefix="gmr-", dir="/tmp"))  # short: sockets lie in it
         self.env = environment(source, secrets.token_hex(32), self.scratch)
         command = [sys.executable, "-W", "ignore", "-m", "tests.ray.cluster", str(nodes), str(cpus)]
         self._log = (self.scratch / "cluster.log").open("w")

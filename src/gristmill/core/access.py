@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -16,6 +17,8 @@ SHARED = 0o640
 PRIVATE = 0o600
 FOLDER = 0o750
 PRIVATE_FOLDER = 0o700
+
+_SOCKET_BYTES = 107  # the longest path of a socket: `sun_path` of Linux without its end (unix(7))
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -49,6 +52,13 @@ def append(path: Path, mode: int = SHARED) -> BinaryIO:
     except FileExistsError:
         handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
     return cast("BinaryIO", os.fdopen(handle, "ab"))
+
+
+def socket_folder(prefix: str, inside_bytes: int) -> Path:
+    """Make a private folder among the temporary files for sockets whose paths below it take so many bytes; in /tmp where that is too long."""
+    among = tempfile.gettempdir()
+    is_long = len(os.fsencode(f"{among}/{prefix}01234567")) + inside_bytes > _SOCKET_BYTES
+    return Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp" if is_long and os.access("/tmp", os.W_OK) else among))  # noqa: S108
 
 
 def set_mode(file: Path | int, mode: int) -> None:

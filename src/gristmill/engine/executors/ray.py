@@ -16,7 +16,6 @@ import shutil
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
 from collections import deque
@@ -28,7 +27,7 @@ from typing import Any
 import msgspec
 
 from gristmill.config.settings import RaySettings, RayStage, RunSettings
-from gristmill.core import alarm, errors
+from gristmill.core import access, alarm, errors
 from gristmill.core.build import build
 from gristmill.core.errors import ConfigError, GristmillError, MissingExtra, StepError, Stopped, Transient
 from gristmill.core.machine import MERGE_ROW_BYTES, WORKER_MB, worker_count
@@ -39,6 +38,7 @@ from gristmill.engine.task import run_task
 from gristmill.engine.work import Job, Mode, Outcome, Setup, TaskResult, Work
 
 OBJECT_STORE_BYTES = 80 << 20  # the least Ray takes; nothing of ours goes through it
+IN_FOLDER_BYTES = 64  # `/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store`
 POLL_S = 2.0  # how often a wait looks up, at the nodes and for signals
 KNOCK_S = 10.0
 NODES_S = 5.0  # how long what is known of the nodes holds
@@ -69,7 +69,7 @@ class RayTasks:
         self._flying: dict[Any, Job] = {}
         self._stuck_since: float | None = None
         self._known: tuple[float, list[dict[str, float]]] = (0.0, [])
-        self._scratch = Path(tempfile.mkdtemp(prefix="gm-ray-")) if self.own else None
+        self._scratch = access.socket_folder("gm-ray-", IN_FOLDER_BYTES) if self.own else None
         self._joined = not self.ray.is_initialized()
         if self._joined:
             self._join(workers or worker_count())
