@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from tests.examples import SOAK, examples
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Every run of the suite tries the same examples, so that what fails is what was changed; `make soak` tries others.
-settings.register_profile("same", derandomize=True)
-if not os.environ.get("GRISTMILL_SOAK"):
-    settings.load_profile("same")
+# Every run of the suite tries the same examples, so that what fails is what was changed; `make soak` tries others, and more.
+settings.register_profile("same", derandomize=True, max_examples=40)
+settings.register_profile("soak", max_examples=examples(40))
+settings.load_profile("soak" if SOAK else "same")
 
 
 def pytest_collection_finish() -> None:

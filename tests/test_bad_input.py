@@ -11,7 +11,8 @@ import textwrap
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.properties.lab import SOAK, Lab, flat, jsonl
+from tests.examples import SOAK
+from tests.properties.lab import Lab, flat, jsonl
 
 from gristmill.core.errors import ConfigError, GristmillError, TooManyErrors
 

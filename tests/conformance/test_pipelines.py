@@ -5,7 +5,7 @@ from tests.conformance.worlds_dlt import IncrementalDlt, WholeDlt
 from tests.conformance.worlds_http import RestSince, RestWhole, WebSite
 from tests.conformance.worlds_sql import PostgresByHorizon, PostgresWhole, SqliteByCursor, SqliteWhole
 from tests.conformance.worlds_warc import WarcFiles
-from tests.properties.lab import SOAK
+from tests.examples import SOAK
 
 from gristmill.core.errors import GristmillError
 from gristmill.core.find import find

@@ -2,8 +2,8 @@
 
 import pytest
 from tests.conformance.worlds_places import HtmlFiles, HttpFiles, MariaDBByCursor, PdfFiles, S3Files
+from tests.examples import SOAK
 from tests.net import stores
-from tests.properties.lab import SOAK
 
 from gristmill.testing import source_laws as laws
 from gristmill.testing.conformance import check, name_of

@@ -11,7 +11,7 @@ from tests.conformance.worlds_sql import (
     SqliteWhole,
 )
 from tests.conformance.worlds_warc import WarcFiles
-from tests.properties.lab import SOAK
+from tests.examples import SOAK
 
 from gristmill.testing import source_laws as laws
 from gristmill.testing.conformance import LAWS, applies, check, name_of

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.properties.lab import examples
+from tests.examples import examples
 
 from gristmill.core import divergence, histogram
 from gristmill.core.histogram import Histogram

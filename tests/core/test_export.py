@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from gristmill.core.errors import ConfigError, StoreError
 from gristmill.core.export import (
@@ -98,7 +99,7 @@ def make(
 
 @pytest.mark.parametrize("mode", ["append", "full"])
 @given(histories(), LIMITS, st.integers(1, 9))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 def test_every_live_record_lies_in_one_chunk_and_no_name_is_used_for_two_contents(mode, history, limits, step):
     export = Plain(path="out", mode=mode, **limits)
     ledger = Ledger()
@@ -123,7 +124,7 @@ def test_every_live_record_lies_in_one_chunk_and_no_name_is_used_for_two_content
 
 
 @given(histories(), LIMITS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_appending_leaves_whole_chunks_alone_and_cuts_what_is_new(history, limits):
     export = Plain(path="out", **limits)
     ledger = Ledger()
@@ -157,7 +158,7 @@ def test_appending_leaves_whole_chunks_alone_and_cuts_what_is_new(history, limit
     st.none() | st.integers(1, 9),
     st.none() | st.integers(1, 40),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 def test_rows_are_cut_where_one_at_a_time_would_cut(batches, max_rows, max_bytes):
     sizes = [value for count, factor in batches for value in (np.arange(count) * factor % 13).tolist()]
     expected, rows, size = [], 0, 0

@@ -11,6 +11,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from gristmill.core.errors import ConfigError, UnitFailed
 from gristmill.core.files import (
@@ -83,7 +84,7 @@ def test_every_cut_is_noticed(codec):
         b"".join(expand(io.BytesIO(packed + b"more"), codec, "u", LAX))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(st.sampled_from(["gzip", "zstd"]), st.integers(0), st.integers(0, 7))
 def test_a_flipped_bit_never_gives_other_bytes(codec, where, bit):
     data = b"the same text again and again, " * 40

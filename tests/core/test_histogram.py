@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.properties.lab import examples
+from tests.examples import examples
 
 from gristmill.core import histogram
 from gristmill.core.histogram import Histogram

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from gristmill.core.parquetfooter import Chunk, chunks
 from gristmill.core.parquetpages import Column, PageWatch, page_bytes
@@ -41,7 +42,7 @@ def told(raw):
     ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(24), deadline=None)
 @given(TEXTS, st.sampled_from(CODECS), st.sampled_from(["1.0", "2.0"]), st.sampled_from([64, 1 << 20]), st.booleans())
 def test_the_bytes_of_values_that_share_their_begin_are_known_to_the_byte(texts, codec, version, page_bytes_, in_lists):
     column = pa.array(

@@ -6,7 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.properties.lab import Lab, examples, flat, folder, jsonl
+from tests.examples import examples
+from tests.properties.lab import Lab, flat, folder, jsonl
 from tests.steps.test_exact import batch_of
 
 from gristmill.core.batch import Batch

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.properties.lab import examples
+from tests.examples import examples
 
 from gristmill.engine import identity
 from gristmill.engine.identity import CONFLICT, GONE, REVISED, SEQ_SHIFT, SUPERSEDED, UNCHANGED

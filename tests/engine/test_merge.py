@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.properties.lab import Lab, examples, flat, jsonl
+from tests.examples import examples
+from tests.properties.lab import Lab, flat, jsonl
 
 from gristmill.core.step import BoundStep
 from gristmill.engine import merge

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 from tests.oracle import Oracle, Source
-from tests.properties.lab import Lab, examples, flat, folder, jsonl
+from tests.properties.lab import Lab, flat, folder, jsonl
 from tests.properties.test_histories import EXPORTS, HISTORIES, PIPELINES, bring, change, config, units
 
 from gristmill.core.errors import ConfigError, LockedError

@@ -5,7 +5,8 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.properties.lab import examples, folder
+from tests.examples import examples
+from tests.properties.lab import folder
 
 from gristmill.engine import sides
 from gristmill.engine.sides import SIGNAL_SCHEMA, SideWriter, StagedWriter, read_staged, rows_of

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from gristmill.core import jsonlines
 from gristmill.core.batch import TABLE_SCHEMA
@@ -103,7 +104,7 @@ PLAIN = Jsonl(path="out", compression="none")
 
 
 @given(st.lists(ROWS, max_size=6), st.integers(0, 3))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_lines_equal_the_plain_definition_on_any_unicode(rows, skipped):
     batch = table(rows).slice(skipped)
     data = written(PLAIN, [batch])
@@ -116,14 +117,14 @@ def test_lines_equal_the_plain_definition_on_any_unicode(rows, skipped):
     st.permutations(TABLE_SCHEMA.names),
     st.integers(1, 15),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_chosen_columns_are_written_to_the_byte_as_the_definition_says(rows, names, count):
     export = Jsonl(path="out", compression="none", columns=list(names[:count]))
     assert written(export, [table(rows)]) == b"".join(line(row, list(names[:count])) for row in rows)
 
 
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 def test_a_number_is_the_shortest_that_gives_the_same_float_back(value):
     row = {**some_rows(1)[0], "lang_score": value}
     export = Jsonl(path="out", compression="none", columns=["lang_score"])
@@ -140,7 +141,7 @@ def test_a_number_json_has_no_word_for_is_left_out(value):
 
 
 @given(st.integers(-(2**63), 2**63 - 1) | st.integers(-(10**17), 3 * 10**17))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 def test_any_time_is_iso_8601(micros):
     data, offsets = kernel.iso_times(np.array([micros]))
     text = bytes(data[: offsets[1]]).decode()
@@ -193,7 +194,7 @@ def test_columns_of_other_string_types_are_taken():
 
 @pytest.mark.parametrize("codec", CODECS)
 @given(cuts=st.lists(st.integers(0, 400), max_size=6))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 def test_same_rows_give_same_bytes_however_batched(codec, cuts):
     export = Jsonl(path="out", compression=codec)
     whole = table(some_rows(400, "grist and mill " * 90))

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from gristmill.core.batch import TABLE_SCHEMA
 from gristmill.core.errors import StoreError, naming
@@ -52,7 +53,7 @@ def sharded(batches: list[pa.RecordBatch], max_rows: int, max_bytes: int) -> byt
 
 
 @given(st.lists(st.integers(0, 99), max_size=8), st.integers(7, 120), st.integers(1, 9_000))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 def test_same_rows_give_same_bytes_however_batched_and_in_groups_within_both_limits(cuts, max_rows, max_bytes):
     whole = table(99)
     edges = sorted({0, 99, *cuts})

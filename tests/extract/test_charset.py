@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from gristmill.extract.charset import MAX_REPLACED, decode
 
@@ -71,7 +72,7 @@ def test_few_bad_bytes_are_replaced_and_counted_and_many_are_over_the_limit():
     assert decode(b"\xff\xfe<\0x").replaced > MAX_REPLACED
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(
     st.binary(max_size=300),
     st.sampled_from([None, "utf-8", "text/html; charset=gbk", "utf-16", "x", "iso-2022-jp", ";;"]),

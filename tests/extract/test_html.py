@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from gristmill.extract import Document, ExtractOptions, blocks, html, page, sniff
 from gristmill.extract.main_text import main_text
@@ -235,7 +236,7 @@ PIECES = [
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(st.sampled_from(PIECES), max_size=60))
 def test_any_soup_gives_text_a_code_or_a_warning(pieces):
     source = "".join(pieces)
@@ -244,7 +245,7 @@ def test_any_soup_gives_text_a_code_or_a_warning(pieces):
     assert main_text(source or "x", "default", None) == main_text(source or "x", "default", None)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(
     st.lists(
         st.sampled_from(["<div>", "</div>", "<b>", "</b>", "<p>", "<br>", "</x>", "<!-- <div> -->", "t"]), max_size=40

@@ -12,6 +12,7 @@ import pytest
 from backports import zstd
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 from tests.kernels import plain
 
 from gristmill.core.batch import utf8_buffers, utf8_column
@@ -108,7 +109,7 @@ def test_equals_plain_python_on_any_text(name):
     kernel, definition, alphabet = OPS[name]
     texts = st.lists(st.text() | st.text(st.sampled_from(alphabet), max_size=40), max_size=5)
 
-    @settings(max_examples=250, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=examples(100), deadline=None, derandomize=True, database=None)
     @given(texts)
     def check(rows):
         assert run(kernel, rows) == [definition(t) for t in rows]
@@ -128,7 +129,7 @@ def test_at_every_place_of_a_block_equals_plain_python(name):
 PIECES = ["http://", "https://", "HTTPS://", "httpſ://", "ftp://", "www.", "a", "é", " ", ".", ")", "x@", "b.c", "/", '"', "_", "\u3000", "!?", "....", ":"]  # fmt: skip
 
 
-@settings(max_examples=600, deadline=None, derandomize=True, database=None)
+@settings(max_examples=examples(240), deadline=None, derandomize=True, database=None)
 @given(st.lists(st.lists(st.sampled_from(PIECES), max_size=12).map("".join), max_size=4))
 @example(["http://www.", "xhttp://www.a.b", "www.www.a www.,;", "ahttp://a", "_www.a", "https://)", "http://a.www.b"])
 def test_addresses_made_of_their_pieces(rows):
@@ -144,7 +145,7 @@ def test_idempotent(name):
     """Cleaning a cleaned text changes nothing; the very buffers come back where Python was not asked."""
     kernel, _, alphabet = OPS[name]
 
-    @settings(max_examples=120, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=examples(48), deadline=None, derandomize=True, database=None)
     @given(st.lists(st.text() | st.text(st.sampled_from(alphabet), max_size=40), max_size=5))
     def check(rows):
         once = kernel(*utf8_buffers(pa.array(rows, pa.string())))

@@ -5,6 +5,7 @@ import pyarrow as pa
 from backports import zstd
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from gristmill.core.batch import utf8_buffers
 from gristmill.kernels.counts import sizes
@@ -12,7 +13,7 @@ from gristmill.kernels.counts import sizes
 SPACES = "ab é漢🙂\t\n\x0b\x1b\x1c\x1f\x20\x21\x08\x0e\x85\xa0\u1680\u2003\u200b\u2028\u3000"
 
 
-@settings(max_examples=500, deadline=None, derandomize=True, database=None)
+@settings(max_examples=examples(200), deadline=None, derandomize=True, database=None)
 @given(st.lists(st.text() | st.text(st.sampled_from(SPACES), max_size=60), max_size=6))
 def test_equal_plain_python(rows):
     """Any text, in a column of its own or in a slice, has as many characters and words as Python says."""

@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 from tests.kernels import plain
 
 from gristmill.core.batch import utf8_buffers
@@ -45,7 +46,7 @@ def test_golden_columns():
     assert hexes(hash128_columns(columns)) == list(GOLDEN_COLUMNS.values())
 
 
-@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@settings(max_examples=examples(120), deadline=None, derandomize=True, database=None)
 @given(st.lists(st.text(max_size=80), max_size=6))
 def test_equals_plain_python(rows):
     """Any text hashes as the plain Python does, in a column of its own or in a slice."""
@@ -61,7 +62,7 @@ def test_every_length():
     assert [tuple(map(int, h)) for h in hash128(*utf8_buffers(pa.array(rows)))] == want
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@settings(max_examples=examples(80), deadline=None, derandomize=True, database=None)
 @given(st.lists(st.tuples(*[st.none() | st.text("ab", max_size=3)] * 3), min_size=1, max_size=20))
 def test_columns_tell_rows_apart(rows):
     """Rows of three columns, nulls among them, have equal hashes only if they are equal; and equal plain Python."""

@@ -7,6 +7,7 @@ import re
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 from tests.sources.test_third_party import unpack
 
 from gristmill.core.mapping import Mapping, Rows
@@ -114,7 +115,7 @@ def pages(monkeypatch, blocks, mapping, kernel_from, start=1000, max_record_byte
     return rows, [reject for page in got for reject in page.rejects], warnings, sum(page.bytes_in for page in got)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     lines=st.lists(st.one_of(objects(), objects(), damaged(), ODD), max_size=12),
     mapping=st.sampled_from(MAPPINGS),

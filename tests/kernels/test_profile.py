@@ -5,6 +5,7 @@ import pyarrow as pa
 from backports import zstd
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from gristmill.core.batch import utf8_buffers
 from gristmill.kernels.profile import profile
@@ -22,7 +23,7 @@ def assert_equal(rows):
         assert [tuple(int(part[i]) for part in counted) for i in range(len(rows))] == [plain(text) for text in rows]
 
 
-@settings(max_examples=500, deadline=None, derandomize=True, database=None)
+@settings(max_examples=examples(200), deadline=None, derandomize=True, database=None)
 @given(st.lists(st.text() | st.text(st.sampled_from(CHARACTERS), max_size=100), max_size=6))
 def test_equal_plain_python(rows):
     """Any text, in a column of its own or in a slice, is made of what Python says."""

@@ -25,13 +25,6 @@ from gristmill.observe.events import Silent
 from gristmill.pipeline import Pipeline, make_executor
 from gristmill.testing import laws
 
-SOAK = int(os.environ.get("GRISTMILL_SOAK", "0") or 0)
-
-
-def examples(n: int) -> int:
-    """Give how many examples a property test tries: many more under `make soak`."""
-    return n * (SOAK or 1)
-
 
 class Lab:
     """One dataset and what feeds it. `folder/<source>/` holds the files of a source."""

@@ -7,8 +7,9 @@ from unittest.mock import patch
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import SOAK, examples
 from tests.oracle import Oracle, Source
-from tests.properties.lab import SOAK, Lab, examples, flat, folder, jsonl
+from tests.properties.lab import Lab, flat, folder, jsonl
 
 from gristmill.store import index
 

@@ -3,8 +3,9 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 from tests.oracle import Oracle, Source
-from tests.properties.lab import Lab, examples, flat, folder, jsonl
+from tests.properties.lab import Lab, flat, folder, jsonl
 from tests.properties.test_histories import PIPELINES, config, units
 
 SOURCE = [Source("a", "id")]

@@ -1,8 +1,8 @@
 """The state machine, a short walk of it: `python -m tests.properties.machine 100000` makes a long one."""
 
 import pytest
+from tests.examples import examples
 from tests.properties import machine
-from tests.properties.lab import examples
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,9 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 from tests.oracle import Oracle
-from tests.properties.lab import Lab, examples, folder
+from tests.properties.lab import Lab, folder
 from tests.properties.test_histories import EXACT, EXPORTS, HISTORIES, LOWER, SOURCES, bring, change, config, units
 from tests.properties.test_increments import SOURCE, additions, bring_in
 from tests.properties.test_refresh import go_through, same

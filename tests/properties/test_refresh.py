@@ -7,8 +7,9 @@ from unittest.mock import patch
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 from tests.oracle import Oracle
-from tests.properties.lab import Lab, examples, flat, folder
+from tests.properties.lab import Lab, flat, folder
 from tests.properties.test_histories import (
     EXPORTS,
     HISTORIES,

@@ -9,6 +9,7 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from gristmill.sources.formats.csv import Cutter, cells
 
@@ -145,7 +146,7 @@ def test_real_files_are_read_as_their_authors_say(read, shared):
 CELL = st.text(st.sampled_from('ab,;"\n\r\té '), max_size=8)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(
     rows=st.lists(st.lists(CELL, min_size=1, max_size=4), min_size=1, max_size=6),
     delimiter=st.sampled_from(",;\t"),
@@ -164,7 +165,7 @@ def test_what_is_written_comes_out_however_it_is_cut_into_blocks(rows, delimiter
     assert [[cell.decode() for cell in row] for row in found] == rows
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(st.binary(max_size=60) | st.text(st.sampled_from('a,"\n\r'), max_size=40).map(str.encode), st.integers(1, 9))
 def test_any_bytes_are_covered_once_and_rows_do_not_depend_on_blocks(data, size):
     whole = list(Cutter(b",", 1000).rows([data]))

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 from tests.sources.conftest import read_everything, read_split
 
 from gristmill.core.errors import ConfigError, SourceError, UnitFailed
@@ -223,7 +224,7 @@ MESSY = st.lists(
 ).map(b"".join)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(data=MESSY, split_bytes=st.integers(1, 80), batch_bytes=st.integers(1, 300), lines=st.booleans())
 def test_ranges_of_any_file_together_are_the_file(tmp_path_factory, data, split_bytes, batch_bytes, lines):
     folder = tmp_path_factory.mktemp("any")
@@ -241,7 +242,7 @@ def test_ranges_of_any_file_together_are_the_file(tmp_path_factory, data, split_
         assert blank_bom
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     data=MESSY,
     kind=st.sampled_from(["auto", "json", "jsonl", "text", "parquet"]),

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from obstore.store import MemoryStore
+from tests.examples import examples
 from tests.properties.lab import Lab, flat, jsonl
 from tests.sources.conftest import read_everything
 
@@ -314,7 +315,7 @@ def test_a_zip_of_a_few_bytes_is_cut_and_no_text(tmp_path, size):
     assert not out.rows
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.data(), st.sampled_from(["x.zip", "pax.tar", "gnu.tar", "bzip2.zip"]))
 def test_any_damage_to_an_archive_is_told_and_what_is_read_is_what_was_put_in(tmp_path_factory, data, kind):
     """Cut, or some bytes overwritten: each record that comes out is one that went in, or its archive or member has a code."""

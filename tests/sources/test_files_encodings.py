@@ -8,6 +8,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 from tests.sources.conftest import read_everything
 
 from gristmill.core.encodings import Stored
@@ -148,7 +149,7 @@ def test_what_is_no_encoding_of_text_is_refused(name):
         Files(path="a", encoding=name)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     st.text(st.characters(codec="utf-16-le") | st.sampled_from('\n\n{}"a'), max_size=3000),
     st.sampled_from(["utf-16-le", "utf-32-be", "gb18030", "utf-16"]),

@@ -7,6 +7,7 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from gristmill.core.mapping import Mapping, Rows
 from gristmill.sources.formats.json import Scan, read, values
@@ -45,7 +46,7 @@ def ends_of(data, array):
     return found
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(160))
 @given(HOSTILE, st.lists(st.integers(0, 60), max_size=8), st.booleans())
 def test_ends_are_those_of_the_definition(data, cuts, array):
     scan, at, found = Scan(array=array), 0, []

@@ -7,6 +7,7 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from gristmill.core.oddities import oddities, oddities_of_one
 
@@ -113,7 +114,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(st.lists(VALUES, max_size=5), st.sampled_from([(",", ":"), (", ", ": "), ("\t,", ":\t")]))
 def test_any_values_are_counted_as_by_their_definition(values, separators):
     pieces = [written(value, separators).encode() for value in values]

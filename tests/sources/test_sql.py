@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.database.copy_of import Copy
 from tests.database.tables import Table
+from tests.examples import examples
 from tests.extract import pdfs
 
 import gristmill
@@ -588,7 +589,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 @given(steps=STEPS, rows=st.integers(1, 5))
 def test_h8_any_history_ends_with_the_table(tmp_path_factory, steps, rows):
     table = Table(tmp_path_factory.mktemp("history"))

@@ -16,6 +16,7 @@ import pytest
 from backports import zstd
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 from tests.sources.warcs import INFO, PACKED, PROSE, damage_trial, framed, html, http, page, read, record, sha1, wet
 
 from gristmill.core.errors import UnitFailed
@@ -515,7 +516,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     parts=st.lists(PIECES | st.binary(max_size=30), max_size=8),
     pack=st.sampled_from([b"".join, *PACKED.values()]),

@@ -5,7 +5,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.properties.lab import examples, folder
+from tests.examples import examples
+from tests.properties.lab import folder
 
 from gristmill.core.batch import RECORD_SCHEMA, Batch
 from gristmill.steps.dedup.exact import KEYS, Exact
