@@ -109,7 +109,9 @@ class Oracle:
         self.arrived |= dict(zip(ords, arrivals, strict=True))
         for unit in [*again, *gone]:
             self.read_as.pop(unit, None)
-            self.open.discard(unit)
+        if again or gone:  # else nothing is published, and all that was open still is
+            self.open -= {unit for unit in self.open if unit in again or (unit[0] in asked and unit not in files)}
+            self.open |= {unit for unit in unreadable if unit[0] in asked}
 
         outcome: dict[int, str] = {}
         first: dict[Unit, dict[str, Content]] = {unit: {} for unit in again}

@@ -169,6 +169,53 @@ def test_nothing_is_open_of_files_that_are_all_gone(tmp_path):
     assert lab.run().status == "published"
 
 
+@pytest.fixture(name="two")
+def _two(tmp_path):
+    sources = [
+        {"name": name, "files": {"path": f"{name}/*", "id": "id", "allow_empty": True}} for name in ("these", "others")
+    ]
+    lab = Lab(tmp_path, {"sources": sources, "gate": {"min_quality_score": 0, "drift": None}})
+    lab.put("these/known.jsonl", jsonl([{"id": "1", "text": "first"}]))
+    lab.put("others/1.jsonl", jsonl([{"id": "2", "text": "another"}]))
+    lab.run()
+    return lab
+
+
+@pytest.mark.parametrize("name", ["known", "new"])
+def test_a_file_that_cannot_be_read_stays_open_until_its_source_is_asked_again(two, name):
+    """Whether a version of it was read before or not, and whatever other sources bring meanwhile."""
+    if name == "known":
+        two.take("these/known.jsonl")
+    (two.folder / "these" / f"{name}.jsonl").symlink_to("nowhere")
+    two.put("others/2.jsonl", jsonl([{"id": "3", "text": "one more"}]))
+    two.run()
+    assert counts(two) == {"file.unreadable": (1, 1)}
+    two.put("others/3.jsonl", jsonl([{"id": "4", "text": "and one more"}]))
+    assert two.pipeline().run(source="others", workers=1).status == "published"
+    assert counts(two) == {"file.unreadable": (1, 1)}
+    two.put("others/4.jsonl", jsonl([{"id": "5", "text": "the last one"}]))
+    two.run()
+    assert counts(two) == {"file.unreadable": (2, 1)}  # told anew
+    two.take(f"these/{name}.jsonl")
+    two.put(f"these/{name}.jsonl", jsonl([{"id": f"at {name}", "text": "at last"}]))
+    report = two.pipeline().retry(workers=1)
+    assert (report.status, report.counts.published) == ("published", 1)
+    assert counts(two) == {"file.unreadable": (2, 0)}
+    assert two.broken() == []
+
+
+def test_a_file_that_never_could_be_read_and_is_gone_is_open_no_more(two):
+    """Its source has no file then, so no table of it says that it was there."""
+    two.take("these/known.jsonl")
+    (two.folder / "these" / "new.jsonl").symlink_to("nowhere")
+    two.run()
+    two.take("these/new.jsonl")
+    assert counts(two) == {"file.unreadable": (1, 1)}  # no run has looked since
+    two.put("others/2.jsonl", jsonl([{"id": "3", "text": "one more"}]))
+    two.run()
+    assert counts(two) == {"file.unreadable": (1, 0)}
+
+
 def test_what_a_rollback_took_back_is_not_open_and_what_it_brought_back_is(lab):
     lab.put("in/a.jsonl", jsonl([{"id": "a1", "text": "poison, another one"}, {"id": "a2", "text": "fine"}]))
     lab.run()

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from datetime import datetime, timedelta
 
@@ -24,6 +25,17 @@ SLOW = """import os, time
 def slow(texts):
     time.sleep(float(os.environ.get("GRISTMILL_TEST_SLOW", "0")))
     return texts
+"""
+IMPORTED = """import sys
+from gristmill import Pipeline
+from gristmill.observe.events import Silent
+class Begun(Silent):
+    def run(self, begins):
+        self.known = set(sys.modules)
+events = Begun()
+report = Pipeline.from_file("gristmill.yml").run(workers=1, events=events)
+print([name for name in sys.modules if name not in events.known and name.startswith(("openlineage", "prometheus_client", "requests"))])
+print(report.status)
 """
 
 
@@ -347,6 +359,15 @@ def test_lines_for_machines(lab):
     assert answer.code == 1
     assert [json.loads(line)["event"] for line in answer.err.splitlines()][-1] == "message"
     assert project("run", "--log-format", "text").err.startswith("run 3 published")
+
+
+def test_nothing_is_imported_for_lineage_and_metrics_beside_a_run(lab):
+    """A signal in the middle of an import can leave its lock taken, and the thread that sends waited for it until it was given up."""
+    lab.configure(lab.base | {"monitoring": {"openlineage": {"file": "lineage.jsonl"}, "textfile": "metrics.prom"}})
+    done = subprocess.run([sys.executable, "-c", IMPORTED], cwd=lab.folder, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["[]", "published"]
+    assert (lab.folder / "lineage.jsonl").exists()
+    assert (lab.folder / "metrics.prom").exists()
 
 
 def test_a_run_that_is_stopped_or_killed(lab, hooks):

@@ -55,6 +55,18 @@ def test_what_is_nested_too_deeply_costs_its_record(tmp_path, make):
     assert rejects == [("json.depth", "items#0")]
 
 
+def test_a_record_over_the_cap_costs_itself_and_what_was_there_of_it_stands(tmp_path):
+    item = "[{'id': 1, 'text': 't' * 200}, {'id': 2, 'text': 'fine'}, {'id': 3, 'text': 't', 'deep': [['x' * 200]]}]"
+    code = f"@dlt.resource\ndef items():\n    yield {item}\n"
+    found = pages(source(tmp_path, code, max_record_bytes=200), tmp_path)
+    assert [row["key"] for page in found for row in page.rows.select(["key"]).to_pylist()] == ["2"]
+    assert [(each.code, each.origin, each.bytes > 200) for page in found for each in page.rejects] == [
+        ("size.cap", "items#0", True),
+        ("size.cap", "items#2", True),
+    ]
+    assert [key for page in found for key in page.present] == ["1", "3"]
+
+
 def test_columns_of_arrow_that_are_not_what_they_say_cost_their_rows(tmp_path):
     item = "pa.table({'id': ['1', '2'], 'text': pa.array([b'\\xff', b'ok']).view(pa.string()), 't': pa.array([2**62, 0], pa.timestamp('us'))})"
     rows, rejects, _ = read(tmp_path, item, ARROW)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -65,21 +65,14 @@ class _Task(msgspec.Struct, frozen=True):
     replay: str = ""
 
 
-class _Looked(msgspec.Struct, frozen=True):
-    """What counts here of what a plan found of a source."""
-
-    gone: list[str] = []
-
-
 class _Plan(msgspec.Struct, frozen=True):
     tasks: list[_Task]
-    sources: dict[str, _Looked] = {}
 
 
 class _Units:
     """What the head knows of the units of one source: the runs that read what stands of each, the last first, and whether it is bad.
 
-    all_gone: it knows none, and may have known some.
+    asked: the run that last asked the source, 0 for none. told: it has a table of units, which tells what is there; not a cursor's.
     """
 
     def __init__(self, layout: Layout, known: dict[str, str] | None) -> None:
@@ -93,8 +86,9 @@ class _Units:
             for row in rows
         }
         # A cursor's table tells nothing of units and holds none; one of files that are all gone is empty too, but not its head.
-        told = table.column_names if table is not None else []
-        self.all_gone = not rows and not {"unit", *(field.name for field in UNIT_FIELDS)}.issuperset(told)
+        columns = table.column_names if table is not None else []
+        self.told = bool(rows) or not {"unit", *(field.name for field in UNIT_FIELDS)}.issuperset(columns)
+        self.asked = Layout.run_of_state(known["path"]) if known else 0
 
     def of(self, origin: str) -> str:
         """Give the unit that an origin lies in: `<unit>#<locator>`, `<archive>!/<member>#<locator>`, or the unit itself.
@@ -106,32 +100,12 @@ class _Units:
         return next((place[:at] for at in marks if place[:at] in self.rows), place)
 
 
-class _Gone:
-    """The units that runs found gone, by source; a plan is read when it is first asked for."""
-
-    def __init__(self, plan_of: Callable[[int], _Plan | None]) -> None:
-        self.runs: list[int] = []
-        self._plan_of = plan_of
-        self._known: dict[str, tuple[int, set[str]]] = {}
-
-    def of(self, source: str) -> set[str]:
-        """Give the units of a source that any of the `runs` found gone."""
-        read, units = self._known.get(source, (0, set()))
-        for seq in self.runs[read:]:
-            frozen = self._plan_of(seq)
-            if frozen is not None and source in frozen.sources:
-                units.update(frozen.sources[source].gone)
-        self._known[source] = len(self.runs), units
-        return units
-
-
 class Quarantine:
     """What all runs up to a snapshot quarantined. It is read from the newest run back."""
 
     def __init__(self, layout: Layout, head: Manifest) -> None:
         self.layout, self.head = layout, head
         self._units: dict[str, _Units] = {}
-        self._plans: dict[int, _Plan | None] = {}
 
     @cached_property
     def _dead(self) -> index.Tombstones:
@@ -147,7 +121,6 @@ class Quarantine:
         """Give what is meant, of the newest run first."""
         newer: set[tuple[str, str]] = set()  # units that a newer run found bad as a whole
         retried: dict[str, set[str]] = {}  # units that newer runs tried again, of sources that keep no table of units
-        gone = _Gone(self._plan)  # as newer runs that stand told
         standing = self.head.seq  # runs above `standing` were rolled back: nothing of them is open
         refreshed = False  # a full refresh has told all anew that can be read again: nothing older is open
         for link in chain.links(self.layout, self.head.seq):
@@ -158,11 +131,10 @@ class Quarantine:
                 with named(self.layout, path), pq.ParquetFile(path) as file:
                     for rows in file.iter_batches():
                         how = link.seq, anew, path.stem.rpartition("-")[2] in replays
-                        for entry in self._of(rows, how, asked, newer, bad, retried, gone):
+                        for entry in self._of(rows, how, asked, newer, bad, retried):
                             over = refreshed or entry.run > standing
                             yield msgspec.structs.replace(entry, open=False) if over else entry
             if link.seq <= standing:
-                gone.runs.append(link.seq)
                 newer |= bad
                 refreshed |= anew
                 for told in link.lineage:
@@ -174,29 +146,15 @@ class Quarantine:
         """Give the numbers, as files are named by them, of a redecision's tasks that read again what is as it was."""
         if not any(told.get("mode") == "redecide" for told in link.lineage):
             return set()
-        frozen = self._plan(link.seq)
-        if frozen is None:
-            raise self._lost(link.seq)
+        path = self.layout.files.fetch(self.layout.plan(link.seq))
+        try:
+            with naming(path):
+                frozen = msgspec.json.decode(path.read_bytes(), type=_Plan)
+        except (FileNotFoundError, msgspec.DecodeError) as error:
+            raise StoreError(
+                f"{path}, the plan of a published run, is missing or damaged; put it back from a copy of the dataset"
+            ) from error
         return {f"{number:06d}" for number, task in enumerate(frozen.tasks) if task.replay}
-
-    def _plan(self, seq: int) -> _Plan | None:
-        """Give the plan of a published run; None: it has none, as it went back, or took what was clean already."""
-        if seq not in self._plans:
-            path = self.layout.files.fetch(self.layout.plan(seq))
-            try:
-                with naming(path):
-                    self._plans[seq] = msgspec.json.decode(path.read_bytes(), type=_Plan)
-            except FileNotFoundError:
-                self._plans[seq] = None
-            except msgspec.DecodeError as error:
-                raise self._lost(seq) from error
-        return self._plans[seq]
-
-    def _lost(self, seq: int) -> StoreError:
-        path = self.layout.plan(seq)
-        return StoreError(
-            f"{path}, the plan of a published run, is missing or damaged; put it back from a copy of the dataset"
-        )
 
     def _of(
         self,
@@ -206,7 +164,6 @@ class Quarantine:
         newer: set[tuple[str, str]],
         bad: set[tuple[str, str]],
         retried: dict[str, set[str]],
-        gone: _Gone,
     ) -> Iterator[Entry]:
         # anew: it read again what is as it was, so its units were last read before it; again: what was told before.
         run, anew, again = how
@@ -220,15 +177,17 @@ class Quarantine:
             is_whole = row["ord"] is None and unit == row["origin"]
             if is_record:
                 is_open = not is_dead
+            elif unit in units.rows and is_whole:
+                read, status = units.rows[unit]
+                # What could not be read at all did not move on: each run that asks its source tries again, and tells it anew.
+                is_open = place not in newer and (status == "bad" or (run > read[0] and run == units.asked))
             elif unit in units.rows:
-                runs, status = units.rows[unit]
-                is_open = (
-                    (status == "bad" and place not in newer) if is_whole else run in runs or (anew and runs[0] < run)
-                )
-            elif units.rows or row["step"] == "plan":
-                is_open = run == self.head.seq  # it never could be read, and every run tries again
+                read, _ = units.rows[unit]
+                is_open = run in read or (anew and read[0] < run)
+            elif units.told or row["step"] == "plan":
+                is_open = run == units.asked  # it never could be read, or is gone
             else:
-                is_open = not (units.all_gone and unit in gone.of(row["source"]))
+                is_open = True
             if not is_record and unit in retried.get(row["source"], set()):  # of a cursor that passes by no table tells
                 is_open = False
             if again and not is_record:  # open is what the run told of it that read it first

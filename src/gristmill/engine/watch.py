@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from gristmill.config.monitoring import seconds
+from gristmill.config.monitoring import Monitoring, seconds
 from gristmill.config.settings import PipelineConfig
 from gristmill.core.errors import ConfigError, GateRefused, GristmillError, LockedError, StaleError, Stopped, Transient
 from gristmill.core.source import WHOLE, Window
@@ -25,7 +25,7 @@ from gristmill.engine.exports import Reconciled
 from gristmill.engine.mail import Mail
 from gristmill.engine.place import layout_of
 from gristmill.engine.report import Report, error_entry
-from gristmill.observe import alerts, memory
+from gristmill.observe import alerts, lineage, memory, metrics
 from gristmill.observe.alerts import Trouble
 from gristmill.observe.channels import TELL_S, Outbox
 from gristmill.observe.events import Events, Fan, Json, RunFailed, Silent
@@ -41,6 +41,19 @@ from gristmill.store.snapshot import Manifest
 METRICS_S = 15.0  # how often metrics are written while a run lives
 ALERT_FAILED = "alert.failed"
 MONITOR_FAILED = "monitor.failed"
+
+
+def _bring_in(settings: Monitoring) -> None:
+    """Import what lineage and metrics need before there are threads that do: they work beside the one that signals come to.
+
+    A signal that comes while a module is imported can leave its lock taken for good, and whoever imports it next waits for that. What is
+    not installed is told where the parts of a pipeline are checked.
+    """
+    with contextlib.suppress(ImportError):
+        if settings.measures:
+            metrics.bring_in()
+        if settings.openlineage is not None:
+            lineage.bring_in(settings.openlineage)
 
 
 class _Kept(Silent):
@@ -67,6 +80,7 @@ class Watch:
         self.layout = layout_of(config)
         self.began = time.time()
         settings = config.monitoring
+        _bring_in(settings)
         self.mail = Mail(config)
         self._sinks = Outbox("monitoring") if settings.openlineage or settings.pushgateway else None
         self.log = RunLog(self.layout.log, config.redact, part_of)

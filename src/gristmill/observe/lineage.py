@@ -109,6 +109,17 @@ class Lineage(Silent):
         return HttpTransport(config)
 
 
+def bring_in(settings: OpenLineage) -> None:
+    """Import what events are made and sent with."""
+    import openlineage.client.event_v2
+    import openlineage.client.facet_v2
+
+    if settings.file is None:
+        import openlineage.client.transport.http
+    else:
+        import openlineage.client.transport.file  # noqa: F401
+
+
 def run_id(begins: RunBegins) -> str:
     """Give the id of a run: the same whenever and wherever it is asked for."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{begins.dataset}#{begins.run}@{begins.claimed}"))

@@ -204,6 +204,11 @@ def _times(value: float | None, factor: float) -> float | None:
     return None if value is None else value * factor
 
 
+def bring_in() -> None:
+    """Import what numbers are written and sent with."""
+    import prometheus_client.core  # noqa: F401
+
+
 class Sheet:
     """All numbers of one dataset at one time, as prometheus_client collects them (a collector)."""
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 import orjson
@@ -79,6 +79,7 @@ class Dlt(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     record says that it is gone: true, a number but 0, a time. incremental: a cursor, for a resource without one of its own.
     full: read all of it each run and withdraw what is not there any more. allow_empty: a full read may give nothing.
     resume: `page` if the state the resource keeps itself is right after each item; `auto` trusts a rising dlt cursor only.
+    max_record_bytes: a record that is larger, as JSON, is quarantined.
     """
 
     VERSION: ClassVar[int] = 1
@@ -99,6 +100,7 @@ class Dlt(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     full: bool = False
     allow_empty: bool = False
     resume: Literal["auto", "page"] = "auto"
+    max_record_bytes: Annotated[int, msgspec.Meta(ge=1, le=1 << 30)] = 64 << 20
 
     def __post_init__(self) -> None:
         """Refuse what no run could work with."""
@@ -199,7 +201,8 @@ class Dlt(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise
         except Exception as error:
             raise self._failure(error) from error
-        pages = Pages(Rows(self.unit, self.mapping, context.batch_bytes), self.mapping, self.deleted, start["row"])
+        rows = Rows(self.unit, self.mapping, context.batch_bytes)
+        pages = Pages(rows, self.mapping, self.deleted, start["row"], self.max_record_bytes)
         try:
             yield from self._pages(items, pages)
         finally:

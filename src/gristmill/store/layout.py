@@ -158,6 +158,11 @@ class Layout(msgspec.Struct, frozen=True):
         """The unit table of `source` as of snapshot `seq`."""
         return self.root / "state" / source / f"{seq}.parquet"
 
+    @staticmethod
+    def run_of_state(path: str) -> int:
+        """Give the run that wrote the state at a path: the last that asked its source."""
+        return int(Path(path).stem)
+
     def landing(self, source: str) -> Path:
         """The raw pages of a source that cannot be read again, one folder a run."""
         return self.root / "landing" / source

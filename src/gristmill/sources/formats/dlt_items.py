@@ -36,8 +36,9 @@ Doc = dict[str, Any]
 class Pages:
     """Records of a resource on their way into pages. row: number of the next record, held: of those not yet given."""
 
-    def __init__(self, rows: Rows, mapping: Mapping, deleted: str | None, row: int) -> None:
+    def __init__(self, rows: Rows, mapping: Mapping, deleted: str | None, row: int, max_record_bytes: int) -> None:
         self.row, self.held = row, 0
+        self._max_record_bytes = max_record_bytes
         self._rows = rows
         self._key = Field(mapping.id or "")
         self._deleted = Field(deleted) if deleted else None
@@ -68,6 +69,9 @@ class Pages:
             self._rows.reject(tombstones.CODE, self.row, tombstones.DETAIL, size)
         elif gone and named is not None:
             self._gone.append(named)
+        elif size > self._max_record_bytes:
+            self._there += [named] if named is not None else []
+            self._rows.reject("size.cap", self.row, f"a record of {size} bytes, over max_record_bytes", size)
         else:
             self._rows.add(record, self.row, size)
         self.row += 1
