@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from gristmill import cli
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "cli.md"
 VERBS = ["init", "check", "try", "test", "plan", "run", "status", "alert", "log", "show", "explain", "inspect", "adopt", "export", "verify",
@@ -16,12 +18,13 @@ VERBS = ["init", "check", "try", "test", "plan", "run", "status", "alert", "log"
 SEAMS = [["stage", "plan"], ["stage", "work"], ["stage", "gate"], ["stage", "commit"]]
 GROUPS = {"airflow": ["describe", "render"], "quarantine": ["ls", "retry"]}
 IN_GROUPS = [[group, verb] for group, verbs in GROUPS.items() for verb in verbs]
+WIDTHS = {"COLUMNS", "TERMINAL_WIDTH"}
 HEAVY = {"pyarrow", "numpy", "numba", "deltalake", "obstore", "rich", "ruamel", "msgspec"}
 
 
 def gristmill(*argv, **env):
     command = [sys.executable, "-m", "gristmill", *argv]
-    clean = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "TERMINAL_WIDTH"}}
+    clean = {name: value for name, value in os.environ.items() if name not in WIDTHS}
     return subprocess.run(command, capture_output=True, encoding="utf-8", env=clean | env, timeout=60, check=False)
 
 
@@ -76,8 +79,11 @@ def test_help_lists_the_verbs():
 
 
 @pytest.mark.parametrize("verb", [*([verb] for verb in VERBS), *SEAMS, *IN_GROUPS], ids=" ".join)
-def test_help_of_a_verb(verb):
-    shown = help_of(*verb)
+def test_help_of_a_verb(verb, capsys, monkeypatch):
+    for name in WIDTHS:
+        monkeypatch.delenv(name, raising=False)
+    assert cli.perform([*verb, "--help"]) == 0
+    shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= 80
     for option in ("-c, --config FILE", "--json", "-q, --quiet", "-v, --verbose", "--debug"):
         assert option in shown

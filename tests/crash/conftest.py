@@ -34,19 +34,11 @@ class Five:
     def __init__(self, folder, source, town):
         self.folder, self.source, self.town = folder, source, town
         self.library = shim.build(folder)
-        self._counted = {}
 
     def on(self, day):
         """Let it be a day; give its run."""
         self.town.begin(day)
         return self.histories[day - 1]
-
-    def counted(self, ends, folder):
-        """Give the operations of a command line, which are those of every other run of it."""
-        if ends.scene.name not in self._counted:
-            shutil.copytree(ends.scene.start, folder / "count")
-            self._counted[ends.scene.name] = shim.counted(folder / "count", five.runner(self.server, ends.argv))
-        return self._counted[ends.scene.name]
 
 
 @pytest.fixture(scope="session", name="five")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -94,17 +93,3 @@ class AtOperation:
         self.code, self.turn = self.run(tree, armed(tree, i, self.mode, self.at)), i
         self.hit = next((each for each in operations(tree, i) if each.hurt), None)
         return self.code
-
-
-def counted(tree: Path, run: crash.Run, env: Mapping[str, str] | None = None) -> list[Operation]:
-    """Run in peace in a folder and give the operations.
-
-    Raises:
-        RuntimeError: the run did not end well.
-    """
-    code = run(tree, {**(env or {}), **armed(tree, 0)})
-    if code != crash.FINISHED:
-        raise RuntimeError(f"a run in peace ended with {code}")
-    found = operations(tree, 0)
-    forget(tree)
-    return found

@@ -43,7 +43,7 @@ def hurt(five, ends, found, tmp_path, name, modes):
 @pytest.mark.parametrize(("day", "modes"), [(1, ["kill", "enospc"]), (2, ["torn", "eio"])])
 def test_a_run_that_is_hurt_at_one_operation_leaves_whole_ends_and_is_gone_on_with(day, modes, five, tmp_path):
     ends = five.on(day)
-    trials = hurt(five, ends, five.counted(ends, tmp_path), tmp_path, f"day {day}", modes)
+    trials = hurt(five, ends, ends.operations, tmp_path, f"day {day}", modes)
     killed, failed = (trial.codes for trial in trials)
     assert killed == [crash.KILLED, 0]
     assert failed in ([1, 0], [0]), "a look ahead that fails is made again in earnest"
@@ -51,7 +51,7 @@ def test_a_run_that_is_hurt_at_one_operation_leaves_whole_ends_and_is_gone_on_wi
 
 def test_a_disk_that_is_full_at_the_commit_is_told_with_the_delta_log(five, tmp_path):
     ends = five.on(2)
-    found = five.counted(ends, tmp_path)
+    found = ends.operations
     at = next(each.number for each in found if "_delta_log" in each.path and each.kind == "write")
     trial, _ = operations.trial(five.server, ends, tmp_path / "trials", [("enospc", at)])
     assert trial.problems == []
@@ -61,7 +61,7 @@ def test_a_disk_that_is_full_at_the_commit_is_told_with_the_delta_log(five, tmp_
 def test_t6_a_report_that_cannot_be_written_leaves_the_snapshot_and_is_written_by_the_next_run(five, tmp_path):
     """It ends with 1, as whoever waits for the report has none: the snapshot and its exports are there, and stay."""
     ends = five.on(2)
-    found = five.counted(ends, tmp_path)
+    found = ends.operations
     at = next(each.number for each in found if "report.json" in each.path)
     trial, (hit,) = operations.trial(five.server, ends, tmp_path / "trials", [("eio", at)])
     assert trial.problems == []
@@ -77,7 +77,7 @@ def test_so_is_every_other_verb_that_writes(verb, mode, five, tmp_path):
     assert five.server.run([str(again), *ends.argv], {}) == 0
     if verb != "refresh":  # which is another one, each time it is asked for
         assert crash.look(again, "corpus", ends.scene.exports) == ends.scene.after, "called again it does more"
-    hurt(five, ends, five.counted(ends, tmp_path), tmp_path, verb, [mode])
+    hurt(five, ends, ends.operations, tmp_path, verb, [mode])
 
 
 def test_a_redecision_leaves_the_texts_of_a_full_refresh_from_every_kind_of_source(five):

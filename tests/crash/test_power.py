@@ -9,9 +9,9 @@ from tests.soak.results import Room
 SEED = 20261126
 
 
-def killed_before_the_sync_of(five, ends, tmp_path, kind, path):
+def killed_before_the_sync_of(ends, kind, path):
     """Give the number of the sync that makes a name last."""
-    found = five.counted(ends, tmp_path)
+    found = ends.operations
     named = next(each.number for each in found if each.kind == kind and each.path.endswith(path))
     return next(each.number for each in found if each.kind == "fsync" and each.number > named)
 
@@ -57,6 +57,6 @@ def test_a_run_goes_on_from_what_a_power_loss_left_and_ends_as_if_there_had_been
 )
 def test_what_a_killed_run_named_and_did_not_sync_lasts_once_the_next_one_has_ended_well(kind, path, five, tmp_path):
     ends = five.on(1)
-    at = killed_before_the_sync_of(five, ends, tmp_path, kind, path)
+    at = killed_before_the_sync_of(ends, kind, path)
     made = power.recorded(five.server, ends, tmp_path, kill_at=at)
     assert power.look(made, tmp_path, [len(made.record)], SEED).problems == []

@@ -76,7 +76,7 @@ HOSTILE_PDF = {
     "form loop": (pdfs.form_loop(), {"", "extract.crash", "extract.timeout"}),
     "form bomb": (pdfs.form_bomb(), {"", "extract.timeout", "extract.crash", "extract.memory"}),
     "stream bomb": (
-        partial(pdfs.stream_bomb, 1000),
+        partial(pdfs.stream_bomb, 600),
         {"extract.timeout", "extract.crash", "extract.memory", "pdf.corrupt", ""},
     ),
     "reference loop": (pdfs.reference_loop(), {"pdf.no_text", "pdf.corrupt"}),

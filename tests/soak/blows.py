@@ -76,14 +76,6 @@ class Blows:
                 ]
         return self._histories
 
-    def _counted(self, ends: Ends) -> list[shim.Operation]:
-        tree = self.folder / "count"
-        shutil.copytree(ends.scene.start, tree)
-        with self.start(self.folder / "counting") as server:
-            found = shim.counted(tree, five.runner(server, ends.argv))
-        shutil.rmtree(tree)
-        return found
-
     def _at(self, ends: Ends, blows: list[tuple[str, int]], place: str) -> Task:
         def task(server: crash.Warm, scratch: Path) -> tuple[Trial, str]:
             trial, hit = operations.trial(server, ends, scratch, blows)
@@ -100,7 +92,7 @@ class Blows:
             return
         tasks: list[Task] = []
         for ends, n in zip(self.histories, (DAY_1, POINTS - DAY_1), strict=True):
-            found = self._counted(ends)
+            found = ends.operations
             tasks += [
                 self._at(ends, [(mode, at)], mode) for mode in shim.MODES for at in operations.points(found, mode, n)
             ]
@@ -123,7 +115,7 @@ class Blows:
             made = verbs.scenes_of(self.folder / "second", server, [*verbs.VERBS])
         tasks: list[Task] = []
         for ends in made:
-            found = self._counted(ends)
+            found = ends.operations
             for mode in shim.MODES:
                 tasks += [
                     self._at(ends, [(mode, at)], ends.scene.name) for at in operations.points(found, mode, VERB_POINTS)
@@ -138,7 +130,7 @@ class Blows:
         chance = random.Random(self.seed)
         tasks: list[Task] = []
         for ends in self.histories:
-            found = self._counted(ends)
+            found = ends.operations
             for _ in range(PAIRS * 6 // 10):  # a few reruns are done before the second blow
                 first = chance.choice(operations.points(found, "kill", 400))
                 left = max(30, len(found) - first)
@@ -153,7 +145,7 @@ class Blows:
             return
         tasks: list[Task] = []
         for ends in self.histories:
-            top = len(self._counted(ends))
+            top = len(ends.operations)
             for i in range(ZOMBIES // 2):
                 tasks.append(
                     lambda server, scratch, i=i, ends=ends: (
@@ -232,7 +224,7 @@ class Blows:
                         partial(self._called_again, made, chance.choice(moments[:-1]), self.seed + i)
                         for i in range(RERUNS)
                     ]
-                syncs = [each for each in self._counted(ends) if each.kind == "fsync" and ends in self.histories]
+                syncs = [each for each in ends.operations if each.kind == "fsync" and ends in self.histories]
                 tasks += [
                     partial(self._killed_before, ends, each.number, states)
                     for each in chance.sample(syncs, min(TWICE, len(syncs)))

@@ -23,6 +23,8 @@ from typing import Any, NamedTuple
 
 from tests.conformance.loopback import Answer, Asked, Server
 from tests.conformance.worlds_warc import WarcFiles
+from tests.crash import shim
+from tests.crash.shim import Operation
 from tests.soak import command, scenes
 
 from gristmill.testing import crash, laws
@@ -104,13 +106,15 @@ def prose(*about: object) -> str:
 class Ends(NamedTuple):
     """A scene, and what `crash` does not look at, at both ends.
 
-    tables: digests of the table's rows by the snapshot in its ledger, 0 for no table; pins: what `gc --pin` keeps.
+    tables: digests of the table's rows by the snapshot in its ledger, 0 for no table; pins: what `gc --pin` keeps. operations: what the
+    command line did in peace, where the shim was below it.
     """
 
     scene: crash.Scene
     tables: dict[int, str]
     argv: list[str]
     pins: list[bytes]
+    operations: list[Operation]
 
 
 class Town:
@@ -250,11 +254,13 @@ def ends(
     done = folder / f"{name}-done"
     shutil.copytree(start, done)
     before, was = crash.look(start, "corpus", exports), table(start)
-    code = server.run([str(done), *argv], {})
+    code = server.run([str(done), *argv], shim.armed(done, 0))
+    operations = shim.operations(done, 0)
+    shim.forget(done)
     assert code == 0, f"{name}: {argv} in peace ended with {code}: {command.said(done).read_text('utf-8')}"
     laws.assert_laws(done / "corpus", [done / export for export in exports])
     scene = crash.Scene(name, start, "corpus", [*exports], before, crash.look(done, "corpus", exports))
-    return Ends(scene, dict([was, table(done)]), argv, [pins(start), pins(done)])
+    return Ends(scene, dict([was, table(done)]), argv, [pins(start), pins(done)], operations)
 
 
 def pins(tree: Path) -> bytes:
