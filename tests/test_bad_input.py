@@ -3,10 +3,10 @@
 import faulthandler
 import gzip
 import os
-import signal
 import subprocess
 import sys
 import textwrap
+from collections import Counter
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +15,7 @@ from tests.examples import SOAK
 from tests.properties.lab import Lab, flat, jsonl
 
 from gristmill.core.errors import ConfigError, GristmillError, TooManyErrors
+from gristmill.core.filesets import FileSet
 
 GOOD = {"id": "good", "text": "a good record"}
 MORE = {"id": "more", "text": "another good one"}
@@ -434,15 +435,47 @@ def test_an_endless_line_is_passed_over_in_little_memory(tmp_path, mib):
     assert int(done.stdout) < 700
 
 
-def test_a_hundred_cut_files_among_good_ones_take_no_longer_than_they_should(lab):
+@pytest.fixture(name="opened")
+def _opened(monkeypatch):
+    """Give how often each file is opened to be read."""
+    seen, opened = Counter(), FileSet.opened
+
+    def counted(self, piece):
+        seen[piece.unit] += 1
+        return opened(self, piece)
+
+    monkeypatch.setattr(FileSet, "opened", counted)
+    return seen
+
+
+def test_a_hundred_cut_files_among_good_ones_are_set_aside_and_each_file_is_read_once(lab, opened):
+    """The good ones were read again for each bad one, and all that was held of a failed reading was kept."""
     lab.configure(config(path="in/*"))
     for i in range(100):
         lab.put(f"in/{i:03d}-bad.jsonl.gz", GZ[:-9])
         lab.put(f"in/{i:03d}-good.jsonl", jsonl([{"id": str(i), "text": f"text {i}"}]))
-    signal.alarm(60)
-    try:
-        report = lab.run()
-    finally:
-        signal.alarm(0)
+    report = lab.run()
     assert flat(report.counts) == {"read": 200, "published": 100, "quarantined/file.truncated": 100}
+    assert quarantined(lab, 1) == [("file.truncated", f"{i:03d}-bad.jsonl.gz") for i in range(100)]
+    assert set(opened.values()) == {1}
     assert lab.broken() == []
+
+
+def test_of_a_bad_file_that_is_larger_than_a_batch_nothing_is_published_and_its_neighbours_are(lab, opened):
+    """Some of it was on its way when it failed, so the files of its task are read again without it."""
+    lab.configure(config(path="in/*", run={"batch_bytes": 4096}))
+    for name in ("a", "e"):
+        lab.put(f"in/{name}.jsonl", jsonl([{"id": name, "text": f"text {name}"}]))
+    lab.put("in/b.jsonl.gz", GZ[: len(GZ) // 20])
+    lab.put("in/c.jsonl.gz", GZ[:-9])
+    lab.put("in/d.jsonl.gz", gzip.compress(LINES[:200])[:-9])
+    report = lab.run()
+    assert flat(report.counts) == {"read": 5, "published": 2, "quarantined/file.truncated": 3}
+    assert [origin for _, origin in quarantined(lab, 1)] == ["b.jsonl.gz", "c.jsonl.gz", "d.jsonl.gz"]
+    assert 1 < opened["a.jsonl"] < 5
+    assert lab.broken() == []
+    other = Lab(lab.folder.parent / "other", config(path="in/*"))
+    for path in sorted((lab.folder / "in").iterdir()):
+        other.put(f"in/{path.name}", path.read_bytes())
+    other.run()
+    assert other.verdicts(1, "quarantine") == lab.verdicts(1, "quarantine")

@@ -316,6 +316,8 @@ WRONG = [
     ),
     (ONE + "run: {workers: 0}\n", "4:16", "'workers' in run: expected int >= 1 or null, got int 0"),
     (ONE + "run: {workers: auto}\n", "4:16", "got str 'auto'"),
+    (ONE + "run: {landing_days: 1000000}\n", "4:21", "expected int >= 0 and <= 36500, got int 1000000"),
+    (ONE + "run: {step_timeout_s: 9223372037}\n", "4:23", "expected int >= 0 and <= 10000000"),
     (ONE + "run: {max_error_ratio: 2}\n", "4:24", "expected float >= 0 and <= 1, got int 2"),
     (
         ONE + "exports: [{./out.py: {path: o, digits: 13}}]\n",

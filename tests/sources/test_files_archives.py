@@ -177,6 +177,27 @@ def test_links_and_second_names_of_a_zip_are_told(read):
     assert out.rejects == [("archive.duplicate", "a.zip!/a.jsonl")]
 
 
+def test_what_was_packed_from_a_pipe_is_read_as_it_has_content(read):
+    """Info-ZIP stores it with the mode of the pipe."""
+    pipe, empty = zipfile.ZipInfo("-"), zipfile.ZipInfo("empty")
+    for each in (pipe, empty):
+        each.create_system, each.external_attr = 3, 0o010600 << 16
+    out = read({"a.zip": zipped([(pipe, LINE * 2), (empty, b"")])})
+    assert [row["origin"] for row in out.rows] == ["a.zip!/-#0", "a.zip!/-#14"]
+    assert out.warnings == {"archive.special": 1}
+
+
+def test_a_wide_record_is_read_though_all_numbers_fit_the_narrow_one(read, monkeypatch):
+    """As Python writes it from 2 GiB on, and Info-ZIP for a zip that goes to a pipe."""
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 60)
+    packed = zipped([("a.jsonl", LINE), ("b.jsonl", LINE)])
+    assert b"PK\6\6" in packed
+    assert struct.unpack_from("<L", packed, len(packed) - 6)[0] < 1000, "the narrow record has the number too"
+    out = read({"a.zip": packed})
+    assert [row["origin"] for row in out.rows] == ["a.zip!/a.jsonl#0", "a.zip!/b.jsonl#0"]
+    assert out.warnings == {}
+
+
 def patched(data, at, new):
     return data[:at] + new + data[at + len(new) :]
 

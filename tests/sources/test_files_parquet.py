@@ -20,7 +20,7 @@ DECIMAL = decimal.Decimal("1.50")
 NOON = "2024-02-29T12:00:00"
 NS = ".000000001"
 NEVER = 253_402_214_400_000_000  # 9999-12-31
-FAR = "<value out of range: 1000000000000000000>"
+FAR = "33658-09-27 01:46:40.000000"
 
 
 def ns(zone=None):

@@ -87,6 +87,18 @@ def test_an_empty_text_is_counted_and_no_record(tmp_path):
     assert ([row["url"][-1] for row in out.rows], out.warnings) == (["3"], {"warc.empty": 2})
 
 
+def test_addresses_that_are_not_utf8_stay_apart(tmp_path):
+    """A crawler that writes them as they came: each byte is written as addresses write one."""
+    at = wet(1).index(b"WARC-Target-URI: ") + len(b"WARC-Target-URI: ")
+    end = wet(1).index(b"\r\n", at)
+    data = b"".join(
+        wet(n)[:at] + url + wet(n)[end:] for n, url in ((1, b"http://e.com/?q=\xe9"), (2, "http://e.com/?q=é\xe8".encode("latin-1")), (3, "http://e.com/?q=é".encode()))
+    )  # fmt: skip
+    out = read(put(tmp_path, data), id="url", **TEXTS)
+    assert [row["url"] for row in out.rows] == ["http://e.com/?q=%E9", "http://e.com/?q=%E9%E8", "http://e.com/?q=é"]
+    assert [row["key"] for row in out.rows] == [row["url"] for row in out.rows]
+
+
 # --- members and headers -------------------------------------------------------------------------------------------
 
 ONE, TWO, THREE = (packed(wet(n)) for n in (1, 2, 3))

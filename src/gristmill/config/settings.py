@@ -141,9 +141,9 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     batch_bytes: Positive = 2 << 20
     merge_rows: Positive = 1 << 18
     max_error_ratio: Ratio = 0.01
-    landing_days: Count = 30
-    lease_s: Annotated[int, msgspec.Meta(ge=2)] = 60
-    step_timeout_s: Count = 900
+    landing_days: Annotated[int, msgspec.Meta(ge=0, le=36_500)] = 30
+    lease_s: Annotated[int, msgspec.Meta(ge=2, le=10_000_000)] = 60
+    step_timeout_s: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = 900
     ray: RaySettings = RaySettings()
 
 

@@ -92,7 +92,7 @@ class Transient(SourceError):
 
 
 class UnitFailed(SourceError):
-    """One unit (file) of a split is bad from `code` on: nothing of it is kept, the task is redone without it."""
+    """One unit (file) of a split is bad from `code` on: nothing of it is kept; the task goes on with the next, or is redone without it."""
 
     def __init__(self, unit: str, code: str, detail: str, *, advance: bool = True) -> None:
         super().__init__(f"{unit}: {code}: {detail}")

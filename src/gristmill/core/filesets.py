@@ -23,7 +23,7 @@ import pyarrow as pa
 from gristmill.core.errors import ConfigError, SourceError, UnitFailed
 from gristmill.core.files import Local, sample
 from gristmill.core.places import Found, Listing, Looked, Place
-from gristmill.core.source import SourcePlan, Split, State
+from gristmill.core.source import PAGE_SCHEMA, Page, ReadContext, SourcePlan, Split, State
 
 _MIB = 1 << 20
 _FILE_BYTES = 4 << 10  # what opening a file costs, as bytes read: keeps a split from holding a million tiny files
@@ -210,6 +210,28 @@ def _apart(unit: str) -> str:
 def pieces_of(split: Split) -> list[Piece]:
     """Give the pieces a split is made of."""
     return msgspec.convert(split.spec["files"], list[Piece])
+
+
+def in_turn(split: Split, context: ReadContext, read: Callable[[Piece], Iterator[Page]]) -> Iterator[Page]:
+    """Read the pieces of a split one after the other, but for those to skip; one that fails is told by a page where that is asked for.
+
+    Raises:
+        UnitFailed: what `read` raises, where it is not.
+    """
+    for piece in pieces_of(split):
+        if piece.unit in context.skip:
+            continue
+        try:
+            yield from read(piece)
+        except UnitFailed as error:
+            if not context.go_on or error.unit != piece.unit:
+                raise
+            # Another one, as that holds all that its reading held for as long as it is kept.
+            failed = UnitFailed(error.unit, error.code, error.detail, advance=error.advance)
+            nothing = pa.RecordBatch.from_arrays(
+                [pa.array([], field.type) for field in PAGE_SCHEMA], schema=PAGE_SCHEMA
+            )
+            yield Page(piece.unit, nothing, failed=failed)
 
 
 def _known(state: State | None) -> dict[str, Piece]:

@@ -20,6 +20,7 @@ _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]{0,4096})?\r?\n")
 _DIGESTS = {"sha1": 20, "sha-1": 20, "md5": 16, "sha256": 32, "sha-256": 32, "sha512": 64, "sha-512": 64}  # bytes
 _BASE32_CHARS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _BASE32 = bytes.maketrans(_BASE32_CHARS, b"0123456789ABCDEFGHIJKLMNOPQRSTUV")  # the digits of `int`
+_ADDRESS, _NO_UTF8 = "warc-target-uri", re.compile("[\udc80-\udcff]")
 _LINE_END = re.compile(rb"\r?\n")
 _CHARSET = re.compile(r"""charset\s*=\s*["']?\s*([^\s"';,]+)""", re.IGNORECASE)
 
@@ -58,7 +59,7 @@ def fields_of(block: bytes, joint: str = "") -> dict[str, str]:
     """
     fields: dict[str, str] = {}
     name = ""
-    for line in block.decode("utf-8", "replace").split("\n")[1:]:
+    for line in block.decode("utf-8", "surrogateescape").split("\n")[1:]:
         if line[:1] in {" ", "\t"}:
             if name:
                 fields[name] = f"{fields[name]} {line.strip()}"
@@ -71,7 +72,16 @@ def fields_of(block: bytes, joint: str = "") -> dict[str, str]:
             fields[name] = value.strip()
         elif joint:
             fields[name] = f"{fields[name]}{joint}{value.strip()}"
-    return fields
+    return {_sound(name): _sound(value, name) for name, value in fields.items()}
+
+
+def _sound(value: str, name: str = "") -> str:
+    """Give a value without the bytes that are no UTF-8: of an address written as addresses write bytes, or two would become one."""
+    if value.isascii():
+        return value
+    if name == _ADDRESS:
+        return _NO_UTF8.sub(lambda found: f"%{ord(found[0]) - 0xDC00:02X}", value)
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def parse_response(block: Stretch) -> Response | None:

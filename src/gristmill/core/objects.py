@@ -2,14 +2,14 @@
 
 Not here: which columns are meant (`core.mapping`), reading Parquet (`sources/formats/parquet.py`). Invariants: a text that is not
 UTF-8 comes out as bytes, for the caller to refuse; a time that Python has no word for comes out as text, and never as another
-time; two columns of one name are refused, as one would hide the other. How many bytes a row has is told before it is taken out
+time, whatever stands beside it; two columns of one name are refused, as one would hide the other. How many bytes a row has is told before it is taken out
 (`row_bytes`): a dictionary can make much of little.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -21,6 +21,9 @@ from numpy.typing import NDArray
 _VIEWS = (pa.types.is_list_view, pa.types.is_large_list_view)
 _TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  of a time that names no zone
+_FIRST_DAY, _LAST_DAY = (day.toordinal() - _EPOCH.toordinal() for day in (date.min, date.max))
+_DAY_S = 86_400
+_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _MICROSECONDS_OF_NANOSECONDS = (1 << 63) // 1000
 _FIXED = pa.types.is_fixed_size_list
 _LISTS: list[tuple[Any, Any]] = [
@@ -60,9 +63,7 @@ def values(column: pa.Array) -> list[Any]:
         return [inner.get(at) for at in column.indices.to_pylist()]
     kind = column.type
     if _is_any(_VIEWS, kind):  # pyarrow cannot cast them, or what is in them (26.0)
-        items = iter(values(column.flatten()))
-        sizes = pc.list_value_length(column).to_pylist()
-        return [None if size is None else list(islice(items, size)) for size in sizes]
+        return _taken_apart(column)
     if (coarse := _changed(kind, _plain)) != kind:
         # Python's own times have microseconds; pyarrow would give pandas' for more, where that is installed.
         try:
@@ -72,11 +73,10 @@ def values(column: pa.Array) -> list[Any]:
             rounded = values(column.cast(coarse, safe=False))
             return [_exact(value, number, kind) for value, number in zip(rounded, numbers, strict=True)]
         return values(fitting)
+    if _has_strange(column):
+        return _worded(column) if pa.types.is_temporal(kind) else _taken_apart(column)
     if pa.types.is_timestamp(kind):  # odd zone names have no Python value
-        try:
-            column = column.cast(pa.timestamp("us", "UTC" if kind.tz else None))
-        except pa.ArrowInvalid:  # an overflow
-            return column.cast(pa.string()).to_pylist()  # type: ignore[no-any-return]
+        column = column.cast(pa.timestamp("us", "UTC" if kind.tz else None))
     elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
         return _decoded(column.to_pylist())
     try:
@@ -85,11 +85,98 @@ def values(column: pa.Array) -> list[Any]:
         if pa.types.is_nested(kind):
             raise
         return _decoded(column.cast(pa.large_binary()).to_pylist())
-    except (ValueError, OverflowError) as error:  # a date or time beyond Python's years, if one is in it
-        told = _changed(column.type, _text)
-        if told == column.type:
-            raise pa.ArrowNotImplementedError(str(error)) from None
-        return column.cast(told).to_pylist()  # type: ignore[no-any-return]
+    except (ValueError, OverflowError) as error:
+        raise pa.ArrowNotImplementedError(str(error)) from None
+
+
+def _span(kind: pa.DataType) -> tuple[int, int] | None:
+    """Give the least and the greatest number of a type of dates or times that Python has a value for; None for any other type."""
+    if pa.types.is_date32(kind):
+        return _FIRST_DAY, _LAST_DAY
+    if pa.types.is_time32(kind) or pa.types.is_time64(kind):
+        return 0, _DAY_S * _PER_SECOND[kind.unit] - 1
+    if pa.types.is_duration(kind):
+        day = _DAY_S * _PER_SECOND[kind.unit]
+        return timedelta.min.days * day, (timedelta.max.days + 1) * day - 1
+    if pa.types.is_date64(kind) or pa.types.is_timestamp(kind):
+        per = _PER_SECOND["ms" if pa.types.is_date64(kind) else kind.unit]
+        return _FIRST_DAY * _DAY_S * per, (_LAST_DAY + 1) * _DAY_S * per - 1
+    return None
+
+
+def _numbers(column: pa.Array) -> pa.Array:
+    """Give dates or times as the numbers that they are stored as."""
+    return column.cast(pa.int32() if column.type.bit_width == 32 else pa.int64())
+
+
+def _has_strange(column: pa.Array) -> bool:
+    """Tell if a date or time in a column, in lists and objects too, is none of Python's: it would be refused, or taken for another."""
+    span = _span(column.type)
+    if span is None:
+        return any(map(_has_strange, _inner(column)))
+    ends = pc.min_max(_numbers(column)).as_py()
+    return ends["min"] is not None and not span[0] <= ends["min"] <= ends["max"] <= span[1]
+
+
+def _worded(column: pa.Array) -> list[Any]:
+    """Give dates or times, those as text that are none of Python's, as Arrow writes it but with the year it is."""
+    span, kind = _span(column.type), column.type
+    assert span is not None
+    numbers = _numbers(column).to_pylist()
+    strange = [number is not None and not span[0] <= number <= span[1] for number in numbers]
+    others = iter(values(column.filter(pa.array([not odd for odd in strange]))))
+    return [_word(number, kind) if odd else next(others) for number, odd in zip(numbers, strange, strict=True)]
+
+
+def _word(number: int, kind: pa.DataType) -> str:
+    """Write a date or time whose number is beyond what Python has a value for; a duration as that number."""
+    if pa.types.is_duration(kind):
+        return str(number)
+    if pa.types.is_date32(kind):
+        return _day(number)
+    if pa.types.is_date64(kind):
+        return _day(number // (_DAY_S * 1000))
+    per = _PER_SECOND[kind.unit]
+    if not pa.types.is_timestamp(kind):
+        return ("-" if number < 0 else "") + _clock(abs(number), per)
+    day, of_day = divmod(number, _DAY_S * per)
+    return f"{_day(day)} {_clock(of_day, per)}{'Z' if kind.tz else ''}"
+
+
+def _day(number: int) -> str:
+    """Write a day, counted from 1970, of any year: 400 years have 146,097 days."""
+    cycles, within = divmod(number, 146_097)
+    day = _EPOCH + timedelta(days=within)
+    year = day.year + 400 * cycles
+    return f"{'-' if year < 0 else ''}{abs(year):04}-{day.month:02}-{day.day:02}"
+
+
+def _clock(number: int, per: int) -> str:
+    """Write a time of day, with as many digits as its unit has."""
+    seconds, rest = divmod(number, per)
+    digits = len(str(per)) - 1
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}" + (f".{rest:0{digits}}" if digits else "")
+
+
+def _taken_apart(column: pa.Array) -> list[Any]:
+    """Give lists and objects as pyarrow gives them, with what lies in them taken out by `values`."""
+    there = column.is_valid().to_pylist()
+    if pa.types.is_struct(column.type):
+        names = [field.name for field in column.type]
+        rows = zip(*map(values, column.flatten()), strict=True)
+        return [
+            dict(zip(names, row, strict=True)) if is_there else None for row, is_there in zip(rows, there, strict=True)
+        ]
+    if pa.types.is_map(column.type):
+        borders = column.offsets.to_pylist()
+        begin, count = borders[0], borders[-1] - borders[0]
+        keys, items = (values(part.slice(begin, count)) for part in (column.keys, column.items))
+        pairs = list(zip(keys, items, strict=True))
+        spans = zip(borders[:-1], borders[1:], there, strict=True)
+        return [pairs[low - begin : high - begin] if is_there else None for low, high, is_there in spans]
+    inner = iter(values(column.flatten()))
+    sizes = pc.list_value_length(column).to_pylist()
+    return [None if size is None else list(islice(inner, size)) for size in sizes]
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
@@ -132,14 +219,10 @@ def _exact(value: Any, number: Any, kind: pa.DataType) -> Any:
     whole = timedelta(microseconds=number // 1000)
     if pa.types.is_duration(kind):
         return f"{whole}{'' if whole.microseconds else '.000000'}{number % 1000:03}"
-    moment = (_EPOCH + whole).isoformat(timespec="microseconds") + f"{number % 1000:03}"
     if pa.types.is_time64(kind):
-        return moment.partition("T")[2]
+        return ("-" if number < 0 else "") + _clock(abs(number), _PER_SECOND["ns"])
+    moment = (_EPOCH + whole).isoformat(timespec="microseconds") + f"{number % 1000:03}"
     return moment + "+00:00" if kind.tz else moment
-
-
-def _text(kind: pa.DataType) -> pa.DataType:
-    return pa.string() if pa.types.is_temporal(kind) else kind
 
 
 def _changed(kind: pa.DataType, leaf: Callable[[pa.DataType], pa.DataType]) -> pa.DataType:

@@ -20,6 +20,7 @@ import msgspec
 import pyarrow as pa
 
 from gristmill.core.batch import TIME
+from gristmill.core.errors import UnitFailed
 
 # What a source gives for each record. `key`: the record's own id, null to be named by its origin. `origin`:
 # `<unit>#<locator>`. `meta`: JSON text of every field that was not mapped.
@@ -147,7 +148,8 @@ class Page(msgspec.Struct, frozen=True):
     resume: go on after this page from here on another attempt (only looked at for `LANDED` sources); None: no such place.
     outcome: what became of the unit, with the page that ends it: unchanged (its records stand), gone (they are withdrawn),
     bad (its records stand, `rejects` says why; with a note its state moves on, without one it does not and the unit is tried again).
-    Only `ok` units have rows. note: for `fold`, JSON-able; of several the last counts.
+    Only `ok` units have rows. note: for `fold`, JSON-able; of several the last counts. failed: in the place of raising it, where the
+    reader asked for that (`ReadContext.go_on`): what came of the unit before is to be dropped; the next unit follows.
     """
 
     unit: str
@@ -161,18 +163,21 @@ class Page(msgspec.Struct, frozen=True):
     resume: dict[str, Any] | None = None
     outcome: Outcome = "ok"
     note: dict[str, Any] = {}
+    failed: UnitFailed | None = None
 
 
 class ReadContext(msgspec.Struct, frozen=True):
     """What the engine tells a source about reading. batch_bytes: aim for this much text a page.
 
-    skip: units already found bad in this task: they are passed over. resume: the `Page.resume` to go on from.
+    skip: units already found bad in this task: they are passed over. resume: the `Page.resume` to go on from. go_on: tell of a unit
+    that fails by a page and go on with the next, where the source can; else it raises, and is read again without the unit.
     """
 
     folder: Path
     batch_bytes: int = 8 << 20
     skip: frozenset[str] = frozenset()
     resume: dict[str, Any] | None = None
+    go_on: bool = False
 
 
 class UnitRead(msgspec.Struct, frozen=True):

@@ -94,8 +94,10 @@ def _directory(raw: BinaryIO, size: int, unit: str) -> Directory:
         code = "file.trailing" if at + _END.size + comment < len(tail) else "file.truncated"
         raise UnitFailed(unit, code, "the zip directory does not end where the file does")
     end = size - len(tail) + at
-    if _FULL_16 in {disk, first, here, count} or _FULL_32 in {length, start}:
-        disk, first, here, count, length, start, end = _wide(raw, end, (disk, first, here, count, length, start), unit)
+    narrow = disk, first, here, count, length, start
+    # Between both may be the wide one though all numbers fit: Python writes it from 2 GiB on, Info-ZIP for what it reads from a pipe.
+    if _FULL_16 in narrow[:4] or _FULL_32 in narrow[4:] or start + length != end:
+        disk, first, here, count, length, start, end = _wide(raw, end, narrow, unit)
     if disk or first or here != count:
         raise UnitFailed(unit, "file.unsupported", "a part of a zip in several files")
     if start + length != end:
@@ -152,7 +154,7 @@ def _entry(fields: tuple[Any, ...], raw_name: bytes, extra: bytes) -> Entry:
         kind = "folder"
     elif mode == 0o120000:
         kind = "link"
-    elif mode not in {0, 0o100000}:
+    elif mode not in {0, 0o100000} and not size:  # what Info-ZIP reads from a pipe it stores as one, with its content
         kind = "special"
     elif flags & _ENCRYPTED or method == 99:
         kind, detail = "archive.encrypted", "its content is encrypted"

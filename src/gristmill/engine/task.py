@@ -79,16 +79,17 @@ def read_task(work: Work, job: Job) -> TaskResult:
     failed = {unit: UnitFailed(unit, "crash.worker", "a worker process died while it read it") for unit in job.deadly}
     for _ in range(len(job.split.units) + 1 if job.split else 1):
         try:
-            return _Reading(work, job, failed).run()
+            return _Reading(work, job, dict(failed)).run()
         except UnitFailed as error:
             if error.unit in failed:
                 raise SourceError(f"source {job.source}: {error} (again, although it was set aside)") from error
-            failed[error.unit] = error
+            # Another one, as that holds all that its reading held for as long as it is kept.
+            failed[error.unit] = UnitFailed(error.unit, error.code, error.detail, advance=error.advance)
     raise SourceError(f"source {job.source}: no unit of split {job.id} could be read")
 
 
 class _Reading:
-    """One attempt at a read task, leaving out the units already found bad."""
+    """One attempt at a read task, leaving out the units already found bad, and those that it finds before more than a batch of them is on its way."""
 
     def __init__(self, work: Work, job: Job, failed: dict[str, UnitFailed]) -> None:
         assert job.split is not None
@@ -107,7 +108,6 @@ class _Reading:
 
     def run(self) -> TaskResult:
         work, job, result = self.work, self.job, self.result
-        self._reject([Reject(error.code, error.unit, error.detail) for error in self.failed.values()])
         names = [f"0/{job.number:06d}{end}" for end in (".arrow", ".ids.arrow", ".keys.arrow")]
         names.append(distributions.measured_name(0, job.number))
         barrier = work.barrier(0)
@@ -126,6 +126,8 @@ class _Reading:
                 rows_out.write(batch.rows)
                 if barrier is not None and len(batch):
                     keys_out.write(observe(barrier.step, batch, work.seq))
+        of_units = [self.failed[unit] for unit in self.split.units if unit in self.failed]
+        self._reject([Reject(error.code, error.unit, error.detail) for error in of_units])
         failpoint("task.staged")
         result.staged = names + stage_sides(work, job, self.sides)
         result.steps, result.step_errors = self.flow.counts, self.flow.step_errors
@@ -136,10 +138,10 @@ class _Reading:
         """Give pages in groups of about one batch of text, so that a thousand small files make one batch."""
         aim = self.work.config.run.batch_bytes
         skip = frozenset(self.failed) | {read.unit for read in self.job.skip} | set(self.job.leave)
-        context = ReadContext(folder=self.work.folder, batch_bytes=aim, skip=skip)
+        context = ReadContext(folder=self.work.folder, batch_bytes=aim, skip=skip, go_on=True)
         held: list[Page] = []
         size = 0
-        for page in self._pages(context):
+        for page in self._whole(self._pages(context), aim):
             self._take(page)
             if page.rows.num_rows:
                 held.append(page)
@@ -151,6 +153,33 @@ class _Reading:
                 self._notice(page, ids_out)
         if held:
             yield held
+
+    def _whole(self, pages: Iterator[Page], aim: int) -> Iterator[Page]:
+        """Give the pages of a unit once it has been read to its end, or a batch of it has; none of one that fails before that.
+
+        So a thousand bad files among good ones cost what they are, and the good ones are not read again for each.
+
+        Raises:
+            UnitFailed: some of what came of the unit is on its way: all that came of the split is to be forgotten.
+        """
+        held: list[Page] = []
+        size, begun = 0, ""
+        for page in pages:
+            if held and held[0].unit != page.unit:
+                yield from held
+                held, size = [], 0
+            if page.failed is not None:
+                if begun == page.unit:
+                    raise page.failed
+                self.failed[page.unit] = page.failed
+                held, size = [], 0
+                continue
+            held.append(page)
+            size += page.rows.nbytes
+            if size >= aim:
+                yield from held
+                held, size, begun = [], 0, page.unit
+        yield from held
 
     def _pages(self, context: ReadContext) -> Iterator[Page]:
         if self.job.void:

@@ -21,7 +21,7 @@ import msgspec
 from gristmill.core import encodings, tararchive, ziparchive
 from gristmill.core.errors import ConfigError, MissingExtra, UnitFailed
 from gristmill.core.files import Allowance, Expansion, Stream, codec_of, expand, line_range, plain
-from gristmill.core.filesets import FileSet, Piece, pieces_of
+from gristmill.core.filesets import FileSet, Piece, in_turn
 from gristmill.core.mapping import MAX_DEPTH, Mapping, Rows, Where
 from gristmill.core.places import Options, Place
 from gristmill.core.source import Page, PlanContext, ReadContext, Source, SourcePlan, Split, State, UnitRead
@@ -208,12 +208,20 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         files = self._files(context.folder)
         columns = dict(split.spec.get("columns", {}))
         with Extractor(self.extract) as extractor:  # starts nothing before it is asked
-            for piece in pieces_of(split):
-                if piece.unit not in context.skip:
+
+            def pages(piece: Piece) -> Iterator[Page]:
+                known = dict(columns)
+                try:
                     with files.opened(piece) as raw:
                         allowance = Allowance(self.limits, piece.size, piece.unit)
                         reading = _Reading(self, piece.unit, context.batch_bytes, extractor, columns, allowance)
                         yield from self._pages(piece, raw, reading)
+                except UnitFailed:
+                    columns.clear()  # those of a file that is not taken say nothing
+                    columns.update(known)
+                    raise
+
+            yield from in_turn(split, context, pages)
 
     def _pages(self, piece: Piece, raw: BinaryIO, reading: _Reading) -> Iterator[Page]:
         head = raw.read(HEAD_BYTES)

@@ -20,7 +20,7 @@ import msgspec
 
 from gristmill.core.errors import ConfigError, UnitFailed
 from gristmill.core.files import BROKEN, CODECS, codec_of
-from gristmill.core.filesets import FileSet, Piece, pieces_of
+from gristmill.core.filesets import FileSet, Piece, in_turn
 from gristmill.core.mapping import microseconds
 from gristmill.core.messages import Response, Stretch, digest_state, media_type, parse_response
 from gristmill.core.pages import PageMaker, is_utf8
@@ -85,9 +85,8 @@ class Warc(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         """Refuse what no run could work with."""
-        problems = []
-        if not self.globs or not all(self.globs):
-            problems.append("path: empty; give a file or a glob such as crawl/**/*.warc.gz")
+        empty = not self.globs or not all(self.globs)
+        problems = ["path: empty; give a file or a glob such as crawl/**/*.warc.gz"] if empty else []
         if not self.records:
             problems.append("records: empty, so nothing would be read; name a type, such as response")
         problems += [
@@ -114,10 +113,9 @@ class Warc(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             missing = (needs(kind) for kind in ([self.format] if self.format != "auto" else kinds))
             problems += list(dict.fromkeys(filter(None, missing)))
         try:
-            files = self._files(folder)
+            return problems + self._files(folder).check()
         except ConfigError as error:
             return [*problems, str(error)]
-        return problems + files.check()
 
     def plan(self, state: State | None, context: PlanContext) -> SourcePlan:
         """Compare the files there are with the committed unit table; a file is never cut into ranges.
@@ -137,10 +135,12 @@ class Warc(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """
         files = self._files(context.folder)
         with Extractor(self.extract) as extractor:
-            for piece in pieces_of(split):
-                if piece.unit not in context.skip:
-                    with files.opened(piece) as raw:
-                        yield from _Reading(self, piece, extractor, context.batch_bytes).pages(raw)
+
+            def pages(piece: Piece) -> Iterator[Page]:
+                with files.opened(piece) as raw:
+                    yield from _Reading(self, piece, extractor, context.batch_bytes).pages(raw)
+
+            yield from in_turn(split, context, pages)
 
 
 class _Item(NamedTuple):
