@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from gristmill.core.errors import SourceError, Transient
 from gristmill.core.source import (
+    NO_UNITS,
     PAGE_SCHEMA,
     Page,
     PlanContext,
@@ -44,7 +45,8 @@ class Scripted(Source, frozen=True, kw_only=True):
         if world.get("fail"):
             raise SourceError(world["fail"])
         names = sorted(world.get("units", []))
-        listing = pa.table({"unit": pa.array(names, pa.string()), "tag": pa.array([""] * len(names))})
+        tags = pa.array([""] * len(names))
+        listing = pa.table({"unit": pa.array(names, pa.string()), "tag": tags}) if names else NO_UNITS
         splits = [
             Split(
                 f"{i:032x}",

@@ -106,8 +106,8 @@ class Split(msgspec.Struct, frozen=True):
 class SourcePlan(msgspec.Struct, frozen=True):
     """What a source found since the last snapshot.
 
-    splits: in total order. listing: table (unit, fingerprint columns), all units there are now, sorted by unit; empty for a
-    source that lists none. replaced: units read before that are read again, or whose ids are all told as `present` in this
+    splits: in total order. listing: table (unit, fingerprint columns), all units there are now, sorted by unit; `NO_UNITS`
+    for a source that lists none. replaced: units read before that are read again, or whose ids are all told as `present` in this
     run: what lived in them and is not seen is withdrawn. gone: units read before that are no more. failed: (unit, code,
     detail) of units that cannot even be opened; they are quarantined and tried again next run. ceiling: the high bound of
     this run, fixed before reading, for `fold`; JSON-able. warnings: counted oddities by code.
