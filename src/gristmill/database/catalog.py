@@ -157,10 +157,13 @@ def _mixed(connection: Connection, relation: Relation, column: Column, hint: Kin
     rows = connection.rows(counted.group_by(sa.func.typeof(cell)))
     if is_key:
         rarest = min(rows, key=lambda row: int(row[1]))
+        shown = (
+            str(rarest[2]).encode("utf-8", "backslashreplace").decode()[:_SHOWN]
+        )  # bytes that are no text come as halves of pairs
         told = ", ".join(f"{n} {of}" for of, n, _ in rows)
         raise SourceError(
             f'key: column "{column.name}" of {relation.called} holds values of several types ({told}; one {rarest[0]} is '
-            f'"{str(rarest[2])[:_SHOWN]}"); make them all of one type, or give a query that casts them'
+            f'"{shown}"); make them all of one type, or give a query that casts them'
         )
     counts: dict[Kind, int] = {}
     real = any(of == "real" for of, _, _ in rows)

@@ -120,17 +120,16 @@ class Composer:
         return [size for column in columns if (size := self.grammar.size(column)) is not None]
 
     def _if_small(self, expression: ColumnElement[Any], columns: list[Column]) -> ColumnElement[Any]:
-        """Give an expression, or in place of a cell over the cap what says so."""
-        sizes = self._sizes(columns)
-        over = [size > self._max_cell_bytes for size in sizes]
-        return sa.case((sa.or_(*over), self.grammar.too_big(_sum(sizes))), else_=expression) if over else expression
+        """Give an expression, or null in place of a cell over the cap, of which `big` tells."""
+        over = [size > self._max_cell_bytes for size in self._sizes(columns)]
+        return sa.case((sa.or_(*over), sa.null()), else_=expression) if over else expression
 
     def _big(self) -> ColumnElement[Any] | None:
         """Give the bytes of the large cells of a row that has one over the cap, else null; None if that cannot be asked."""
         text = self.layout.roles.get("text")
         sizes = self._sizes([*([text] if text else []), *self.layout.rest])
         over = [size > self._max_cell_bytes for size in sizes]
-        return sa.case((sa.or_(*over), _sum(sizes))) if sizes and not self.grammar.marks_big else None
+        return sa.case((sa.or_(*over), _sum(sizes))) if sizes else None
 
     def conditions(self, part: Part) -> list[Condition]:
         """Give what the rows of a part have in common."""

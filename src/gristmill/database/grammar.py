@@ -56,13 +56,11 @@ class Grammar:
     """What databases have in common.
 
     row_values: they compare (a, b) > (c, d) and use an index for it. on_server: meta is written by the database.
-    marks_big: a cell over the cap comes as a mark in its place, and there is no column for it. fixed_rows: a batch has a
-    number of rows, whatever their size.
+    fixed_rows: a batch has a number of rows, whatever their size.
     """
 
     row_values = False
     on_server = False
-    marks_big = False
     fixed_rows = False
 
     def __init__(self, relation: Relation) -> None:
@@ -95,10 +93,6 @@ class Grammar:
     def size(self, column: Column) -> Expression | None:
         """Give the bytes of a cell without sending it, None if that cannot be had."""
         return sa.func.octet_length(self.col(column))
-
-    def too_big(self, total: Expression) -> Expression:
-        """Give what stands for a cell over the cap; total: the bytes of those that may be."""
-        return sa.null()
 
     def strange(self, column: Column) -> Expression | None:
         """Give whether a cell holds what JSON has no word for, None if it never can."""
@@ -239,7 +233,6 @@ class SQLite(Grammar):
     on_server = True
     dialect = sqlite.dialect(paramstyle="named")
 
-    marks_big = True
     fixed_rows = True
 
     def text(self, column: Column) -> Expression:
@@ -254,10 +247,6 @@ class SQLite(Grammar):
     def raw(self, column: Column) -> Expression:
         """Bytes of whatever it is."""
         return sa.cast(self.col(column), sa.LargeBinary)
-
-    def too_big(self, total: Expression) -> Expression:
-        """The mark and the bytes: one column less for each row is worth a tenth of the time."""
-        return sa.func.char(0, 111).concat(sa.cast(total, sa.Text))
 
     def document(self, columns: list[Column]) -> Expression:
         """JSON text by `json_object`, which takes no BLOB: those become hexadecimal."""

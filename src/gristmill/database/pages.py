@@ -27,7 +27,6 @@ from gristmill.database.relation import ROLES
 
 UNIT = "rows"
 NO_ROWS = PAGE_SCHEMA.empty_table().to_batches(max_chunksize=1)
-_BIG_MARK = "\0o"  # SQLite sends it and the bytes in place of a cell over the cap
 _INFINITE = b"e+999"  # SQLite writes infinity as 9.0e+999
 _KEY_FIELD = "\0key"  # no column has such a name
 
@@ -212,11 +211,6 @@ class _Sorted:
         if name[0] == "k":
             self._reject(pc.match_substring(column, "\0"), "id.invalid", "the key holds a NUL character")
             return column
-        for at in np.flatnonzero(
-            pc.starts_with(column, _BIG_MARK).fill_null(False).to_numpy(zero_copy_only=False)
-        ).tolist():
-            size = int(column[at].as_py()[2:])
-            self._bad.setdefault(at, ("size.cap", f"cells of {size} bytes, over max_cell_bytes", size))
         if name == "text" and (n := pc.sum(pc.match_substring(column, "\0")).as_py()):
             self.warnings["text.nul"] = n
         return pc.replace_substring(column, "\0", "") if name != "c" else column
@@ -255,10 +249,6 @@ class _Sorted:
     def _extract(self, text: pa.Array, extract: Extract) -> None:
         """Put in the place of documents their texts; what else they say of themselves goes to `meta`, under `document`."""
         data = text.cast(pa.binary()).to_pylist()
-        for at, cell in enumerate(data):
-            if cell is not None and cell.startswith(_BIG_MARK.encode()):
-                size = int(cell[2:])
-                self._bad.setdefault(at, ("size.cap", f"cells of {size} bytes, over max_cell_bytes", size))
         gone = self._gone.to_pylist() if self._gone is not None else [False] * self._n
         places = [at for at in range(self._n) if at not in self._bad and not gone[at]]
         texts, langs = [""] * self._n, [None] * self._n

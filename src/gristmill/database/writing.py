@@ -7,6 +7,7 @@ came back; whether it was kept when the connection broke in it, only the ledger 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import sqlite3
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import adbc_driver_manager
 import pyarrow as pa
 import sqlalchemy as sa
 
+from gristmill.core import access
 from gristmill.core.errors import ConfigError, SourceError, Transient
 from gristmill.database.ahead import ahead
 from gristmill.database.alchemy import Alchemy
@@ -206,6 +208,11 @@ class SQLiteWriter:
         self._dsn = dsn
         if not create and not Path(dsn.url).is_file():
             raise ConfigError(f"dsn: there is no file {dsn.url}; set create: true to have it made")
+        if create and not Path(dsn.url).exists():
+            with contextlib.suppress(OSError):  # what cannot be made SQLite says
+                access.append(
+                    Path(dsn.url)
+                ).close()  # with our mode, whatever the umask says; SQLite gives its journals the same
         try:
             self._connection = sqlite3.connect(dsn.url, timeout=wait_s, isolation_level=None)
         except sqlite3.Error as error:

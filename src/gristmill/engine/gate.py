@@ -139,6 +139,7 @@ def judge(
         rule("max_gone_ratio", gone_ratio, gate.max_gone_ratio, at_most=True)
     for name, part in sources.items():
         asked = name in gate.sources and gate.sources[name].max_quarantined_ratio is not None
+        asked = asked or gate.max_quarantined_ratio == 1  # all of them may be bad, so all of one may
         unmapped = [code for code in UNMAPPED if code in part.quarantined]
         enough = part.read >= ALL_BAD_FROM or (unmapped and name not in known)
         if enough and quarantined_ratio(part) == 1 and not asked:

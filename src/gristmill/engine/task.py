@@ -43,6 +43,7 @@ from gristmill.engine.work import ROW_BITS, Job, TaskResult, Work, first_ord
 from gristmill.kernels.columns import hash_columns
 from gristmill.store import journal
 
+_REJECT_BYTES = 400  # what one holds in memory, about
 HASHED_COLUMNS = ("text", "url", "time", "lang", "license", "meta")
 
 
@@ -175,7 +176,7 @@ class _Reading:
                 held, size = [], 0
                 continue
             held.append(page)
-            size += page.rows.nbytes
+            size += page.rows.nbytes + _REJECT_BYTES * len(page.rejects)
             if size >= aim:
                 yield from held
                 held, size, begun = [], 0, page.unit
@@ -297,6 +298,7 @@ class _Reading:
         told = {name: [getattr(reject, name) for reject in rejects] for name in ("origin", "code", "detail", "bytes")}
         row = {"source": self.job.source, "step": "read", **told}
         self.sides.quarantine.write(rows_of(QUARANTINE_SCHEMA, len(rejects), row))
+        self.sides.quarantine.settle()  # there may be millions before the next record, and they come before it anyway
 
     def _units(self) -> list[UnitRead]:
         end = first_ord(self.work.seq, self.job.number)

@@ -7,6 +7,7 @@ with its seq and its frozen plan, one that failed, was refused or has another co
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
@@ -52,7 +53,14 @@ class DatasetLock:
     def __enter__(self) -> Self:
         disk.make_folder(self.layout.root)
         path = self.layout.lock
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o640)
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            raise StoreError(
+                f"{path} is a symbolic link, which gristmill never makes; look at who did, and remove it"
+            ) from None
         file = os.fdopen(handle, "r+b")
         deadline = time.monotonic() + self.wait_s
         while True:
