@@ -23,12 +23,12 @@ import orjson
 import pyarrow as pa
 
 from gristmill.core.malformed import deeper_than
-from gristmill.core.source import PAGE_SCHEMA, Page, Reject
+from gristmill.core.source import PAGE_SCHEMA, REJECT_BYTES, Page, Reject
 
 Record: TypeAlias = dict[str, Any]
 
 MAX_DEPTH = 254  # as far as orjson writes; it reads 1024 levels
-_ROW_BYTES = 64  # what a row or reject costs besides its bytes; keeps pages of tiny records small
+_ROW_BYTES = 64  # what a row costs besides its bytes; keeps pages of tiny records small
 PACK_ROWS = 256  # as Python values at a time: they stay in the processor's cache (twice as fast on short records)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -192,7 +192,7 @@ class Rows:
 
     def reject(self, code: str, locator: int, detail: str, size: int) -> None:
         """Add a piece of `size` bytes that is no record."""
-        self._held_bytes += _ROW_BYTES
+        self._held_bytes += REJECT_BYTES
         locator = self._stored(locator) if self._stored is not None else locator
         self._rejects.append(Reject(code, f"{self.place}#{locator}", detail, size))
 

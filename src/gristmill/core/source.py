@@ -49,6 +49,7 @@ UNIT_FIELDS = [
 
 UNMAPPED = ("field.missing", "id.missing")  # codes of what has not the fields that `text` and `id` name
 NOTE = "note: "  # what a sentence of `Source.check` begins with that is advice and stops nothing
+REJECT_BYTES = 400  # what a `Reject` holds in memory, about
 NO_UNITS = pa.Table.from_batches([], pa.schema([pa.field("unit", pa.string())]))  # empty_table() would load pandas
 
 

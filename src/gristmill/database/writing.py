@@ -7,7 +7,6 @@ came back; whether it was kept when the connection broke in it, only the ledger 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import sqlite3
 from collections.abc import Iterator
@@ -209,10 +208,9 @@ class SQLiteWriter:
         if not create and not Path(dsn.url).is_file():
             raise ConfigError(f"dsn: there is no file {dsn.url}; set create: true to have it made")
         if create and not Path(dsn.url).exists():
-            with contextlib.suppress(OSError):  # what cannot be made SQLite says
-                access.append(
-                    Path(dsn.url)
-                ).close()  # with our mode, whatever the umask says; SQLite gives its journals the same
+            # With our mode, whatever the umask says: SQLite gives its journals the same. What cannot be made SQLite says.
+            with suppress(OSError):
+                access.append(Path(dsn.url)).close()
         try:
             self._connection = sqlite3.connect(dsn.url, timeout=wait_s, isolation_level=None)
         except sqlite3.Error as error:

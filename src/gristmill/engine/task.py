@@ -25,7 +25,7 @@ from gristmill.core.batch import RECORD_SCHEMA, Batch
 from gristmill.core.counts import add_into
 from gristmill.core.errors import SourceError, UnitFailed
 from gristmill.core.failpoints import failpoint
-from gristmill.core.source import Page, ReadContext, Reject, UnitRead
+from gristmill.core.source import REJECT_BYTES, Page, ReadContext, Reject, UnitRead
 from gristmill.engine import cost, distributions, exports, identity, merge, withdraw
 from gristmill.engine.flow import Crash, Flow, mark
 from gristmill.engine.landing import Landing, landed
@@ -43,7 +43,6 @@ from gristmill.engine.work import ROW_BITS, Job, TaskResult, Work, first_ord
 from gristmill.kernels.columns import hash_columns
 from gristmill.store import journal
 
-_REJECT_BYTES = 400  # what one holds in memory, about
 HASHED_COLUMNS = ("text", "url", "time", "lang", "license", "meta")
 
 
@@ -176,7 +175,7 @@ class _Reading:
                 held, size = [], 0
                 continue
             held.append(page)
-            size += page.rows.nbytes + _REJECT_BYTES * len(page.rejects)
+            size += page.rows.nbytes + REJECT_BYTES * len(page.rejects)
             if size >= aim:
                 yield from held
                 held, size, begun = [], 0, page.unit

@@ -51,16 +51,15 @@ def read(blocks: Iterable[bytes], rows: Rows, start: int, max_record_bytes: int)
         size = len(stretch.padded) - len(_PADDING)
         if size < 0:
             _too_long(rows, stretch.start, stretch.end)
+            ends = iter((stretch.end,))
         elif columns and _KERNEL_BYTES <= size < _MAX_BYTES:
-            _by_kernel(rows, columns, stretch, max_record_bytes)
+            ends = _by_kernel(rows, columns, stretch, max_record_bytes)
         else:
-            for at in _by_line(rows, stretch.padded[:size].split(b"\n"), stretch.start, stretch.end, max_record_bytes):
-                if rows.full:
-                    yield rows.take(at - done)
-                    done = at
-        if stretch.end != done and rows.full:
-            yield rows.take(stretch.end - done)
-            done = stretch.end
+            ends = _by_line(rows, stretch.padded[:size].split(b"\n"), stretch.start, stretch.end, max_record_bytes)
+        for at in ends:
+            if rows.full:
+                yield rows.take(at - done)
+                done = at
         start = stretch.end
     if start != done or not rows.taken:
         yield rows.take(start - done)
@@ -106,6 +105,11 @@ def _by_line(rows: Rows, lines: list[bytes], at: int, end: int, max_record_bytes
 
 def _add(rows: Rows, part: list[bytes], starts: list[int], end: int, max_record_bytes: int) -> None:
     """Decode some lines, which begin at `starts` and end at `end`: together where all are well-formed, else each alone."""
+    if not all(part):  # empty lines, of which a file may have millions
+        full = [number for number, line in enumerate(part) if line]
+        if not full:
+            return None
+        part, starts = [part[number] for number in full], [*(starts[number] for number in full), starts[-1]]
     loads, sizes = orjson.loads, list(map(len, part))
     if starts[0] and max(sizes) <= max_record_bytes:
         with contextlib.suppress(orjson.JSONDecodeError):
@@ -135,8 +139,8 @@ def _too_long(rows: Rows, at: int, end: int) -> None:
     rows.reject("size.cap", at, f"a line of {end - at} bytes, over max_record_bytes", end - at)
 
 
-def _by_kernel(rows: Rows, columns: dict[str, str], stretch: _Stretch, max_record_bytes: int) -> None:
-    """Read lines by the kernel, and those it refuses one by one, in their order."""
+def _by_kernel(rows: Rows, columns: dict[str, str], stretch: _Stretch, max_record_bytes: int) -> Iterator[int]:
+    """Read lines by the kernel, and those it refuses one by one, in their order; give where some of them end."""
     from gristmill.kernels import parse
 
     start, padded, end = stretch
@@ -162,10 +166,9 @@ def _by_kernel(rows: Rows, columns: dict[str, str], stretch: _Stretch, max_recor
         if batch is not None and read[first]:
             rows.extend_batch(batch.slice(done, last - first), stop - begin)
             done += last - first
+            yield start + stop
         else:
-            lines = padded[begin:stop].split(b"\n")
-            for _ in _by_line(rows, lines, start + begin, start + stop, max_record_bytes):
-                pass
+            yield from _by_line(rows, padded[begin:stop].split(b"\n"), start + begin, start + stop, max_record_bytes)
 
 
 def _batch(
