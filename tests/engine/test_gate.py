@@ -52,6 +52,14 @@ def test_an_accepted_rule_holds_and_says_so(name):
     assert (verdict.ok, verdict.accepted) == (True, True)
 
 
+def test_a_source_of_which_all_is_bad_is_told_unless_all_may_be():
+    sources = {"a": Counts(read=100, quarantined={"x": 100})}
+    for limit, rules in ((None, ["a.max_quarantined_ratio"]), (1, [])):
+        settings = Gate(min_quality_score=None, max_quarantined_ratio=limit)
+        verdicts = gate.judge(settings, Counts(read=100, quarantined={"x": 100}), sources, FINE, frozenset())
+        assert [v.rule for v in verdicts if not v.ok] == rules
+
+
 def test_rules_of_a_source_look_at_that_source_alone():
     rules = Gate(
         min_quality_score=None, sources={"b": SourceGate(min_kept_ratio=0.5, max_quarantined_ratio=0.1, min_docs=3)}

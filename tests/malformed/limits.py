@@ -2,8 +2,9 @@
 
     python -m tests.malformed.limits [MIB]
 
-What is read expands to MIB mebibytes (1,024): a line of that size, and bombs in gzip, bzip2, xz, zstd, zip and tar.gz, each as it is by default
-(`size.cap`), and once more with the caps on expansion lifted, so that all of it goes by; and Parquet that becomes so much. The limit is on private memory (RLIMIT_DATA), with the
+What is read expands to MIB mebibytes (1,024): a line of that size, in UTF-8 and in UTF-16, and bombs in gzip, bzip2, xz, zstd, zip and tar.gz, each as it is by default
+(`size.cap`), and once more with the caps on expansion lifted, so that all of it goes by; and Parquet that becomes so much. Of lines
+that are bad or empty there are MIB thousands. The limit is on private memory (RLIMIT_DATA), with the
 peak of resident memory told besides; the last line is for the soak (`tests.soak.commands`). Exits 1 if one is not stopped by its code, or the limit
 was not enough.
 """
@@ -21,13 +22,16 @@ import tarfile
 import tempfile
 import time
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 from tests.malformed import parquet
 from tests.soak import commands
-from tests.sources.conftest import read_everything
 
+from gristmill.core.errors import UnitFailed
 from gristmill.core.files import zstd
+from gristmill.core.source import PlanContext, ReadContext
+from gristmill.sources.files import Files
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_MB = 400
@@ -75,10 +79,17 @@ def peak_mb():
 
 def child(folder, parameters):
     resource.setrlimit(resource.RLIMIT_DATA, (LIMIT_MB << 20, LIMIT_MB << 20))
-    out = read_everything(Path(folder), **json.loads(parameters))
-    told = {"rows": len(out.rows), "rejects": [code for code, _ in out.rejects], "failed": list(out.failed.values())}
-    told["peak_mb"] = peak_mb()
-    sys.stdout.write(json.dumps(told))
+    source = Files(**({"path": "**/*"} | json.loads(parameters)))
+    plan = source.plan(None, PlanContext(Path(folder)))
+    rows, rejects, failed = 0, Counter(), [code for _, code, _ in plan.failed]
+    for split in plan.splits:
+        try:
+            for page in source.read(split, ReadContext(Path(folder), 8 << 20)):
+                rows += page.rows.num_rows
+                rejects.update(reject.code for reject in page.rejects)
+        except UnitFailed as error:
+            failed.append(error.code)
+    sys.stdout.write(json.dumps({"rows": rows, "rejects": rejects, "failed": failed, "peak_mb": peak_mb()}))
 
 
 def attempt(folder, parameters):
@@ -95,7 +106,7 @@ def attempt(folder, parameters):
 def stopped(folder):
     """Give what came out of a folder with a bomb, and whether that is right."""
     told = attempt(folder, {})
-    codes = [code for code, _ in told.get("failed", [])] + told.get("rejects", [])
+    codes = [*told.get("failed", []), *told.get("rejects", {})]
     return told, codes == ["size.cap"] and told.get("peak_mb", LIMIT_MB) < LIMIT_MB
 
 
@@ -110,7 +121,7 @@ def trials(mib):
             Path(folder, name).write_bytes(data)
             yield name, *stopped(folder)
             told = attempt(folder, LIFTED)
-            whole = (told.get("rows"), told.get("rejects"), told.get("failed")) == (2, ["size.cap"], [])
+            whole = (told.get("rows"), told.get("rejects"), told.get("failed")) == (2, {"size.cap": 1}, [])
             yield f"{name}, caps lifted: a line of {mib} MiB", told, whole and told["peak_mb"] < LIMIT_MB
     with tempfile.TemporaryDirectory() as folder:
         with Path(folder, "a.jsonl").open("wb") as file:
@@ -118,8 +129,26 @@ def trials(mib):
             file.writelines(b"x" * (1 << 20) for _ in range(mib))
             file.write(b'"}\n' + LINE)
         told = attempt(folder, {})
-        whole = (told.get("rows"), told.get("rejects"), told.get("failed")) == (2, ["size.cap"], [])
+        whole = (told.get("rows"), told.get("rejects"), told.get("failed")) == (2, {"size.cap": 1}, [])
         yield f"a plain line of {mib} MiB", told, whole and told["peak_mb"] < LIMIT_MB
+    with tempfile.TemporaryDirectory() as folder:
+        with Path(folder, "a.jsonl").open("wb") as file:
+            file.write((LINE.decode() + '{"text": "').encode("utf-16"))
+            file.writelines(b"x\0" * (1 << 19) for _ in range(mib))
+            file.write(('"}\n' + LINE.decode()).encode("utf-16-le"))
+        told = attempt(folder, {"encoding": "utf-16"})
+        whole = (told.get("rows"), told.get("rejects"), told.get("failed")) == (2, {"size.cap": 1}, [])
+        yield f"a line of {mib} MiB in UTF-16", told, whole and told["peak_mb"] < LIMIT_MB
+    for name, line, code in (("bad", b"x\n", "json.syntax"), ("empty", b"\n", "")):
+        with tempfile.TemporaryDirectory() as folder:
+            with Path(folder, "a.jsonl").open("wb") as file:
+                file.write(LINE)
+                file.writelines(line * 1000 for _ in range(mib))
+                file.write(LINE)
+            told = attempt(folder, {})
+            codes = {code: mib * 1000} if code else {}
+            whole = (told.get("rows"), told.get("rejects"), told.get("failed")) == (2, codes, [])
+            yield f"{mib},000 {name} lines", told, whole and told["peak_mb"] < LIMIT_MB
 
 
 def main():

@@ -13,7 +13,12 @@ from pathlib import Path
 import pytest
 
 from gristmill.core import access
+from gristmill.core.errors import StoreError
+from gristmill.database.dsn import parse
+from gristmill.database.writing import SQLiteWriter
 from gristmill.store import disk
+from gristmill.store.claim import DatasetLock
+from gristmill.store.layout import Layout
 
 SRC = Path(access.__file__).parents[1]
 PRIVATE = ("set/state/", "set/landing/", "set/runs/1/quarantine/", "set/runs/2/quarantine/")
@@ -114,6 +119,28 @@ def test_a_planted_link_is_never_written_through(tmp_path):
     with pytest.raises(OSError, match="symbolic links"), access.append(link):
         pass
     assert victim.read_text() == "precious"
+
+
+def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    layout = Layout(tmp_path / "set")
+    layout.root.mkdir()
+    layout.lock.symlink_to(victim)
+    with pytest.raises(StoreError, match=r"is a symbolic link, .*remove it"), DatasetLock(layout):
+        pass
+    assert victim.read_text() == "precious"
+
+
+@pytest.mark.parametrize("umask", [0, 0o022])
+def test_a_database_file_that_is_made_is_not_for_everybody(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        for _ in range(2):
+            SQLiteWriter(parse("sqlite:///out.db", tmp_path), create=True, wait_s=1).close()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "out.db").stat().st_mode) == 0o640
 
 
 def access_whole(path, content):

@@ -34,7 +34,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "malformed": Command("tests.malformed COUNT 10000", 2500, 600),
-    "limits": Command("tests.malformed.limits 1024", 16, 300),
+    "limits": Command("tests.malformed.limits 1024", 19, 300),
     "determinism": Command("tests.determinism", 72, 400),
     "machine": Command("tests.properties.machine COUNT SEED", 100_000, 9_000),
     "adoption": Command("tests.engine.adoption 1 2", 4, 150),

@@ -380,6 +380,18 @@ def test_a_large_cell_is_refused_without_being_read(table):
     assert copy.rejects == [("size.cap", "rows#2"), ("size.cap", "rows#3")]
 
 
+def test_no_cell_is_taken_for_one_that_is_too_large(table):
+    table.run("CREATE TABLE docs (id INTEGER PRIMARY KEY, text, note)")
+    for i, (text, note) in enumerate([("\0o12", "\0oabc"), (b"\0o7", b"\0o"), ("x" * 3000, b"y"), (b"z", "w" * 3000)]):
+        table.run("INSERT INTO docs VALUES (?, ?, ?)", i, text, note)
+    copy = table.copy(max_cell_bytes=2000).run()
+    assert copy.texts() == {"0": "o12", "1": "o7"}
+    assert copy.rejects == [("size.cap", "rows#2"), ("size.cap", "rows#3")]
+    table.run("UPDATE docs SET text = ?", "\0o<p>page</p>")
+    copy = table.copy(max_cell_bytes=2000, format="html").run()
+    assert [origin for code, origin in copy.rejects if code == "size.cap"] == ["rows#3"]
+
+
 def test_columns_that_change_their_type_on_the_way_lose_nothing(table):
     table.run("CREATE TABLE docs (id INTEGER PRIMARY KEY, text, url, n)")
     table.run("BEGIN")
@@ -424,6 +436,10 @@ def test_keys_of_mixed_types_are_refused(table):
     table.run("CREATE TABLE docs (id PRIMARY KEY, text TEXT)")
     table.run("INSERT INTO docs VALUES (1, 'a'), ('x', 'b')")
     with pytest.raises(SourceError, match='column "id" of table "docs" holds values of several types'):
+        table.copy().run()
+    table.run("UPDATE docs SET id = CAST(x'ff41' AS TEXT) WHERE id = 'x'")  # SQLite looks at no text
+    table.run("INSERT INTO docs VALUES (2, 'c')")
+    with pytest.raises(SourceError, match=r"of several types .*udcffA"):
         table.copy().run()
 
 
