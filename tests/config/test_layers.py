@@ -254,3 +254,32 @@ def test_the_schema_knows_includes_and_overlays():
     assert "without" in inner
     assert "gate" in inner
     assert "version" not in inner
+
+
+def test_check_looks_at_the_overlays_that_are_not_chosen(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a.jsonl").write_text('{"text": "one"}\n')
+    text = """version: 1
+dataset: ./corpus
+sources:
+  - name: s
+    files: {path: "d/*"}
+overlays:
+  dev: {run: {wrkers: 1}}
+  prod:
+    run: {workers: "${env:NO_WORKERS}"}
+    steps: [{filter.lenght: {min_chars: 3}}]
+    exports:
+      - name: w
+        sql: {dsn: "${env:NO_DSN}", table: t}
+  small: {without: {sources: [t]}}
+"""
+    path = write(tmp_path, text=text)
+    problems = Pipeline.from_file(path).problems()
+    assert [problem.partition(":")[2].split(":")[0] for problem in problems] == ["7", "10", "14"]
+    assert "wrkers" in problems[0]
+    assert problems[0].endswith("(with the overlay 'dev')")
+    assert "did you mean 'filter.length'" in problems[1]
+    fine = text.replace("wrkers", "workers").replace("lenght", "length").replace("[t]", "[]")
+    assert Pipeline.from_file(write(tmp_path, text=fine)).problems() == []

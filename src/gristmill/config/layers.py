@@ -157,6 +157,12 @@ def _opened(node: Node) -> Node | None:
     return node if isinstance(node.value, dict) else None
 
 
+def names(root: Node) -> list[str]:
+    """Give the names of the overlays there are."""
+    held = root.value.get("overlays") if isinstance(root.value, dict) else None
+    return list(held.value) if held is not None and isinstance(held.value, dict) else []
+
+
 def overlaid(root: Node, asked: Sequence[str]) -> Node:
     """Give the config with the chosen overlay on it, and without all overlays.
 

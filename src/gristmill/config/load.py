@@ -65,6 +65,7 @@ __all__ = [
     "discover",
     "fingerprint",
     "from_parts",
+    "in_overlays",
     "load",
     "problems",
     "step_fingerprint",
@@ -110,6 +111,28 @@ def load(path: Path, overrides: Sequence[str] = (), spare: Collection[str] = ())
             continue
         told.append(f"{document.at(place)}: {place[-1]!r} {IN_PLAIN}")
     return _Reader(document, unresolved + told).config(path.absolute())
+
+
+def in_overlays(path: Path) -> list[str]:
+    """Give the problems a config file has with each of its overlays; nothing is asked of what a reference stands for, which may be elsewhere."""
+    told = []
+    for name in layers.names(layers.read(path.absolute(), str(path))):
+        spared: list[str] = []
+        try:
+            document, _ = references.resolve(*_spared(written(path, [f"{layers.OVERLAY}={name}"])[0]))
+            spared = [f"{document.at(leaf)}: " for leaf in document.spared]
+            _Reader(_without_spared(document), []).config(path.absolute())
+        except MissingExtra:  # it need not be installed here
+            continue
+        except ConfigError as error:
+            problems = [problem for problem in error.problems if not problem.startswith(tuple(spared))]
+            told += [f"{problem} (with the overlay {name!r})" for problem in problems]
+    return told
+
+
+def _spared(document: Document) -> tuple[Document, Collection[str]]:
+    """Give a document and all its keys."""
+    return document, document.raw if isinstance(document.raw, dict) else ()
 
 
 def written(path: Path, overrides: Sequence[str] = ()) -> tuple[Document, list[str]]:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from gristmill.config import changes
+from gristmill.config import changes, load
 from gristmill.config.settings import PipelineConfig
 from gristmill.core.errors import ConfigError, GristmillError
 from gristmill.engine import begin, drift, ownfiles, rights
@@ -45,8 +45,10 @@ def obstacles(config: PipelineConfig, layout: Layout, mode: Mode = "forward", *,
 
 
 def examine(config: PipelineConfig, layout: Layout) -> tuple[list[str], list[str]]:
-    """Give all that would stop a run or leave people untold of it, its sources and exports asked too, and notes on what would not."""
+    """Give all that would stop a run, with this overlay or another, or leave people untold of it, its sources and exports asked too, and notes on what would not."""
     found, notes = changes.examine(config)
+    if (file := config.file) is not None:
+        _ask(found, config, lambda: found.extend(load.in_overlays(file)))
     untold, unsure = channels.problems(config.alerts)
     found += [told for bound in config.sources if (told := ownfiles.problem(bound, config, layout))]
     found += [*obstacles(config, layout, every=True), *rights.textfile_problems(config), *untold]
