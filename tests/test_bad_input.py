@@ -472,7 +472,7 @@ def test_of_a_bad_file_that_is_larger_than_a_batch_nothing_is_published_and_its_
     report = lab.run()
     assert flat(report.counts) == {"read": 5, "published": 2, "quarantined/file.truncated": 3}
     assert [origin for _, origin in quarantined(lab, 1)] == ["b.jsonl.gz", "c.jsonl.gz", "d.jsonl.gz"]
-    assert 1 < opened["a.jsonl"] < 5
+    assert (opened["a.jsonl"], max(opened.values())) == (2, 2)  # once more without the bad ones, though there are three
     assert lab.broken() == []
     other = Lab(lab.folder.parent / "other", config(path="in/*"))
     for path in sorted((lab.folder / "in").iterdir()):

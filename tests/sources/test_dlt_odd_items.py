@@ -67,6 +67,13 @@ def test_a_record_over_the_cap_costs_itself_and_what_was_there_of_it_stands(tmp_
     assert [key for page in found for key in page.present] == ["1", "3"]
 
 
+def test_the_depth_that_is_allowed_can_be_set(tmp_path):
+    code = "@dlt.resource\ndef items():\n    yield [{'id': 1, 'text': 'a', 'x': [[1]]}, {'id': 2, 'text': 'b', 'x': [[[1]]]}]\n"
+    found = pages(source(tmp_path, code, max_depth=3), tmp_path)
+    assert [row["key"] for page in found for row in page.rows.to_pylist()] == ["1"]
+    assert [each.code for page in found for each in page.rejects] == ["json.depth"]
+
+
 def test_columns_of_arrow_that_are_not_what_they_say_cost_their_rows(tmp_path):
     item = "pa.table({'id': ['1', '2'], 'text': pa.array([b'\\xff', b'ok']).view(pa.string()), 't': pa.array([2**62, 0], pa.timestamp('us'))})"
     rows, rejects, _ = read(tmp_path, item, ARROW)

@@ -875,3 +875,13 @@ def test_a_unit_that_is_to_be_skipped_is_not_asked_for():
         (split,) = source.plan(None, PlanContext(HERE)).splits
         assert list(source.read(split, ReadContext(HERE, skip=frozenset(split.units)))) == []
         assert server.requests == []
+
+
+def test_a_record_over_a_cap_costs_itself_and_what_was_there_of_it_stands():
+    """Its size is that of its JSON; the depth counts its own braces."""
+    found = [*records(2), {"id": 7, "text": "t" * 500}, {"id": 8, "text": "t", "deep": [[[1]]]}, {"id": 9, "text": "t"}]
+    with answering(found) as server:
+        got = run(rest(server.url, max_record_bytes=400, max_depth=3))
+        assert [row["key"] for row in got.rows] == ["0", "1", "9"]
+        assert [code for code, *_ in got.rejects] == ["size.cap", "json.depth"]
+        assert len(run(rest(server.url)).rows) == 5

@@ -111,6 +111,7 @@ LASTING = {
     "endless body": (Fault("endless_body"), {"max_bytes": 1 << 20}, "size.cap"),
     "bomb, gzip": (Fault("bombed", value=("gzip", 1 << 27)), {}, "size.cap"),
     "bomb, zstd": (Fault("bombed", value=("zstd", 1 << 27)), {}, "size.cap"),
+    "less than a bomb": (Fault("bombed", value=("gzip", 1 << 24)), {"max_ratio": 5}, "size.cap.*more than 5 times"),
     "redirect loop": (Fault("redirect", value=(302, "{target}"), times=99), {}, "net.redirects"),
     "redirect to a file": (Fault("redirect", value="file:///etc/passwd"), {}, "net.scheme"),
     "redirect inside": (Fault("redirect", value="http://10.0.0.1/"), {}, "net.blocked"),

@@ -351,6 +351,15 @@ def test_bombs_are_refused(tmp_path, pack):
     assert len(out.rows) == 2
 
 
+@pytest.mark.parametrize("pack", [gzip.compress, lambda data: data])
+def test_what_comes_out_of_a_file_is_capped_besides_its_records(tmp_path, pack):
+    data = b"".join(wet(n) for n in range(20))
+    put(tmp_path, pack(data))
+    assert len(read(tmp_path, max_file_bytes=len(data), **TEXTS).rows) == 20
+    out = read(tmp_path, max_file_bytes=len(data) - 1, **TEXTS)
+    assert (len(out.rows), list(out.failed.values())) == (0, ["size.cap"])
+
+
 HUGE = """
 import resource, sys
 from pathlib import Path

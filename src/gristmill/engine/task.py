@@ -78,13 +78,14 @@ def read_task(work: Work, job: Job) -> TaskResult:
     """Read a split, name its records, run the first steps, stage the rest and what the barrier must see."""
     failed = {unit: UnitFailed(unit, "crash.worker", "a worker process died while it read it") for unit in job.deadly}
     for _ in range(len(job.split.units) + 1 if job.split else 1):
+        found = dict(failed)
         try:
-            return _Reading(work, job, dict(failed)).run()
+            return _Reading(work, job, found).run()
         except UnitFailed as error:
             if error.unit in failed:
                 raise SourceError(f"source {job.source}: {error} (again, although it was set aside)") from error
             # Another one, as that holds all that its reading held for as long as it is kept.
-            failed[error.unit] = UnitFailed(error.unit, error.code, error.detail, advance=error.advance)
+            failed = found | {error.unit: UnitFailed(error.unit, error.code, error.detail, advance=error.advance)}
     raise SourceError(f"source {job.source}: no unit of split {job.id} could be read")
 
 
@@ -157,28 +158,35 @@ class _Reading:
     def _whole(self, pages: Iterator[Page], aim: int) -> Iterator[Page]:
         """Give the pages of a unit once it has been read to its end, or a batch of it has; none of one that fails before that.
 
-        So a thousand bad files among good ones cost what they are, and the good ones are not read again for each.
+        So a thousand bad files among good ones cost what they are, and the good ones are not read again for each. Where that is
+        no longer possible the rest of the split is read to its end, to know all units that must be left out: it is done
+        again once, not once for each.
 
         Raises:
-            UnitFailed: some of what came of the unit is on its way: all that came of the split is to be forgotten.
+            UnitFailed: some of what came of a unit is on its way: all that came of the split is to be forgotten.
         """
         held: list[Page] = []
         size, begun = 0, ""
+        spoiled: UnitFailed | None = None
         for page in pages:
             if held and held[0].unit != page.unit:
                 yield from held
                 held, size = [], 0
             if page.failed is not None:
-                if begun == page.unit:
-                    raise page.failed
-                self.failed[page.unit] = page.failed
+                if spoiled is None and begun == page.unit:
+                    spoiled = page.failed
+                else:
+                    self.failed[page.unit] = page.failed
                 held, size = [], 0
+            if page.failed is not None or spoiled is not None:
                 continue
             held.append(page)
             size += page.rows.nbytes + REJECT_BYTES * len(page.rejects)
             if size >= aim:
                 yield from held
                 held, size, begun = [], 0, page.unit
+        if spoiled is not None:
+            raise spoiled
         yield from held
 
     def _pages(self, context: ReadContext) -> Iterator[Page]:

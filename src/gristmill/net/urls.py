@@ -7,6 +7,7 @@ they are; a URL with a user in it is refused, for it would be written into ids a
 
 from __future__ import annotations
 
+import contextlib
 import re
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
@@ -100,3 +101,28 @@ def origin_of(url: str) -> str:
     """Give scheme, host and port of a normal URL: what one robots.txt speaks for."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
+
+
+def endpoint_problems(name: str, url: str) -> list[str]:
+    """Give the sentences for a URL of the config that cannot be an endpoint; they do not quote it, it may hold a secret."""
+    scheme, mark, rest = url.partition("://")
+    host = rest.partition("/")[0].partition("?")[0]
+    if not mark or scheme not in {"http", "https"} or not host:
+        return [f"{name}: must be a URL that begins with https:// (or http://) and a host"]
+    if "@" in host:
+        return [f"{name}: has a user or password in it; give credentials by auth"]
+    if "{" in host:
+        return [f"{name}: the host cannot be a {{field}}"]
+    if "#" in rest:
+        return [f"{name}: a fragment (#…) is not sent to a server; leave it away"]
+    if port_of(url) is None:
+        return [f"{name}: the port is no number from 1 to 65535"]
+    return []
+
+
+def port_of(url: str) -> int | None:
+    """Give the port of a URL of the config; None: it is none."""
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(url)
+        return parts.port or (443 if parts.scheme == "https" else 80)
+    return None

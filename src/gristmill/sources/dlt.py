@@ -26,7 +26,7 @@ import pyarrow as pa
 
 from gristmill.core import modules
 from gristmill.core.errors import ConfigError, SourceError, Transient
-from gristmill.core.mapping import Mapping, Rows, microseconds
+from gristmill.core.mapping import MAX_DEPTH, Mapping, Rows, Where, microseconds
 from gristmill.core.source import (
     NO_UNITS,
     Page,
@@ -79,7 +79,7 @@ class Dlt(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     record says that it is gone: true, a number but 0, a time. incremental: a cursor, for a resource without one of its own.
     full: read all of it each run and withdraw what is not there any more. allow_empty: a full read may give nothing.
     resume: `page` if the state the resource keeps itself is right after each item; `auto` trusts a rising dlt cursor only.
-    max_record_bytes: a record that is larger, as JSON, is quarantined.
+    max_record_bytes: a record that is larger, as JSON, is quarantined. max_depth: of objects and lists in each other.
     """
 
     VERSION: ClassVar[int] = 1
@@ -101,6 +101,7 @@ class Dlt(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     allow_empty: bool = False
     resume: Literal["auto", "page"] = "auto"
     max_record_bytes: Annotated[int, msgspec.Meta(ge=1, le=1 << 30)] = 64 << 20
+    max_depth: Annotated[int, msgspec.Meta(ge=1, le=MAX_DEPTH)] = MAX_DEPTH
 
     def __post_init__(self) -> None:
         """Refuse what no run could work with."""
@@ -201,7 +202,7 @@ class Dlt(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise
         except Exception as error:
             raise self._failure(error) from error
-        rows = Rows(self.unit, self.mapping, context.batch_bytes)
+        rows = Rows(self.unit, self.mapping, context.batch_bytes, Where(max_depth=self.max_depth))
         pages = Pages(rows, self.mapping, self.deleted, start["row"], self.max_record_bytes)
         try:
             yield from self._pages(items, pages)

@@ -17,14 +17,13 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 import orjson
 import pyarrow as pa
 
 from gristmill.core.errors import ConfigError, SourceError
-from gristmill.core.mapping import Field, Mapping, Rows
+from gristmill.core.mapping import MAX_DEPTH, Field, Mapping, Rows, Where
 from gristmill.core.source import (
     NO_UNITS,
     Page,
@@ -41,6 +40,7 @@ from gristmill.net.addresses import WEB_PORTS, Guard
 from gristmill.net.auth import Auth
 from gristmill.net.pages import Check, Pagination, Parents
 from gristmill.net.since import Reach, Since
+from gristmill.net.urls import endpoint_problems, port_of
 
 if TYPE_CHECKING:
     from gristmill.net.walk import Got, Trip
@@ -64,8 +64,8 @@ class Rest(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     gone. full: each run's listing is all there is, so what is not in it is withdrawn; by default so without `since`.
     allow_empty: a listing that had records may have none. success: what a good answer says (path, equals). error: path
     of the error in a bad one. rate: requests a second, 0: no limit. max_connections: at a time. max_pages: of a listing.
-    timeout_s: for one answer. max_bytes: of one, decoded. attempts: of one request. wait_s: before the second one,
-    doubling. max_wait_s: the longest wait a server may ask for. allow_hosts: hosts, addresses or networks that are not
+    timeout_s: for one answer. max_bytes: of one, decoded; max_ratio: of what that expands to, above 10 MiB. max_record_bytes: a larger
+    record, as JSON, is quarantined; max_depth: of objects and lists in each other. attempts: of one request. wait_s: before the second one, doubling. max_wait_s: the longest wait a server may ask for. allow_hosts: hosts, addresses or networks that are not
     public and may be asked. contact: a URL or address in the User-Agent.
     """
 
@@ -101,6 +101,9 @@ class Rest(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_pages: Annotated[int, msgspec.Meta(ge=1)] = 100_000
     timeout_s: _Positive = 60
     max_bytes: Annotated[int, msgspec.Meta(ge=1, le=1 << 30)] = 64 << 20
+    max_ratio: Annotated[int, msgspec.Meta(ge=1)] = 200
+    max_record_bytes: Annotated[int, msgspec.Meta(ge=1, le=1 << 30)] = 64 << 20
+    max_depth: Annotated[int, msgspec.Meta(ge=1, le=MAX_DEPTH)] = MAX_DEPTH
     attempts: Annotated[int, msgspec.Meta(ge=1, le=100)] = 6
     wait_s: Annotated[float, msgspec.Meta(ge=0)] = 0.5
     max_wait_s: Annotated[float, msgspec.Meta(ge=0)] = 900
@@ -109,9 +112,9 @@ class Rest(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         """Refuse what no run could work with."""
-        problems = self._mapping.problems() + _endpoint_problems("endpoint", self.endpoint)
+        problems = self._mapping.problems() + endpoint_problems("endpoint", self.endpoint)
         if self.parents is not None:
-            problems += _endpoint_problems("parents.endpoint", self.parents.endpoint)
+            problems += endpoint_problems("parents.endpoint", self.parents.endpoint)
             if not self._handed_down:
                 problems.append("parents: neither endpoint nor params have a {field} of the parents in them")
         if self.body is not None and self.method != "POST":
@@ -165,7 +168,7 @@ class Rest(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             urls.append(self.parents.endpoint)
         if self.auth is not None and self.auth.oauth2 is not None:
             urls.append(self.auth.oauth2.token_url)
-        return Guard(tuple(self.allow_hosts), WEB_PORTS | {port for url in urls if (port := _port(url))})
+        return Guard(tuple(self.allow_hosts), WEB_PORTS | {port for url in urls if (port := port_of(url))})
 
     def check(self, folder: Path) -> list[str]:
         """Ask for the first page (with parents, of the first of them too) and look at its first record."""
@@ -297,7 +300,7 @@ class Rest(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             skip_missing=above is not None and above.missing == "skip",
             auth=self.auth,
             guard=self._guard(),
-            limits=Limits(max_bytes=self.max_bytes, timeout_s=self.timeout_s),
+            limits=Limits(max_bytes=self.max_bytes, max_ratio=self.max_ratio, timeout_s=self.timeout_s),
             patience=Patience(
                 attempts=attempts or self.attempts,
                 wait_initial_s=self.wait_s,
@@ -314,8 +317,9 @@ class Rest(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
         extractor = stack.enter_context(Extractor(self.extract)) if self.format == "html" else None
         check = Check(self.deleted) if isinstance(self.deleted, str) else self.deleted
-        rows = Rows(self._unit, self._mapping, batch_bytes)
-        return Records(rows, self._mapping, check.is_gone if check is not None else None, extractor, count)
+        rows = Rows(self._unit, self._mapping, batch_bytes, Where(max_depth=self.max_depth))
+        is_gone = check.is_gone if check is not None else None
+        return Records(rows, self._mapping, is_gone, extractor, count, self.max_record_bytes)
 
     def _pages(self, answers: Iterator[Got], records: Any, resume: dict[str, Any], split: Split) -> Iterator[Page]:
         """Gather answers into pages; the last one has the note for `fold`."""
@@ -363,31 +367,6 @@ class Rest(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 def _texts(params: dict[str, str | int | float | bool]) -> dict[str, str]:
     return {name: value if isinstance(value, str) else orjson.dumps(value).decode() for name, value in params.items()}
-
-
-def _endpoint_problems(name: str, url: str) -> list[str]:
-    """Give the sentences for a URL of the config that cannot be an endpoint; they do not quote it, it may hold a secret."""
-    scheme, mark, rest = url.partition("://")
-    host = rest.partition("/")[0].partition("?")[0]
-    if not mark or scheme not in {"http", "https"} or not host:
-        return [f"{name}: must be a URL that begins with https:// (or http://) and a host"]
-    if "@" in host:
-        return [f"{name}: has a user or password in it; give credentials by auth"]
-    if "{" in host:
-        return [f"{name}: the host cannot be a {{field}}"]
-    if "#" in rest:
-        return [f"{name}: a fragment (#…) is not sent to a server; leave it away"]
-    if _port(url) is None:
-        return [f"{name}: the port is no number from 1 to 65535"]
-    return []
-
-
-def _port(url: str) -> int | None:
-    """Give the port of a URL of the config; None: it is none."""
-    with contextlib.suppress(ValueError):
-        parts = urlsplit(url)
-        return parts.port or (443 if parts.scheme == "https" else 80)
-    return None
 
 
 def _missing() -> str | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 from collections import deque
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, BinaryIO, ClassVar, Literal, NamedTuple
 
 import msgspec
@@ -31,6 +31,7 @@ from gristmill.net.decode import BadEncoding, Oversize
 from gristmill.net.objects import place_for
 from gristmill.net.stored import decoded
 from gristmill.sources.formats import warc
+from gristmill.sources.formats.detect import named_codec
 
 EXTRA = "web"
 
@@ -58,9 +59,9 @@ class Warc(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     WARC-Record-ID; `url`, so that the capture read last stands; `origin`, its place. incomplete: what becomes of a file that is
     cut short: `fail` sets it aside as a whole, `keep` takes the records before the cut. verify_digests: refuse a record
     whose digest is not that of its bytes. max_record_bytes: a larger record or body is quarantined. max_ratio: a member or
-    body over this ratio, if it is large, is a bomb. split_bytes: size of a piece of work, by default 1/64 of the input within 16 to
-    256 MiB. allow_empty: it is fine if no file is there (any more). storage: how to reach the store
-    (docs/sources/stores.md).
+    body over this ratio, if it is large, is a bomb. max_file_bytes: of what comes out of a file.
+    split_bytes: size of a piece of work, by default 1/64 of the input within 16 to 256 MiB. allow_empty: it is fine if no
+    file is there (any more). storage: how to reach the store (docs/sources/stores.md).
     """
 
     VERSION: ClassVar[int] = 1
@@ -79,14 +80,15 @@ class Warc(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     verify_digests: bool = True
     max_record_bytes: Annotated[int, msgspec.Meta(ge=1, le=1 << 30)] = 64 * _MIB
     max_ratio: Annotated[int, msgspec.Meta(ge=1)] = 200
+    max_file_bytes: Annotated[int, msgspec.Meta(ge=1)] = 1 << 40
     split_bytes: Annotated[int, msgspec.Meta(ge=1)] | None = None
     allow_empty: bool = False
     storage: Options = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what no run could work with."""
-        empty = not self.globs or not all(self.globs)
-        problems = ["path: empty; give a file or a glob such as crawl/**/*.warc.gz"] if empty else []
+        is_given = self.globs and all(self.globs)
+        problems = [] if is_given else ["path: empty; give a file or a glob such as crawl/**/*.warc.gz"]
         if not self.records:
             problems.append("records: empty, so nothing would be read; name a type, such as response")
         problems += [
@@ -167,7 +169,7 @@ class _Reading:
             self._page.passed(0, ["file.empty"])
             yield self._page.take()
             return
-        if _suffix_codec(self._piece.unit) != codec_of(raw.read(4)):
+        if named_codec(self._piece.unit) != codec_of(raw.read(4)):
             self._page.passed(0, ["file.extension"])
         raw.seek(0)
         items = self._items(raw)
@@ -197,7 +199,7 @@ class _Reading:
         """Judge what is in the file. What has no record at all fails as a whole."""
         source, unit = self._source, self._piece.unit
         early: list[warc.Damage] = []  # before the first record
-        begun = False
+        begun, made = False, 0
         for found in warc.read(raw, self._piece.size, warc.Caps(source.max_record_bytes, source.max_ratio)):
             if isinstance(found, warc.Damage) and not begun and len(early) < _EARLY:
                 early.append(found)
@@ -206,7 +208,9 @@ class _Reading:
                 break
             for damage in early if not begun else ():
                 yield self._damaged(damage)
-            begun = True
+            begun, made = True, made + found.size
+            if (most := source.max_file_bytes) < made:
+                raise UnitFailed(unit, "size.cap", f"over {most} bytes come out of it (max_file_bytes)")
             yield self._judge(found) if isinstance(found, warc.Record) else self._damaged(found)
         if not begun and early:
             raise _no_warc(raw, unit, early)
@@ -394,7 +398,3 @@ def _text(body: Stretch, charset: str | None) -> str | Stretch | None:
 def _time(text: str) -> int | None:
     """Give a WARC-Date as microseconds since 1970; WARC 1.1 allows one that ends after the year or month."""
     return microseconds(text + {4: "-01-01", 7: "-01"}.get(len(text), ""))
-
-
-def _suffix_codec(unit: str) -> str:
-    return {".gz": "gzip", ".zst": "zstd", ".bz2": "bzip2", ".xz": "xz"}.get(PurePosixPath(unit).suffix.lower(), "")

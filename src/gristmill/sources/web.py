@@ -56,7 +56,7 @@ class Web(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     reached; goes into the user agent. user_agent: the name sent and looked for in robots.txt, by default gristmill. delay_s: the least time
     between two requests to a host; its crawl-delay counts if longer. max_connections: to a host. max_hosts: asked at a time.
     robots: obey, or ignore for the hosts in allow_hosts. on_disallow: keep or withdraw the record of a page that robots.txt now forbids.
-    max_bytes: of a page. timeout_s: for a page, from look-up to last byte. attempts: for one page. retry_wait_s: before the second.
+    max_bytes: of a page; max_ratio: of what one expands to, above 10 MiB. timeout_s: for a page, from look-up to last byte. attempts: for one page. retry_wait_s: before the second.
     retry_after_max_s: the longest rest a host may ask for. recheck: ask a known page again after so long (30m, 12h, 7d); by default every run.
     max_urls_per_host: more out of sitemaps and feeds are left out and counted. extract: how main text is
     taken out of HTML and PDF, and what one may cost (docs/sources/html.md). keep_raw: keep the body in `meta.raw`, as base64.
@@ -80,6 +80,7 @@ class Web(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     robots: Literal["obey", "ignore"] = "obey"
     on_disallow: Literal["keep", "withdraw"] = "keep"
     max_bytes: Annotated[int, msgspec.Meta(ge=1, le=1 << 28)] = 10 << 20
+    max_ratio: Annotated[int, msgspec.Meta(ge=1)] = 200
     timeout_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 60.0
     attempts: Annotated[int, msgspec.Meta(ge=1, le=20)] = 3
     retry_wait_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 1.0
@@ -174,7 +175,7 @@ class Web(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         exempt = frozenset(host for url in urls if self._exempt(host := host_of(url)))
         agent = f"{self.user_agent} (+{self.contact})" if self.user_agent else user_agent(self.contact)
         manners = Manners(agent, self.delay_s, self.max_connections, self.max_hosts, exempt)
-        limits = Limits(max_bytes=self.max_bytes, timeout_s=self.timeout_s)
+        limits = Limits(max_bytes=self.max_bytes, max_ratio=self.max_ratio, timeout_s=self.timeout_s)
         patience = Patience(
             attempts=self.attempts,
             wait_initial_s=self.retry_wait_s,

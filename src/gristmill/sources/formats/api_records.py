@@ -30,8 +30,9 @@ class Records:
         is_gone: Callable[[Any], bool | None] | None,
         extractor: Extractor | None,
         count: int,
+        max_record_bytes: int,
     ) -> None:
-        self.rows, self.count = rows, count
+        self.rows, self.count, self._max_record_bytes = rows, count, max_record_bytes
         self._text = Field(mapping.text)
         self._id = Field(mapping.id) if mapping.id else None
         self._is_gone, self._extractor = is_gone, extractor
@@ -55,6 +56,10 @@ class Records:
                 gone = self._is_gone(record) if self._is_gone is not None else False
                 if gone is not False:
                     self._marked(key, size, gone)
+                    continue
+                if size > self._max_record_bytes:
+                    self._there += [] if key is None else [key]
+                    self.refuse("size.cap", f"a record of {size} bytes, over max_record_bytes", size)
                     continue
                 if key is not None and key in self._gone:
                     yield self.take()
