@@ -9,6 +9,7 @@ STAMP := $(VENV)/.installed
 
 RIVALS := .venv-rivals
 AIRFLOW := .venv-airflow
+FUZZ := .venv-fuzz
 
 # Some hundred Pythons are started by the tests: what one has compiled the next need not, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
@@ -83,8 +84,25 @@ $(AIRFLOW)/.installed: tests/airflow/airflow.lock
 bench: $(STAMP) $(RIVALS)/.installed
 	@$(BIN)/python -m bench
 
-soak: $(STAMP)
-	@$(BIN)/python -m tests.soak --resume
+# The fuzzer has an environment of its own; it looks at the code and the libraries of the other one.
+$(FUZZ)/.installed: tests/fuzz/fuzz.lock
+	@rm -rf $(FUZZ)
+	@if command -v uv >/dev/null 2>&1; then \
+		uv venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(FUZZ) && \
+		VIRTUAL_ENV=$(FUZZ) uv pip install --quiet --require-hashes -r tests/fuzz/fuzz.lock ; \
+	else \
+		$(PYTHON) -m venv $(FUZZ) && \
+		$(FUZZ)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/fuzz/fuzz.lock ; \
+	fi
+	@touch $@
+
+# Rooms and readers that have had their count are passed over; SOAK and FUZZED are for less, as SOAK="--only limits" FUZZED="csv --seconds 60".
+SOAK ?= --resume
+FUZZED ?= --seconds 3600 --jobs 2
+soak: $(STAMP) $(FUZZ)/.installed
+	@$(BIN)/python -m tests.soak $(SOAK)
+	@PYTHONPATH="$(CURDIR)/src:$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
+		$(FUZZ)/bin/python -m tests.fuzz $(FUZZED)
 
 # What is in it: a CycloneDX bill of materials of the lock, made without a network.
 sbom: $(STAMP)
@@ -98,4 +116,4 @@ lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header tests/airflow/airflow.in -o tests/airflow/airflow.lock
 
 clean:
-	rm -rf $(VENV) $(RIVALS) $(AIRFLOW) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
+	rm -rf $(VENV) $(RIVALS) $(AIRFLOW) $(FUZZ) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build

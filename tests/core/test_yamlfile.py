@@ -98,6 +98,8 @@ def test_replaced_names_the_label_and_forgets_the_old_places():
         ("# only a comment\n", "1:1", "the file is empty"),
         ("a: &x 1\n", "1:4", "the anchor &x is not supported"),
         ("a: *x\n", "1:4", "the alias *x is not supported"),
+        ('a: "\\uD800"\n', "1:4", "half a surrogate pair"),
+        ('"\\uDFFF": 1\n', "1:1", "half a surrogate pair"),
         ("a: &x {b: 1}\nc: *x\n", "1:4", "anchor"),
         ("<<: {a: 1}\n", "1:1", "merge key"),
         ("a: !!python/object:os.system x\n", "1:4", "the tag"),

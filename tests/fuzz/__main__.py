@@ -26,6 +26,7 @@ from pathlib import Path
 
 from tests.fuzz import blind
 from tests.fuzz.reading import clean
+from tests.soak import results
 
 ROOT = Path(__file__).resolve().parents[2]
 NO_TARGETS = {"__init__", "__main__", "blind", "reading", "run", "test_targets"}
@@ -139,6 +140,8 @@ def main() -> int:
     with ThreadPoolExecutor(given.jobs) as pool:
         for future in [pool.submit(fuzzing.turns, targets) for _ in range(given.jobs)]:
             future.result()
+    if not given.dry:
+        results.write(json.loads(results.JSON.read_text("utf-8")))  # the page shows what is in docs/fuzz.json
     return int(any(fuzzing.figures[name]["found"] for name in targets))
 
 

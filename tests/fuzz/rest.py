@@ -37,6 +37,7 @@ def one(data: bytes) -> None:
             lambda record: record["deleted"] is True if "deleted" in record else False,
             None,
             0,
+            1 << 30,
         )
         pages = [*making.answer(records, len(data)), making.take()]
     except GristmillError:

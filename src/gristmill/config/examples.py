@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import msgspec
+import pyarrow as pa
 
 from gristmill.core.batch import RECORD_SCHEMA
 from gristmill.core.find import suggestion
@@ -83,6 +84,17 @@ def _of_record(record: Any) -> Iterator[tuple[Keys, str]]:
     if not isinstance(record.get("text"), str):
         yield (), "a record has a `text`"
     yield from (((name,), f"{name!r} is set by gristmill and cannot be given") for name in record if name in OURS)
+    for field in RECORD_SCHEMA:
+        value = record.get(field.name)
+        if value is None or field.name in {"text", "id", "meta", *OURS} or not pa.types.is_string(field.type):
+            continue
+        if not isinstance(value, str):
+            yield (field.name,), f"{field.name} is a text; write it in quotes"
+    score = record.get("lang_score")
+    if score is not None and (isinstance(score, bool) or not isinstance(score, int | float)):
+        yield ("lang_score",), "lang_score is a number"
+    if not isinstance(record.get("meta"), dict | str | None):
+        yield ("meta",), "meta is a mapping"
 
 
 def _of_expected(wanted: Any) -> Iterator[tuple[Keys, str]]:

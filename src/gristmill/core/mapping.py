@@ -373,9 +373,14 @@ def microseconds(value: Any) -> int | None:
 
 def _kind(value: Any) -> str:
     names = {type(None): "missing or null", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
-    return names.get(
-        type(value), "a list" if isinstance(value, list) else "an object" if isinstance(value, dict) else "binary"
-    )
+    if type(value) in names:
+        return names[type(value)]
+    others: dict[type[Any], str] = {
+        list: "a list",
+        dict: "an object",
+        bytes: "binary",
+    }  # else what only Parquet has, such as a date
+    return others.get(type(value), f"of the type {type(value).__name__.lower()}")
 
 
 def plain(value: Any) -> Any:

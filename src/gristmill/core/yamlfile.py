@@ -25,6 +25,7 @@ MAX_NODES = 100_000
 MAX_DEPTH = 50
 
 # The plain scalars of YAML 1.2 that are no strings (spec section 10.3.2), and `1_000` as a kindness.
+_HALF = re.compile("[\ud800-\udfff]")
 _NULL = re.compile(r"~|null|Null|NULL|")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
 _INT = re.compile(r"[-+]?[0-9]+(?:_[0-9]+)*|0o[0-7]+|0x[0-9a-fA-F]+")
@@ -203,6 +204,8 @@ class _Builder:
         elif kind == "AliasEvent":
             raise self._refused(place, f"the alias *{event.anchor} is not supported; write the value out")
         elif kind in {"ScalarEvent", "MappingStartEvent", "SequenceStartEvent"}:
+            if kind == "ScalarEvent" and _HALF.search(event.value):
+                raise self._refused(place, "an escape gives half a surrogate pair, which is no character")
             if event.anchor is not None:
                 raise self._refused(
                     place, f"the anchor &{event.anchor} is not supported; write the value out each time"
