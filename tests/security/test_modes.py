@@ -132,6 +132,20 @@ def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path):
     assert victim.read_text() == "precious"
 
 
+@pytest.mark.parametrize("name", ["table", "runs", "index", "state", "landing", "staging", "monitoring"])
+def test_a_link_in_the_place_of_a_folder_of_the_dataset_is_refused_and_one_to_all_of_it_is_not(tmp_path, name):
+    elsewhere, layout = tmp_path / "elsewhere", Layout(tmp_path / "set")
+    elsewhere.mkdir()
+    layout.root.symlink_to(tmp_path / "real")
+    (tmp_path / "real").mkdir()
+    with DatasetLock(layout):
+        pass
+    (layout.root / name).symlink_to(elsewhere)
+    with pytest.raises(StoreError, match=f"{name} is a symbolic link"), DatasetLock(layout):
+        pass
+    assert list(elsewhere.iterdir()) == []
+
+
 @pytest.mark.parametrize("umask", [0, 0o022])
 def test_a_database_file_that_is_made_is_not_for_everybody(tmp_path, umask):
     before = os.umask(umask)

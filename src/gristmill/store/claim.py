@@ -52,6 +52,7 @@ class DatasetLock:
 
     def __enter__(self) -> Self:
         disk.make_folder(self.layout.root)
+        self.layout.must_be_own()
         path = self.layout.lock
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)

@@ -14,13 +14,14 @@ from pathlib import Path
 import msgspec
 
 from gristmill.core.buckets import KINDS
-from gristmill.core.errors import ConfigError
+from gristmill.core.errors import ConfigError, StoreError
 from gristmill.core.places import Options
 from gristmill.store.files import Files, LocalFiles
 from gristmill.store.mirror import Mirror
 from gristmill.store.remote import Remote
 
 FORMAT = 1
+_FOLDERS = ("table", "runs", "index", "state", "landing", "staging", "monitoring")
 
 
 class Layout(msgspec.Struct, frozen=True):
@@ -46,6 +47,19 @@ class Layout(msgspec.Struct, frozen=True):
     def table(self) -> Path:
         """The Delta table."""
         return self.root / "table"
+
+    def must_be_own(self) -> None:
+        """See that none of the folders here is a link, through which a run would write elsewhere (the dataset's own folder may be one).
+
+        Raises:
+            StoreError: one is.
+        """
+        for name in _FOLDERS:
+            if (self.root / name).is_symlink():
+                raise StoreError(
+                    f"{self.root / name} is a symbolic link, which gristmill never makes; put the folder itself there, or link the "
+                    "whole dataset"
+                )
 
     @property
     def lock(self) -> Path:
