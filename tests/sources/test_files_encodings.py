@@ -169,6 +169,29 @@ def test_every_place_is_found_again(text, encoding, size):
     assert stored.at(len(out)) == len(data)
 
 
+@settings(max_examples=examples(60), deadline=None)
+@given(
+    st.text(st.sampled_from("aé日本\n "), max_size=6000).map(lambda text: text * 3),
+    st.sampled_from(["utf-16-le", "utf-16", "shift_jis", "iso2022_jp", "gb18030", "utf-32-be"]),
+    st.lists(st.floats(0, 1), min_size=1, max_size=12),
+    st.booleans(),
+    st.booleans(),
+)
+def test_a_place_does_not_depend_on_those_that_were_asked_for_before(text, encoding, parts, in_order, broken):
+    data = text.encode(encoding, "ignore")
+    data = data.replace(b"\n", b"\xff\n", 3) if broken else data
+
+    def fresh():
+        stored = Stored(encoding, 1 << 20)
+        return stored, sum(map(len, stored.blocks(iter([data]))))
+
+    stored, size = fresh()
+    places = [round(part * size) for part in (sorted(parts) if in_order else parts)]
+    for place in places:
+        alone, _ = fresh()
+        assert stored.at(place) == alone.at(place)
+
+
 def test_a_line_without_end_is_passed_over_in_little_memory_and_its_place_is_known():
     good = '{"text": "good"}\n'.encode("utf-16-le")
     stored = Stored("utf-16-le", 10_000)

@@ -2,7 +2,7 @@
 
 Not here: UTF-8 itself, which the readers check (`sources/formats`); charsets that are guessed (`extract.charset`). What cannot be
 decoded becomes a byte that no UTF-8 has, so that the reader refuses the record it stands in, and no other. The way back is
-found by decoding a piece again up to the place, which is right for every encoding; pieces are kept for as long as a
+found by decoding a piece again up to the place, from the place before on, which is right for every encoding; pieces are kept for as long as a
 record may still begin in them. Invariants: nothing is replaced or left out in silence; memory is bounded by the longest record
 allowed; a place in a piece that is no longer kept is that of the last line begun in it.
 """
@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 _PIECE_BYTES = 4 << 10
+_NEAR_BYTES = 64  # from one record to the next, as a first guess
 _MARK = "\udcff"  # written as the byte FF, which is no UTF-8
 _SPOIL = "gristmill-spoil"
 
@@ -98,6 +99,12 @@ class Stored:
         self._out = self._in = 0
         self._ended = False
         self._kept = 0  # pieces that are no longer kept, and still in the list
+        self._last: tuple[_Piece | None, int, int, Any] = (
+            None,
+            0,
+            0,
+            None,
+        )  # place asked for last: its piece, bytes read of that, out, state
 
     def blocks(self, stored: Iterator[bytes]) -> Iterator[bytes]:
         """Give the stored bytes as UTF-8, block by block."""
@@ -132,18 +139,35 @@ class Stored:
 
     def _within(self, piece: _Piece, length: int) -> int:
         """Give how far one must read to get so many bytes of UTF-8 out of a piece."""
-        low, high = 0, len(piece.data)
+        last, begin, had, state = self._last
+        if last is not piece or had > length:
+            begin, had, state = 0, 0, piece.state
+        elif had == length:
+            return piece.start + begin
+        # Records follow each other, so the place is not far from the one before.
+        low, high, step = begin, len(piece.data), _NEAR_BYTES
+        while low + step < high:
+            if self._made(piece.data[begin : low + step], state) >= length - had:
+                high = low + step
+                break
+            low, step = low + step, 2 * step
         while low < high:
             middle = (low + high) // 2
-            if len(self._decoded(piece, middle)) < length:
+            if self._made(piece.data[begin:middle], state) < length - had:
                 low = middle + 1
             else:
                 high = middle
+        made = self._made(piece.data[begin:low], state)
+        self._last = piece, low, had + made, self._again.getstate()
         return piece.start + low
 
-    def _decoded(self, piece: _Piece, end: int) -> bytes:
-        self._again.setstate(piece.state)
-        return self._again.decode(piece.data[:end]).encode("utf-8", "surrogateescape")
+    def _made(self, data: bytes, state: Any) -> int:
+        """Give how many bytes of UTF-8 come out of some bytes."""
+        return len(self._decoded(data, state))
+
+    def _decoded(self, data: bytes, state: Any) -> bytes:
+        self._again.setstate(state)
+        return self._again.decode(data).encode("utf-8", "surrogateescape")
 
     def _let_go(self) -> None:
         """Keep no piece that no record allowed can still begin in; of the others where their last line begins."""
@@ -151,7 +175,7 @@ class Stored:
             piece = self._pieces[self._kept]
             if self._out - piece.out - piece.length <= self._max + 2 * len(piece.data):
                 break
-            line = self._decoded(piece, len(piece.data)).rfind(b"\n") + 1
+            line = self._decoded(piece.data, piece.state).rfind(b"\n") + 1
             if line:
                 self._marks.append((piece.out + line, self._within(piece, line)))
             self._kept += 1
