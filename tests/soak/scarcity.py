@@ -23,7 +23,8 @@ from gristmill.testing import crash, laws
 PLENTY_KIB = 256 << 10
 HUNG_S = 20.0
 TEXTS = ("id", "text")
-ABORTED = {-int(signal.SIGABRT), 127}  # what a library of C++ or Rust does, and the loader, that is given no memory
+# What a library of C++ or Rust does that is given no memory, and the loader; and what Linux does to a thread whose stack may not grow.
+ABORTED = {-int(signal.SIGABRT), 127, -int(signal.SIGSEGV)}
 
 
 @contextmanager
