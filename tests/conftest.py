@@ -11,8 +11,8 @@ from tests.examples import SOAK, examples
 ROOT = Path(__file__).resolve().parents[1]
 
 # Every run of the suite tries the same examples, so that what fails is what was changed; `make soak` tries others, and more.
-settings.register_profile("same", derandomize=True, max_examples=40)
-settings.register_profile("soak", max_examples=examples(40))
+settings.register_profile("same", derandomize=True, max_examples=30)
+settings.register_profile("soak", max_examples=examples(30))
 settings.load_profile("soak" if SOAK else "same")
 
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from tests.cli.conftest import Project, command, write
+from tests.examples import some
 
 from gristmill.console import session
 
@@ -133,13 +134,15 @@ def shell(folder, line):
     return done
 
 
+@pytest.mark.slice
 def test_a_stream_that_is_closed_full_or_unread_changes_nothing_of_a_run(own):
-    for n, streams in enumerate(STREAMS):
+    tried = some(STREAMS, 4)
+    for n, streams in enumerate(tried):
         write(
             own.path / "data" / f"more{n}.jsonl", [{"id": f"m{n}", "text": f"What came on day {n} is ground as well."}]
         )
         assert shell(own.path, f"run --json {streams}").returncode == 0, streams
-    assert [line["status"] for line in own("log", "--json").json] == ["published"] * (len(STREAMS) + 1)
+    assert [line["status"] for line in own("log", "--json").json] == ["published"] * (len(tried) + 1)
     assert own("verify").code == 0
 
 

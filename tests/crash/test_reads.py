@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from tests.examples import some
 from tests.soak import five as soak_five
 from tests.soak import reads
 from tests.soak.results import Room
@@ -17,7 +18,7 @@ CASES = [  # whose read, and how the run ends
 ]
 
 
-@pytest.mark.parametrize(("path", "code"), CASES)
+@pytest.mark.parametrize(("path", "code"), some(CASES, 3))
 def test_a_read_that_fails_is_told_with_its_file_and_is_never_the_end_of_it(path, code, five_read, five, tmp_path):
     ends, found = five_read
     numbers = [each.number for each in found if each.path.endswith(path)]

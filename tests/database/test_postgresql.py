@@ -10,6 +10,7 @@ import pytest
 from tests.database.copy_of import Copy
 from tests.database.restarts import restarts
 from tests.database.servers import PostgreSQL
+from tests.examples import some
 
 from gristmill.core.errors import SourceError, SourceMisconfigured, Transient
 from gristmill.core.source import PlanContext, ReadContext
@@ -175,7 +176,8 @@ def test_a_wide_table_a_view_and_a_schema(pg, tmp_path):
     pg.run("DROP SCHEMA cms CASCADE")
 
 
-@pytest.mark.parametrize("name", AWKWARD)
+@pytest.mark.slice
+@pytest.mark.parametrize("name", some(AWKWARD, 4))
 def test_b6_names_of_any_kind_are_read_as_they_stand(pg, tmp_path, name):
     quoted = '"' + name.replace('"', '""') + '"'
     pg.run(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.examples import some
 from tests.extract import pdfs
 from tests.extract.hostile import shared_html
 
@@ -51,7 +52,11 @@ def test_ten_killers_among_a_thousand_documents_cost_ten_documents_and_no_order(
     assert len(refused) == 10
 
 
-@pytest.mark.parametrize("name", shared_html())
+HOSTILE_HTML = list(shared_html())
+
+
+@pytest.mark.slice
+@pytest.mark.parametrize("name", some(HOSTILE_HTML, len(HOSTILE_HTML) // 2))
 def test_hostile_html_is_contained(name):
     make, codes = shared_html()[name]
     options = ExtractOptions(cpu_s=1.5, max_memory_mb=512)

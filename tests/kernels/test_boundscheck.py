@@ -4,17 +4,19 @@ A warm cache gives unchecked code whatever the variable says, so the checked run
 """
 
 import os
-import random
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from tests.examples import SOAK
+from tests.examples import some
 
 from gristmill import kernels
+from gristmill.core.build import code_fingerprint
 
 HERE = Path(__file__).parent
+CHOSEN = "either_way or plain_python or addresses or every_length or columns or idempotent or empty_rows or null_rows"
 OUT_OF_RANGE = """
 import numpy as np
 from gristmill.kernels.{module} import {function}
@@ -27,39 +29,34 @@ for end in (10, 16, 48):
 
 
 @pytest.fixture(scope="module")
-def checked(request):
-    """Give an environment in which kernels are compiled with index checks."""
-    cache = request.config.cache.mkdir("numba-boundscheck")
+def checked(request, tmp_path_factory):
+    """Give an environment in which kernels are compiled with index checks: once, where pytest keeps a cache."""
+    kept = getattr(request.config, "cache", None)
+    cache = kept.mkdir("numba-boundscheck") if kept else tmp_path_factory.mktemp("numba-boundscheck")
     return {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(cache)}
 
 
-def files():
-    """Give the kernels' tests: all of them in the soak, else a half, which is another one once a kernel changes (compiling takes most of it)."""
-    found = sorted(path.name for path in HERE.glob("test_*.py") if path.name != Path(__file__).name)
-    content = b"".join(path.read_bytes() for path in sorted(Path(kernels.__file__).parent.glob("*.py")))
-    return found if SOAK else sorted(random.Random(content).sample(found, len(found) // 2))
+def drawn_for(environment):
+    """Give kernels' tests: all in the soak, else those of a third of the kernels, other ones once a kernel changes (compiling takes most of it)."""
+    found = pytest_run(environment, "--collect-only", "-k", CHOSEN, str(HERE)).stdout
+    of_kernels = {}
+    for name in re.findall(r"^tests/kernels/.+::.+$", found, re.MULTILINE):
+        file, _, test = name.partition("::")
+        of_kernels.setdefault((file, test.partition("[")[2] if file.endswith("cleaning.py") else ""), []).append(name)
+    assert len(of_kernels) > 12
+    kernels_drawn = some(sorted(of_kernels), len(of_kernels) // 3, code_fingerprint(Path(kernels.__file__).parent))
+    return [name for kernel in kernels_drawn for name in of_kernels[kernel]]
 
 
-@pytest.mark.hypothesis  # so that the soak does all of it, in the room of the properties
+def pytest_run(environment, *words):
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *words]
+    return subprocess.run(command, env=environment, cwd=HERE.parents[1], capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.slice
 def test_kernels_stay_in_bounds(checked):
     """The kernels' own tests pass with index checks on."""
-    chosen = (
-        "either_way or plain_python or addresses or every_length or columns or idempotent or empty_rows or null_rows"
-    )
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:xdist",
-        "-k",
-        chosen,
-        *(str(HERE / name) for name in files()),
-    ]
-    done = subprocess.run(command, env=checked, cwd=HERE.parents[1], capture_output=True, text=True, timeout=300)
+    done = pytest_run(checked, *drawn_for(checked))
     assert done.returncode == 0, done.stdout[-3000:]
 
 

@@ -1,5 +1,7 @@
 """The profile of a text: code points, those beyond ASCII and ASCII white space equal the plain Python."""
 
+import itertools
+
 import orjson
 import pyarrow as pa
 from backports import zstd
@@ -39,4 +41,4 @@ def test_each_character_at_every_place_of_a_block_equals_plain_python():
 def test_real_text(shared):
     """A real corpus in many languages counts the same."""
     with zstd.open(shared / "corpus" / "part-0002.jsonl.zst") as lines:
-        assert_equal([orjson.loads(line)["text"] for line in lines])
+        assert_equal([orjson.loads(line)["text"] for line in itertools.islice(lines, 0, None, 4)])

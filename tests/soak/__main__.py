@@ -220,10 +220,10 @@ class Soak:
         self.work(room, tasks)
 
     def properties(self, room: Room) -> None:
-        """Run the property tests with more examples (`GRISTMILL_SOAK`), wherever they stand."""
+        """Run the property tests with more examples (`GRISTMILL_SOAK`), wherever they stand, and all cases of those that have a slice."""
         more = {"GRISTMILL_SOAK": os.environ.get("GRISTMILL_SOAK", "10")}
         started = time.perf_counter()
-        for chosen in (["tests/properties"], ["-m", "hypothesis", "--ignore=tests/properties", "tests"]):
+        for chosen in (["tests/properties"], ["-m", "hypothesis or slice", "--ignore=tests/properties", "tests"]):
             done = subprocess.run(
                 [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *chosen],
                 env={**os.environ, **scenes.environment(self.source), **more},
