@@ -159,6 +159,19 @@ def test_a_large_cell_is_refused_on_the_server(pg, tmp_path):
     assert found.rejects == [("size.cap", "rows#2"), ("size.cap", "rows#3")]
 
 
+def test_a_json_cell_that_is_nested_too_deep_costs_its_row_where_a_path_leads_into_it(pg, tmp_path):
+    depths = (1, 17, 18, 250, 255, 1000, 2000)  # of what lies in a cell, which is one level down in its row
+    pg.run(
+        "CREATE TABLE docs (id int PRIMARY KEY, text text, payload jsonb)",
+        *(f"""INSERT INTO docs VALUES ({n}, 't', '{{"body": "[[", "x": {"[" * n}{"]" * n}}}')""" for n in depths),
+    )
+    for max_depth, good in ((254, depths[:4]), (19, depths[:2])):
+        found = copy(pg, tmp_path, text="payload.body", max_depth=max_depth).run()
+        assert found.texts() == {str(n): "[[" for n in good}
+        assert sorted(found.rejects) == sorted(("json.depth", f"rows#{n}") for n in depths if n not in good)
+    assert len(copy(pg, tmp_path, max_depth=1).run().rows) == len(depths), "a cell that nobody looks into is text"
+
+
 def test_a_wide_table_a_view_and_a_schema(pg, tmp_path):
     pg.run(
         "CREATE SCHEMA cms",

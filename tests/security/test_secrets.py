@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import pytest
 
-from gristmill.core import failpoints
+from gristmill.core import failpoints, references
 
 
 class Echo(http.server.BaseHTTPRequestHandler):
@@ -260,6 +260,22 @@ def test_a_secret_that_is_spelled_out_is_refused_and_not_repeated(gristmill, tmp
     _is_refused(gristmill, tmp_path, {"sources": [{"name": "a", part: params}]})
 
 
+HOOKS = [
+    ("webhook", "https://hooks.slack.com/services/T00000000/B00000000/hunter2XXXXXXXXXXXXXXXXX"),
+    ("webhook", "https://discord.com/api/webhooks/123456789012345678/hunter2aBcDeFgHiJ_kLm"),
+    ("webhook", "https://${env:HOME}/webhookb2/6b8f0a4c-1111-2222-3333-444455556666/IncomingWebhook/hunter2"),
+    ("apprise", ["json://localhost", "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7hunter2"]),
+    ("apprise", "tgram://123456789:hunter2aBcDeFgHiJkLmN/1234"),
+]
+
+
+def test_an_address_of_a_hook_that_lets_nobody_in_may_be_spelled_out():
+    for url in ("https://hooks.example.org/alerts/corpus-team-2026", "https://h:8443/hook?x=1", "${env:HOOK}/services"):
+        assert not references.is_secret(("alerts", 0, "webhook", "url"), url)
+    assert not references.is_secret(("alerts", 0, "apprise", "url"), "mailto://mill@example.org")
+    assert not references.is_secret(("sources", 0, "files", "path"), "https://h/d/0a1b2c3d4e5f6a7b8c9d.jsonl")
+
+
 def test_a_secret_that_is_spelled_out_beside_sources_is_refused_too(gristmill, tmp_path):
     plain = {"sources": [{"files": {"path": "in/*.jsonl"}}]}
     _is_refused(
@@ -268,6 +284,8 @@ def test_a_secret_that_is_spelled_out_beside_sources_is_refused_too(gristmill, t
         plain | {"exports": [{"sql": {"dsn": "postgresql://u@h/d?password=hunter2secret", "table": "t"}}]},
     )
     _is_refused(gristmill, tmp_path, plain | {"alerts": [{"webhook": {"url": "https://h/hook?sig=hunter2secret"}}]})
+    for kind, url in HOOKS:
+        _is_refused(gristmill, tmp_path, plain | {"alerts": [{kind: {"url": url}}]})
     _is_refused(
         gristmill, tmp_path, plain | {"overlays": {"big": {"storage": {"endpoint": "https://h/?sig=hunter2secret"}}}}
     )

@@ -225,6 +225,8 @@ LIARS = {
     "zstd called .gz": {"a.jsonl.gz": ZST},
     "array called .jsonl": {"a.jsonl": b"[" + LINES.strip().replace(b"\n", b",\n") + b"]"},
     "lines called .parquet": {"a.parquet": LINES},
+    "lines called .txt": {"a.txt": LINES},
+    "lines called .csv.gz": {"a.csv.gz": GZ},
     "zstd called .json.gz": {"a.json.gz": zstd.compress(b"[" + LINES.strip().replace(b"\n", b",\n") + b"]")},
 }
 
@@ -235,6 +237,29 @@ def test_content_decides_and_a_lying_extension_is_counted(read, files):
     assert len(out.rows) == 20_000
     assert out.warnings == {"file.extension": 1}
     assert not out.failed
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.md"])
+def test_a_page_that_is_called_a_text_is_a_page_and_is_counted(read, name):
+    out = read({name: b"<!DOCTYPE html><html><body><p>This is a page, and it has a sentence.</p></body></html>"})
+    assert [row["text"] for row in out.rows] == ["This is a page, and it has a sentence."]
+    assert out.warnings["file.extension"] == 1
+
+
+PROSE = [b"<p>a tag</p>", b'{"one": "object"}', b'{"one": 1}\nand prose', b"{a}\n{b}", b'{"a": 1\n{"b": 2}', b"<htmlx>"]
+
+
+@pytest.mark.parametrize("data", PROSE)
+def test_a_text_that_begins_like_something_else_is_a_text(read, data):
+    out = read({"a.txt": data})
+    assert [row["text"] for row in out.rows] == [data.decode()]
+    assert not out.warnings
+
+
+def test_lines_that_hold_carriage_returns_are_counted(read):
+    out = read({"a.txt": b"one\rtwo\rthree\nfour\r\nfive\r"}, lines=True)
+    assert [row["text"] for row in out.rows] == ["one\rtwo\rthree", "four", "five"]
+    assert out.warnings == {"text.carriage_return": 1}
 
 
 TEXTS = {

@@ -25,7 +25,7 @@ def why_malformed(data: bytes, error: Exception) -> tuple[str, str]:
         text = data.decode()
     except UnicodeDecodeError as bad:
         return "text.encoding", f"not UTF-8 at byte {bad.start} of {len(data)}"
-    if _deeper_than(text, MAX_DEPTH):
+    if text_deeper_than(text, MAX_DEPTH):
         return "json.depth", f"nested more than {MAX_DEPTH} levels deep"
     constants: list[str] = []
     decoder = json.JSONDecoder(parse_constant=constants.append, parse_int=float)
@@ -64,7 +64,8 @@ def deeper_than(value: Any, limit: int) -> bool:
 _BRACKETS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
 
 
-def _deeper_than(text: str, limit: int) -> bool:
+def text_deeper_than(text: str, limit: int) -> bool:
+    """Tell the same of JSON text, well-formed or not."""
     depth = 0
     for token in _BRACKETS.finditer(text):
         mark = token[0]

@@ -158,6 +158,13 @@ _SECRET_PARAMETERS = re.compile(
 )
 _QUERY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s?#]*\?([^\s#]+)")
 _PARAMETER = re.compile(r"(?:^|(?<=[?&;]))([^=&;?/]+)=(?=([^&;]+))")  # values may lie in each other
+# A word that nobody types: in the path of a webhook it is what lets one in (Slack, Discord, Teams and others have no other secret).
+_TOKEN = re.compile(
+    r"(?<![A-Za-z0-9])(?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[A-Za-z0-9]{16,}|[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
+)
+_HOOK = re.compile(
+    r"https?://[^/?#]*([^?#]*)|[a-z]+://([^?#]*)", re.IGNORECASE
+)  # of services behind Apprise the host is a token too
 _SIGNS = re.compile(r"[^a-z0-9]")
 _PAGES = "urls"  # of `web`: what a page is known by, and published with; no place for a secret
 
@@ -166,7 +173,7 @@ def is_secret(path: Keys, value: Any) -> bool:
     """Tell whether a value stands under a key that holds a secret, or is an address with a secret in it."""
     if isinstance(value, bool) or not isinstance(value, str | int | float) or value == "":
         return False
-    return _is_named(path) or (isinstance(value, str) and (_has_userinfo(value) or _has_parameter(path, value)))
+    return _is_named(path) or (isinstance(value, str) and _spells(path, value))
 
 
 def secrets_of(query: str) -> list[str]:
@@ -200,6 +207,11 @@ def _is_named(path: Keys) -> bool:
     return sent and _SECRET_PARAMETERS.fullmatch(_bare(str(path[-1]))) is not None
 
 
+def _spells(path: Keys, text: str) -> bool:
+    """Tell whether an address has a secret in it that is no reference."""
+    return _has_userinfo(text) or _has_parameter(path, text) or _has_token(path, text)
+
+
 def _has_userinfo(text: str) -> bool:
     return _USERINFO.search(text) is not None
 
@@ -212,10 +224,18 @@ def _has_parameter(path: Keys, text: str) -> bool:
     return any(not value.startswith(("${", "{")) for value in found)
 
 
+def _has_token(path: Keys, text: str) -> bool:
+    """Tell whether what stands in the address of a webhook, or of a service behind Apprise, lets one in."""
+    if not {"webhook", "apprise"} & set(path):
+        return False
+    places = (part for found in _HOOK.findall(_REFERENCE.sub("/", text)) for part in found)
+    return any(_TOKEN.search(part) for part in places)
+
+
 def _bare(name: str) -> str:
     return _SIGNS.sub("", name.lower())
 
 
 def _refers(path: Keys, text: str) -> bool:
     referring = any(match[1] for match in _REFERENCE.finditer(text))
-    return referring and not _has_userinfo(text) and not _has_parameter(path, text)
+    return referring and not _spells(path, text)

@@ -20,7 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gristmill.core import tombstones
-from gristmill.core.mapping import Field, Mapping, Rows
+from gristmill.core.malformed import text_deeper_than
+from gristmill.core.mapping import MAX_DEPTH, Field, Mapping, Rows, Where
 from gristmill.core.source import PAGE_SCHEMA, Page, Reject
 from gristmill.database import cells, refused
 from gristmill.database.relation import ROLES
@@ -39,6 +40,7 @@ class Shape(msgspec.Struct, frozen=True):
 
     keys: columns of the key. mapping: of a record, None where columns are mapped by name. trusted: the database vouches
     for its UTF-8 and holds no NUL. extract: takes the text out of documents (HTML, PDF), one result each, in order.
+    max_depth: of objects and lists in each other in a record, where a mapping digs into it: a cell alone is text.
     """
 
     keys: int
@@ -46,6 +48,7 @@ class Shape(msgspec.Struct, frozen=True):
     trusted: bool
     max_cell_bytes: int
     extract: Extract | None = None
+    max_depth: int = MAX_DEPTH
 
 
 def empty() -> pa.RecordBatch:
@@ -68,7 +71,7 @@ def page(batch: pa.RecordBatch, shape: Shape, first: int = 0) -> Page:
         rows = _by_column(columns, warnings)
         rejects = found.rejects
     else:
-        made = _by_row(columns, shape.mapping, warnings)
+        made = _by_row(columns, shape.mapping, warnings, shape.max_depth)
         rows, rejects = made.rows, found.rejects + made.rejects
     return Page(UNIT, rows, rejects, size, warnings, deleted=found.deleted, present=found.present)
 
@@ -324,19 +327,24 @@ def _with_times(meta: pa.Array | None, left: dict[int, str], n: int) -> pa.Array
     return pa.array(cells, pa.string())
 
 
-def _by_row(columns: dict[str, pa.Array], mapping: Mapping, warnings: dict[str, int]) -> Page:
+def _by_row(columns: dict[str, pa.Array], mapping: Mapping, warnings: dict[str, int], max_depth: int) -> Page:
     """Map records with paths and templates, each from its JSON."""
     keys = columns["key"].to_pylist()
     specs = [spec for name in ROLES if (spec := getattr(mapping, name))]
     bases = {name.partition(".")[0] for spec in specs for name in Field(spec).names if "." in name}
-    rows = Rows(UNIT, msgspec.structs.replace(mapping, id=_KEY_FIELD), 1 << 62)
+    rows = Rows(UNIT, msgspec.structs.replace(mapping, id=_KEY_FIELD), 1 << 62, Where(max_depth=max_depth))
     for at, (key, cell) in enumerate(zip(keys, columns["meta"].to_pylist(), strict=True)):
         record = orjson.loads(cell)
         for base in bases:
             if isinstance(value := record.get(base), str):
                 record[base] = _json_or_text(value)
         record[_KEY_FIELD] = key
-        rows.add(record, at, len(cell))
+        if any(isinstance(value := record.get(base), str) and text_deeper_than(value, max_depth) for base in bases):
+            rows.reject(
+                "json.depth", at, f"nested more than {max_depth} levels deep", len(cell)
+            )  # more than is read of JSON
+        else:
+            rows.add(record, at, len(cell))
     made = rows.take(0)
     warnings.update(made.warnings)
     places = pc.cast(pc.utf8_slice_codeunits(made.rows.column("origin"), len(UNIT) + 1), pa.int64())

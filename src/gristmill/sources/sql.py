@@ -18,7 +18,7 @@ import orjson
 import pyarrow as pa
 
 from gristmill.core.errors import ConfigError, MissingExtra, SourceError, SourceMisconfigured
-from gristmill.core.mapping import Mapping
+from gristmill.core.mapping import MAX_DEPTH, Mapping
 from gristmill.core.source import (
     NOTE,
     UNIT_FIELDS,
@@ -76,7 +76,7 @@ class Sql(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     transactions wrote that had not ended at the last run. scan_keys: every so many days all keys are read, to find what
     was deleted. max_gone_ratio: stop if more of the known keys than this are gone. batch_rows: rows of a statement.
     parallel: parts a first or full read is cut into, and statements at a time. max_cell_bytes: a row with more is
-    quarantined. timeout: of a statement. format: html and pdf take the main text out of documents that the text column
+    quarantined. max_depth: of objects and lists in each other. timeout: of a statement. format: html and pdf take the main text out of documents that the text column
     holds; extract: how, and what one may cost (docs/sources/html.md, pdf.md).
     """
 
@@ -102,6 +102,7 @@ class Sql(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     batch_rows: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 100_000
     parallel: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
     max_cell_bytes: Annotated[int, msgspec.Meta(ge=1, le=1 << 30)] = 64 * _MIB
+    max_depth: Annotated[int, msgspec.Meta(ge=1, le=MAX_DEPTH)] = MAX_DEPTH
     timeout: str = "10m"
     format: Literal["text", "html", "pdf"] = "text"
     extract: ExtractOptions = ExtractOptions()
@@ -348,7 +349,9 @@ class Sql(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         mapping = self._mapping if layout.record else None
         with Extractor(self.extract) as extractor:  # starts nothing before it is asked
             extract = None if self.format == "text" else self._documents(extractor, layout.roles["text"])
-            shape = Shape(len(layout.keys), mapping, split.spec["trusted"], self.max_cell_bytes, extract)
+            shape = Shape(
+                len(layout.keys), mapping, split.spec["trusted"], self.max_cell_bytes, extract, self.max_depth
+            )
             reader = Reader(lambda: self._connect(dsn), composer, part, shape)
             yield from reader.pages(context.resume, context.batch_bytes, self.batch_rows)
 

@@ -122,8 +122,8 @@ def _tar_as_a_whole(how: str, pack: Callable[[bytes], bytes]) -> Iterator[Made]:
 def _zip_members(method: str, number: int) -> Iterator[Made]:
     """Faults of one member of a zip."""
 
-    def of(fault: str, data: bytes, codes: Counts = NONE, told: Counts = NONE) -> Made:
-        return _of(f"{fault}_{method}", "zip", data, 1, codes, told=told)
+    def of(fault: str, data: bytes, codes: Counts = NONE, told: Counts = NONE, rows: int = 1) -> Made:
+        return _of(f"{fault}_{method}", "zip", data, rows, codes, told=told)
 
     data = zipped([("a.jsonl", GOOD * 20), ("good.jsonl", GOOD)], number)
     entry = data.index(b"PK\1\2")
@@ -139,7 +139,8 @@ def _zip_members(method: str, number: int) -> Iterator[Made]:
     yield of("another_method_in_its_header", _put(data, 8, b"\x0e"), {"file.corrupt": 1})
     yield of("unknown_method", _put(_put(data, 8, b"\x0e\0"), entry + 10, b"\x0e\0"), {"file.unsupported": 1})
     yield of("link", _of_mode(0o120777, number), told={"archive.link": 1})
-    yield of("pipe", _of_mode(0o010644, number), told={"archive.special": 1})
+    yield of("pipe", _of_mode(0o010644, number), rows=2)  # as Info-ZIP marks what it packed out of one
+    yield of("device", _of_mode(0o020644, number, b""), told={"archive.special": 1})
     name = bytearray(zipped([("aß.jsonl", GOOD), ("good.jsonl", GOOD)], number))
     for start in (30, name.index(b"PK\1\2") + 46):
         name[start + 1 : start + 3] = b"\xff\xfe"
@@ -150,10 +151,10 @@ def _put(data: bytes, at: int, new: bytes) -> bytes:
     return data[:at] + new + data[at + len(new) :]
 
 
-def _of_mode(mode: int, method: int) -> bytes:
+def _of_mode(mode: int, method: int, content: bytes = b"/etc/passwd") -> bytes:
     info = zipfile.ZipInfo("a")
     info.create_system, info.external_attr = 3, mode << 16
-    return zipped([(info, b"/etc/passwd"), ("good.jsonl", GOOD)], method)
+    return zipped([(info, content), ("good.jsonl", GOOD)], method)
 
 
 def _zip_as_a_whole() -> Iterator[Made]:

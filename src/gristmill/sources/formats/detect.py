@@ -1,8 +1,9 @@
 """Which format a file is in, by its first bytes; and whether its name says otherwise.
 
 Not here: compression (`core.files.codec_of`), encodings (`core.encodings`), what a format means (the other modules of this room). Invariant: the content
-decides, except that a name ending in .txt, .md, .text, .rst, .csv or .tsv is believed of anything but Parquet and PDF: prose may
-begin with a bracket or a tag, and a table with anything.
+decides, except that a name ending in .txt, .md, .text, .rst, .csv or .tsv is believed of all that prose and tables may begin with, a
+bracket or a tag: what begins as Parquet or PDF does, or with two lines that are JSON objects, is neither, and a whole page of HTML is no
+prose (of a table it is no answer: that fails).
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ _HTML = re.compile(
     rb"(?:<!--.{0,4000}?-->\s*+|<\?xml[^>]{0,400}+>\s*+){0,9}<(?:!doctype\s+html|html|head|body)\b",
     re.IGNORECASE | re.DOTALL,
 )
+
+
+_PAGE = re.compile(rb"(?:<\?xml[^>]{0,400}+>\s*+)?<(?:!doctype\s+html|html)\b", re.IGNORECASE)
 
 
 def named_codec(unit: str) -> str:
@@ -84,7 +88,7 @@ def detect(head: bytes, unit: str) -> tuple[str, bool]:
     if head.startswith(UTF16[:2]):
         head = head.decode("utf-16", "ignore").encode()
     bare = head.removeprefix(_BOM).lstrip()
-    if claimed in {"text", "csv"}:
+    if claimed in {"text", "csv"} and not (claimed == "text" and _PAGE.match(bare)) and not _are_objects(bare):
         return claimed, False
     if _HTML.match(bare) or (claimed == "html" and bare.startswith(b"<")):
         return "html", claimed not in {None, "html"}
@@ -106,6 +110,13 @@ def detect(head: bytes, unit: str) -> tuple[str, bool]:
 
 def _suffix(name: str) -> str:
     return PurePosixPath(name).suffix.lower()
+
+
+def _are_objects(data: bytes) -> bool:
+    """Tell whether the first line is a whole JSON object, and the next one the beginning of one (it may be cut here)."""
+    first, _, rest = data.partition(b"\n")
+    second = rest.lstrip()
+    return first.startswith(b'{"') and second.startswith(b'{"') and _is_json(first)
 
 
 def _is_json(data: bytes) -> bool:
