@@ -1,7 +1,9 @@
 """Datasets and exports on an object store: equal to those on a disk, held by one run at a time, whatever the store answers."""
 
+import json
 import os
 import random
+import re
 import time
 
 import pytest
@@ -174,6 +176,36 @@ def test_the_place_of_an_export_is_one_datasets(remote, tmp_path):
     assert "that no manifest lists" in of_another(bound, outlet, Layout(tmp_path / "set"))
     assert [outlet.claim(dataset) for dataset in ("one", "other", "one")] == [True, False, True]
     assert "its id is one" in of_another(bound, outlet, Layout(tmp_path / "set"))
+
+
+def test_a_bucket_that_is_not_there_is_told_as_such_by_whatever_writes_to_it(remote, tmp_path):
+    gone = Remote("s3://no-such-bucket/set", remote.options)
+    told = r"^s3://no-such-bucket/set/[^ ]+: the store refuses \(.*404 NoSuchBucket\); check the bucket's name"
+    (tmp_path / "x").write_bytes(b"1")
+    for condition in (None, ABSENT):
+        with pytest.raises(StoreError, match=told):
+            gone.put("x", b"1", condition)
+    with pytest.raises(StoreError, match=told):
+        gone.put_file("x", tmp_path / "x")
+    (problem,) = gone.problems()
+    assert re.match(told, problem)
+    assert re.match(told, gone.refusal())
+    assert remote.refusal() is None
+    assert remote.listing("") == []
+
+
+def test_check_tells_which_export_a_store_does_not_take(remote, tmp_path, monkeypatch):
+    (tmp_path / "a.jsonl").write_text('{"text": "ground"}\n')
+    monkeypatch.setenv("KEY_OF_THE_STORE", remote.options["secret_access_key"])
+    storage = {**remote.options, "secret_access_key": "${env:KEY_OF_THE_STORE}"}
+    exports = [
+        {"name": name, "jsonl": {"path": f"s3://{bucket}/out", "storage": storage}}
+        for name, bucket in (("here", "bucket"), ("there", "no-such-bucket"))
+    ]
+    config = {"version": 1, "dataset": "./set", "sources": [{"name": "a", "files": {"path": "*.jsonl"}}]}
+    (tmp_path / "gristmill.yml").write_text(json.dumps(config | {"exports": exports}))
+    (problem,) = Pipeline.from_file(tmp_path / "gristmill.yml").problems()
+    assert "export there: s3://no-such-bucket/out/" in problem
 
 
 # --- the working folder ------------------------------------------------------------------------------------------

@@ -2,8 +2,9 @@
 
 And whether a table can lie there: delta-rs takes some characters of a path for something else.
 
-Not here: databases (an export's own `check`), object stores (`store.remote`). Invariants: nothing is changed and nothing tried, the
-system is asked; what is not there yet is asked of the nearest folder above. What may be written now may be full, or gone, later.
+Not here: databases (an export's own `check`), whether an object store will do for a dataset (`store.remote`). Invariants: on this
+machine nothing is changed and nothing tried, the system is asked; a store is asked to take an object and to remove it again; what is
+not there yet is asked of the nearest folder above. What may be written now may be full, or gone, later.
 """
 
 from __future__ import annotations
@@ -45,14 +46,15 @@ def unwritable(config: PipelineConfig, layout: Layout, *, every: bool = True) ->
 
 
 def _taken(config: PipelineConfig, layout: Layout, *, every: bool) -> Iterator[str]:
-    """Say where something else lies than what an export put there; of an object store the export itself asks."""
+    """Say where something else lies than what an export put there, and which object store takes nothing (asked only of `every`)."""
     for bound in config.exports:
-        if isinstance(bound.export, FileExport) and "://" not in bound.export.path:
+        if isinstance(bound.export, FileExport) and (every or "://" not in bound.export.path):
             outlet = exports.outlet_of(bound, config)
-            if not outlet.folder.is_dir():
+            if outlet.remote is None and not outlet.folder.is_dir():
                 continue
             try:
-                stranger = exports.of_another(bound, outlet, layout)
+                refusal = outlet.remote.refusal() if outlet.remote is not None else None
+                stranger = f"export {bound.name}: {refusal}" if refusal else exports.of_another(bound, outlet, layout)
                 if stranger is None:
                     stranger = exports.unlike(bound, outlet, outlet.manifest())
             except (StoreError, OSError) as error:

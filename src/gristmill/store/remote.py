@@ -172,6 +172,8 @@ class Remote(msgspec.Struct, frozen=True):
             try:
                 done = obstore.put(self.client, self.prefix + key, content, **options)
             except Exception as error:
+                if (only is None or only is ABSENT) and _is_absent(error):
+                    self._no_bucket(key, error)
                 if only is not None and _is_under_way(error):
                     raise ConnectionError from None
                 if only is None or not _is_condition(error):
@@ -196,7 +198,15 @@ class Remote(msgspec.Struct, frozen=True):
                 done = obstore.put(self.client, where, mapped(path), use_multipart=False)
             return self._made(key, size, done)
 
-        made = self.tried(key, ask)
+        def put() -> Seen:
+            try:
+                return ask()
+            except Exception as error:
+                if _is_absent(error):
+                    self._no_bucket(key, error)
+                raise
+
+        made = self.tried(key, put)
         assert made is not None
         return made
 
@@ -235,26 +245,27 @@ class Remote(msgspec.Struct, frozen=True):
         for pause_s in (*(PAUSES_S if self.options.get("retries", 6) else ()), None):
             try:
                 return ask()
-            except FileNotFoundError:
-                return None
             except (StoreError, Transient, ConfigError):
                 raise
             except Exception as error:  # obstore's have no common base: some are builtins
                 told, passing = buckets.why(error)
-                if type(error).__name__ == "NotFoundError":
+                if _is_absent(error):
                     return None
                 if pause_s is None or not passing:
                     self._failed(key, told, passing=passing)
                 time.sleep(pause_s)
         raise AssertionError("the last try returns or raises")
 
+    def _no_bucket(self, key: str, error: Exception) -> NoReturn:
+        """A new object needs nothing that may be absent but its bucket."""
+        self._failed(key, buckets.why(error)[0], passing=False)
+
     def _failed(self, key: str, told: str, *, passing: bool) -> NoReturn:
+        place = f"{self.url}/{key}".rstrip("/")
         if passing:
-            raise Transient(
-                f"{self.url}/{key}: the store does not answer as it should now ({told}); run again"
-            ) from None
+            raise Transient(f"{place}: the store does not answer as it should now ({told}); run again") from None
         raise StoreError(
-            f"{self.url}/{key}: the store refuses ({told}); check the bucket's name, storage: (region, endpoint, keys) and its rights"
+            f"{place}: the store refuses ({told}); check the bucket's name, storage: (region, endpoint, keys) and its rights"
         ) from None
 
     # --- whether it will do
@@ -274,6 +285,20 @@ class Remote(msgspec.Struct, frozen=True):
             raise
         except StoreError as error:
             return [str(error)]
+
+    def refusal(self) -> str | None:
+        """Try whether an object is taken and removed, which is all that an export needs; say why not.
+
+        Raises:
+            Transient: the store does not answer well now.
+        """
+        key = f".probe-{secrets.token_hex(8)}"
+        try:
+            self.put(key, b"1")
+            self.delete([key])
+        except (StoreError, ConfigError) as error:
+            return str(error)
+        return None
 
     def _probe(self, key: str) -> Iterator[str]:
         first = self.put(key, b"1", ABSENT)
@@ -309,9 +334,13 @@ def _is_under_way(error: Exception) -> bool:
     return "status code: 409" in str(error) and "BlobAlreadyExists" not in str(error)
 
 
+def _is_absent(error: Exception) -> bool:
+    return type(error).__name__ in {"FileNotFoundError", "NotFoundError"}
+
+
 def _is_condition(error: Exception) -> bool:
     """Tell if the store says that a condition does not hold; a missing object fails If-Match too."""
-    return type(error).__name__ in {"AlreadyExistsError", "PreconditionError", "FileNotFoundError", "NotFoundError"}
+    return _is_absent(error) or type(error).__name__ in {"AlreadyExistsError", "PreconditionError"}
 
 
 @functools.cache  # by pid: a forked process has its own
