@@ -34,6 +34,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "malformed": Command("tests.malformed COUNT 10000", 2500, 600),
+    "guards": Command("tests.guards", 1, 300),
     "limits": Command("tests.malformed.limits 1024", 19, 300),
     "determinism": Command("tests.determinism", 72, 400),
     "machine": Command("tests.properties.machine COUNT SEED", 100_000, 9_000),

@@ -47,6 +47,7 @@ MEANING = {
     "locks": "a run stopped with SIGSTOP keeps the lock, a second one exits 5, a waiting one gets its turn",
     "properties": "the suites of properties (`tests/properties`) and the property tests of all others, and all cases of tests that try some (`pytest -m 'hypothesis or slice'`) with ten times the examples that `make test` tries; trials are the tests that passed",
     "malformed": "all of `../shared/data/malformed` by the table of what becomes of each file, and files made from seeds, attacks among them: each byte accounted for, no crash, no hang",
+    "guards": "the tests of what attacks from outside, with all their cases: addresses, pages, secrets, networks; trials are the tests that passed",
     "limits": "bombs in six codecs and in Parquet, a line of 1 GB in UTF-8 and in UTF-16, and a million lines that are bad or empty, read under 400 MB of memory: each is stopped by its code",
     "determinism": "two days of a pipeline under other hash seeds, zones, locales, workers, executors and Pythons: one digest of all that lasts",
     "machine": "steps of a state machine over the engine (files come and go, runs are made, killed, refused, rolled back, exports get lost), each held against an oracle",
