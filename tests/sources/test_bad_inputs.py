@@ -219,6 +219,44 @@ def test_odd_but_right_files_are_read_whole(read, files):
     assert orjson.loads(out.rows[20_007]["meta"]) == {"n": 49}
 
 
+CUT = {
+    "gzip": ("a.jsonl.gz", GZ[: len(GZ) // 2], 2000),
+    "gzip, a member and a half": ("a.jsonl.gz", GZ + GZ[: len(GZ) // 2], 22_000),
+    "zstd": ("a.jsonl.zst", ZST[: len(ZST) // 2], 1),
+    "xz": ("a.jsonl.xz", XZ[: len(XZ) // 2], 2000),
+    "gzip, within the first block": ("a.jsonl.gz", gzip.compress(LINES[:2000])[:-9], 30),
+    "an array that does not end": ("a.json", b"[" + LINES.strip().replace(b"\n", b",\n")[:100_000], 2000),
+    "an array in gzip": (
+        "a.json.gz",
+        gzip.compress(b"[" + LINES.strip().replace(b"\n", b",\n") + b"]")[:-20_000],
+        2000,
+    ),
+    "an open quote": ("a.csv", b"text,n\n" + b"a line,1\n" * 100 + b'"never ends,1\n' + b"a line,1\n" * 100, 100),
+}
+
+
+@pytest.mark.parametrize("batch_bytes", [8 << 20, 20_000])
+@pytest.mark.parametrize(("name", "data", "least"), CUT.values(), ids=CUT)
+def test_of_a_file_that_is_cut_what_stands_before_the_cut_is_kept_on_request(read, name, data, least, batch_bytes):
+    assert read({name: data}, batch_bytes).failed == {name: ("file.truncated", True)}
+    out = read({name: data}, batch_bytes, incomplete="keep")
+    assert not out.failed
+    assert len(out.rows) >= least
+    if name != "a.csv":
+        lines = (LINES + LINES).splitlines()
+        assert [row["text"] for row in out.rows] == [orjson.loads(line)["text"] for line in lines[: len(out.rows)]]
+    (reject,) = out.rejects
+    assert reject == ("file.truncated", f"{name}#{out.bytes_in[name]}")
+    assert out.bytes_in[name] > sum(len(row["text"]) for row in out.rows)
+
+
+@pytest.mark.parametrize(
+    "files", [{"a.jsonl.gz": flipped(GZ, len(GZ) // 2)}, {"a.jsonl.gz": GZ + b"junk"}, {"a.jsonl.gz": GZ[:5]}]
+)
+def test_what_is_bad_in_another_way_or_cut_before_anything_is_set_aside_all_the_same(read, files):
+    assert list(read(files, incomplete="keep").failed) == ["a.jsonl.gz"]
+
+
 LIARS = {
     "plain called .gz": {"a.jsonl.gz": LINES},
     "gzip without extension": {"a.jsonl": GZ},

@@ -12,7 +12,6 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Annotated, BinaryIO, ClassVar, Literal, NamedTuple
 
@@ -28,7 +27,7 @@ from gristmill.core.source import Page, PlanContext, ReadContext, Source, Source
 from gristmill.core.tararchive import Member
 from gristmill.extract import ExtractOptions, Extractor, Kind, needs
 from gristmill.net.objects import place_for
-from gristmill.sources.formats import archive, csv, documents, json, jsonl, parquet, text
+from gristmill.sources.formats import archive, csv, documents, incomplete, json, jsonl, parquet, text
 from gristmill.sources.formats.detect import (
     HEAD_BYTES,
     UTF16,
@@ -38,6 +37,7 @@ from gristmill.sources.formats.detect import (
     named_container,
     named_format,
     named_suffix,
+    peek,
 )
 
 _MIB = 1 << 20
@@ -59,7 +59,7 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     hidden ones. max_record_bytes: a longer one is quarantined. max_depth: of objects and lists in each other.
     max_file_bytes, max_ratio: of what comes out of a compressed file, or of an archive with all that is packed in it (the ratio above 10 MiB).
     split_bytes: size of a piece of work, by default 1/64 of the input within 16 to 256 MiB. allow_empty: it is fine if
-    no file is there (any more). storage: how to reach the store, such as region, endpoint and keys (docs/sources/stores.md).
+    no file is there (any more). incomplete: what becomes of a file that is cut short, no archive: it is set aside, or what stands before the cut is kept. storage: how to reach the store, such as region, endpoint and keys (docs/sources/stores.md).
     extract: how main text is taken out of HTML and PDF files, and what one may cost (docs/sources/html.md, pdf.md).
     """
 
@@ -83,6 +83,7 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_ratio: Annotated[int, msgspec.Meta(ge=1)] = 200
     split_bytes: Annotated[int, msgspec.Meta(ge=1)] | None = None
     allow_empty: bool = False
+    incomplete: Literal["fail", "keep"] = "fail"
     storage: Options = msgspec.field(default_factory=dict)
     extract: ExtractOptions = ExtractOptions()
 
@@ -229,7 +230,7 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         start, end = (0, piece.size) if piece.end < 0 or piece.format == "parquet" else (piece.start, piece.end)
         if codec:
             raw.seek(0)
-            head, blocks = _peek(expand(raw, codec, piece.unit, self.limits))
+            head, blocks = peek(expand(raw, codec, piece.unit, self.limits))
         else:
             if (start, end) != (0, piece.size):
                 start, end = line_range(raw, start, end, piece.size)
@@ -239,18 +240,10 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
             yield from reading.archive(piece, raw, container, codec, blocks)
             return
         groups = (piece.start, piece.end) if piece.end >= 0 else None
+        behind = raw if not codec else None
         file = _File(
-            piece.unit,
-            piece.unit,
-            piece.size,
-            head,
-            blocks,
-            codec,
-            raw if not codec else None,
-            start,
-            piece.format,
-            groups,
-        )
+            piece.unit, piece.unit, piece.size, head, blocks, codec, behind, start, piece.format, groups
+        )  # fmt: skip
         yield from reading.file(file, is_first=piece.start == 0)
 
 
@@ -301,11 +294,11 @@ class _Reading(NamedTuple):
         yield from archive.read(found, piece.unit, self.allowance, source.asked, self._member)
 
     def _member(self, member: Member, place: str) -> Iterator[Page]:
-        head, blocks = _peek(member.blocks)
+        head, blocks = peek(member.blocks)
         codec = codec_of(head)
         if codec:
             expanded = expand(Stream(blocks), codec, place, self.source.limits)
-            head, blocks = _peek(self.allowance.counted(expanded))
+            head, blocks = peek(self.allowance.counted(expanded))
         if container_of(head, member.name):
             raise UnitFailed(place, "archive.nested", "an archive inside an archive; take it out first")
         yield from self.file(_File(place, member.name, member.size, head, blocks, codec), is_first=True)
@@ -343,10 +336,14 @@ class _Reading(NamedTuple):
             raise UnitFailed(file.place, "text.encoding", detail)
         if stored is not None and (odd := encodings.contradiction(source.encoding, file.head)):
             raise UnitFailed(file.place, "text.encoding", odd)
-        yield from self._records(file._replace(head=head, blocks=blocks), rows, kind, encoding)
+        file = file._replace(head=head)
+        if source.incomplete == "keep" and file.place == self.unit:
+            yield from incomplete.keep(blocks, rows, lambda some: self._records(file, some, rows, kind, encoding))
+        else:
+            yield from self._records(file, blocks, rows, kind, encoding)
 
-    def _records(self, file: _File, rows: Rows, kind: str, encoding: str) -> Iterator[Page]:
-        source, blocks, limit = self.source, file.blocks, self.source.max_record_bytes
+    def _records(self, file: _File, blocks: Iterator[bytes], rows: Rows, kind: str, encoding: str) -> Iterator[Page]:
+        source, limit = self.source, self.source.max_record_bytes
         if kind == "jsonl":
             yield from jsonl.read(blocks, rows, file.start, limit)
         elif kind == "json":
@@ -385,13 +382,3 @@ def _must_have(kind: Kind) -> None:
     missing = needs(kind)
     if missing:
         raise MissingExtra(missing)
-
-
-def _peek(blocks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
-    """Give the first bytes of a stream, and the stream with them still in it."""
-    held: list[bytes] = []
-    for block in blocks:
-        held.append(block)
-        if sum(map(len, held)) >= HEAD_BYTES:
-            break
-    return b"".join(held)[:HEAD_BYTES], chain(held, blocks)

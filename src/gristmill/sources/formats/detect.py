@@ -9,10 +9,13 @@ prose (of a table it is no answer: that fails).
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import PurePosixPath
 
 import orjson
 
+from gristmill.core.errors import UnitFailed
 from gristmill.core.tararchive import RECORD, is_header
 
 HEAD_BYTES = 64 << 10  # what a format is told by
@@ -106,6 +109,26 @@ def detect(head: bytes, unit: str) -> tuple[str, bool]:
     else:
         kind = "json"
     return kind, claimed not in {None, kind} and (claimed, kind) != ("json", "jsonl")
+
+
+def peek(blocks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
+    """Give the first bytes of a stream, and the stream with them still in it; where it fails behind some, it does so again there."""
+    held: list[bytes] = []
+    try:
+        for block in blocks:
+            held.append(block)
+            if sum(map(len, held)) >= HEAD_BYTES:
+                break
+    except UnitFailed as error:
+        if not any(held):
+            raise
+        blocks = _failing(error)
+    return b"".join(held)[:HEAD_BYTES], chain(held, blocks)
+
+
+def _failing(error: UnitFailed) -> Iterator[bytes]:
+    yield b""
+    raise error
 
 
 def _suffix(name: str) -> str:
