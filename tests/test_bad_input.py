@@ -159,12 +159,12 @@ def test_a_cut_file_that_is_sent_again_whole_is_read(lab):
 
 def test_what_stands_before_a_cut_is_kept_on_request_and_the_whole_file_adds_the_rest(tmp_path):
     lab = Lab(tmp_path, config(incomplete="keep"))
-    lab.put("a.jsonl.gz", GZ[: len(GZ) // 2])
+    lab.put("in/a.jsonl.gz", GZ[: len(GZ) // 2])
     kept = flat(lab.run().counts)["published"]
     assert 500 < kept < 2000
     assert [code for code, _ in quarantined(lab, 1)] == ["file.truncated"]
     assert lab.broken() == []
-    lab.put("a.jsonl.gz", GZ)
+    lab.put("in/a.jsonl.gz", GZ)
     assert flat(lab.run().counts) == {"read": 2000, "unchanged": kept, "published": 2000 - kept}
     assert texts(lab) == [f"record number {i}" for i in range(2000)]
     assert lab.broken() == []
