@@ -122,7 +122,10 @@ def init(
 
 @app.command()
 def check(setting: Setting = None) -> None:
-    """Look for everything that would stop a run; changes nothing."""
+    """Look for everything that would stop a run; changes nothing.
+
+    An object store is asked to take an object, which is removed again.
+    """
     from gristmill.core.errors import ConfigError
 
     notes: list[str] = []

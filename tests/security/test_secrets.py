@@ -263,16 +263,30 @@ def test_a_secret_that_is_spelled_out_is_refused_and_not_repeated(gristmill, tmp
 HOOKS = [
     ("webhook", "https://hooks.slack.com/services/T00000000/B00000000/hunter2XXXXXXXXXXXXXXXXX"),
     ("webhook", "https://discord.com/api/webhooks/123456789012345678/hunter2aBcDeFgHiJ_kLm"),
-    ("webhook", "https://${env:HOME}/webhookb2/6b8f0a4c-1111-2222-3333-444455556666/IncomingWebhook/hunter2"),
+    ("webhook", "https://t.webhook.office.com/webhookb2/6b8f0a4c-1111-2222-3333-444455556666/IncomingWebhook/hunter2"),
+    ("webhook", "https://discord.com/api/webhooks/1/hunter2short"),
+    ("webhook", "https://h/hooks/hunter2/0123456789abcdef01234567"),
     ("apprise", ["json://localhost", "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7hunter2"]),
     ("apprise", "tgram://123456789:hunter2aBcDeFgHiJkLmN/1234"),
 ]
 
 
 def test_an_address_of_a_hook_that_lets_nobody_in_may_be_spelled_out():
-    for url in ("https://hooks.example.org/alerts/corpus-team-2026", "https://h:8443/hook?x=1", "${env:HOOK}/services"):
-        assert not references.is_secret(("alerts", 0, "webhook", "url"), url)
-    assert not references.is_secret(("alerts", 0, "apprise", "url"), "mailto://mill@example.org")
+    for url in (
+        "https://hooks.example.org/alerts/corpus-team-2026",
+        "https://h:8443/hook?x=1",
+        "${env:HOOK}/services",
+        "https://ci.example.com/hooks/myproject2024pipeline",
+        "https://h/workflows/0a1b2c3d4e5f6a7b8c9d0e1f2a3b4c5d/run?sig=${env:SIG}",
+        "https://Prod01Alertmanager02.corp.example/hook",
+    ):
+        assert list(references.written_secrets({"alerts": [{"webhook": {"url": url}}]})) == []
+    for url in (
+        "mailto://mill@example.org",
+        "json://Prod01Alertmanager02.corp.example/hook",
+        "mailtos://user1234567890Abcd:${env:PW}@h.org",
+    ):
+        assert list(references.written_secrets({"alerts": [{"apprise": {"url": ["json://h", url]}}]})) == []
     assert not references.is_secret(("sources", 0, "files", "path"), "https://h/d/0a1b2c3d4e5f6a7b8c9d.jsonl")
 
 

@@ -225,13 +225,12 @@ CUT = {
     "zstd": ("a.jsonl.zst", ZST[: len(ZST) // 2], 1),
     "xz": ("a.jsonl.xz", XZ[: len(XZ) // 2], 2000),
     "gzip, within the first block": ("a.jsonl.gz", gzip.compress(LINES[:2000])[:-9], 30),
-    "an array that does not end": ("a.json", b"[" + LINES.strip().replace(b"\n", b",\n")[:100_000], 2000),
-    "an array in gzip": (
-        "a.json.gz",
-        gzip.compress(b"[" + LINES.strip().replace(b"\n", b",\n") + b"]")[:-20_000],
+    "an array": ("a.json.gz", gzip.compress(b"[" + LINES.strip().replace(b"\n", b",\n") + b"]")[:-20_000], 2000),
+    "a table": (
+        "a.csv.gz",
+        gzip.compress(b"text,n\n" + b"".join(b'"line %d",%d\n' % (i, i) for i in range(20_000)))[:-30_000],
         2000,
     ),
-    "an open quote": ("a.csv", b"text,n\n" + b"a line,1\n" * 100 + b'"never ends,1\n' + b"a line,1\n" * 100, 100),
 }
 
 
@@ -242,19 +241,44 @@ def test_of_a_file_that_is_cut_what_stands_before_the_cut_is_kept_on_request(rea
     out = read({name: data}, batch_bytes, incomplete="keep")
     assert not out.failed
     assert len(out.rows) >= least
-    if name != "a.csv":
-        lines = (LINES + LINES).splitlines()
-        assert [row["text"] for row in out.rows] == [orjson.loads(line)["text"] for line in lines[: len(out.rows)]]
+    assert [row["text"] for row in out.rows] == [f"line {n % 20_000}" for n in range(len(out.rows))]
     (reject,) = out.rejects
     assert reject == ("file.truncated", f"{name}#{out.bytes_in[name]}")
     assert out.bytes_in[name] > sum(len(row["text"]) for row in out.rows)
 
 
-@pytest.mark.parametrize(
-    "files", [{"a.jsonl.gz": flipped(GZ, len(GZ) // 2)}, {"a.jsonl.gz": GZ + b"junk"}, {"a.jsonl.gz": GZ[:5]}]
-)
-def test_what_is_bad_in_another_way_or_cut_before_anything_is_set_aside_all_the_same(read, files):
-    assert list(read(files, incomplete="keep").failed) == ["a.jsonl.gz"]
+SHIFT_JIS = "".join(f'{{"text": "線 {n}"}}\n' for n in range(20_000)).encode("shift_jis")
+
+
+@pytest.mark.parametrize("batch_bytes", [8 << 20, 20_000])
+def test_the_cut_of_a_file_in_a_declared_encoding_is_told_in_its_own_bytes(read, batch_bytes):
+    data = gzip.compress(SHIFT_JIS)
+    whole = read({"a.jsonl.gz": data}, batch_bytes, encoding="shift_jis").bytes_in["a.jsonl.gz"]
+    out = read({"a.jsonl.gz": data[:-5000]}, batch_bytes, encoding="shift_jis", incomplete="keep")
+    assert [row["text"] for row in out.rows] == [f"線 {n}" for n in range(len(out.rows))]
+    (reject,) = out.rejects
+    assert reject == ("file.truncated", f"a.jsonl.gz#{out.bytes_in['a.jsonl.gz']}")
+    assert whole == len(SHIFT_JIS) > out.bytes_in["a.jsonl.gz"] > len(out.rows[-1]["text"]) * len(out.rows)
+
+
+KEPT_BY_NONE = {
+    "a flipped bit": {"a.jsonl.gz": flipped(GZ, len(GZ) // 2)},
+    "junk behind": {"a.jsonl.gz": GZ + b"junk"},
+    "cut before anything": {"a.jsonl.gz": GZ[:5]},
+    "a stray quote": {"a.csv": b'text\n"a line\n' + b"a line\n" * 100},
+    "a stray quote in a whole gzip": {"a.csv.gz": gzip.compress(b'text\n"a line\n' + b"a line\n" * 100)},
+    "an array that does not end": {"a.json": b'[{"text": "a"}, {"text": "b"}'},
+    "a text": {"a.txt.gz": gzip.compress(bytes(range(65, 90)) * 9000)[:-9]},
+    "a page": {"a.html.gz": gzip.compress(b"<html><p>" + b"words " * 9000)[:-9]},
+    "nothing but escapes": {"a.txt.gz": gzip.compress(b"\x1b$B") + b"junk"},
+}
+
+
+@pytest.mark.parametrize("files", KEPT_BY_NONE.values(), ids=KEPT_BY_NONE)
+def test_what_may_be_no_cut_or_is_no_record_is_set_aside_all_the_same(read, files):
+    encoding = "iso2022_jp" if "a.txt.gz" in files else "utf-8"
+    assert list(read(files, incomplete="keep", encoding=encoding).failed) == list(files)
+    assert list(read(files, encoding=encoding).failed) == list(files)
 
 
 LIARS = {
@@ -263,8 +287,6 @@ LIARS = {
     "zstd called .gz": {"a.jsonl.gz": ZST},
     "array called .jsonl": {"a.jsonl": b"[" + LINES.strip().replace(b"\n", b",\n") + b"]"},
     "lines called .parquet": {"a.parquet": LINES},
-    "lines called .txt": {"a.txt": LINES},
-    "lines called .csv.gz": {"a.csv.gz": GZ},
     "zstd called .json.gz": {"a.json.gz": zstd.compress(b"[" + LINES.strip().replace(b"\n", b",\n") + b"]")},
 }
 
@@ -277,14 +299,29 @@ def test_content_decides_and_a_lying_extension_is_counted(read, files):
     assert not out.failed
 
 
-@pytest.mark.parametrize("name", ["a.txt", "a.md"])
-def test_a_page_that_is_called_a_text_is_a_page_and_is_counted(read, name):
-    out = read({name: b"<!DOCTYPE html><html><body><p>This is a page, and it has a sentence.</p></body></html>"})
-    assert [row["text"] for row in out.rows] == ["This is a page, and it has a sentence."]
-    assert out.warnings["file.extension"] == 1
+ODD_TEXTS = {
+    b"<!DOCTYPE html><html><body><p>This is a page.</p></body></html>": "text.html",
+    b"\xef\xbb\xbf \n<HTML lang=de>": "text.html",
+    b'{"text": "one"}\n{"text": "two"}': "text.json",
+}
 
 
-PROSE = [b"<p>a tag</p>", b'{"one": "object"}', b'{"one": 1}\nand prose', b"{a}\n{b}", b'{"a": 1\n{"b": 2}', b"<htmlx>"]
+@pytest.mark.parametrize("lines", [False, True])
+@pytest.mark.parametrize(("data", "code"), ODD_TEXTS.items())
+def test_a_text_that_begins_as_a_page_or_as_lines_of_json_is_a_text_and_is_counted(read, data, code, lines):
+    out = read({"a.txt": data}, lines=lines)
+    assert (
+        "".join(row["text"] for row in out.rows).strip()
+        == data.decode("utf-8-sig").replace("\n", "" if lines else "\n").strip()
+    )
+    assert out.warnings == {code: 1}
+    assert not read({"a.txt": data}, lines=lines, format="text").warnings, "it was asked for"
+
+
+PROSE = [
+    b"<p>a tag</p>", b'{"one": "object"}', b'{"one": 1}\nand prose', b"{a}\n{b}", b'{"a": 1\n{"b": 2}', b"<htmlx>",
+    b"<html-loader> is a loader that exports HTML",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("data", PROSE)

@@ -146,7 +146,7 @@ class Rows:
         self.unit, self.place = unit, where.place if where is not None and where.place else unit
         self._stored = where.stored if where is not None else None
         self._max_depth = where.max_depth if where is not None else MAX_DEPTH
-        self._told = 0
+        self.told = 0  # bytes that pages were taken for, as they were read
         self.text = Field(mapping.text)
         self._id = Field(mapping.id) if mapping.id else None
         self._time = Field(mapping.time) if mapping.time else None
@@ -340,9 +340,9 @@ class Rows:
 
     def take(self, bytes_in: int) -> Page:
         """Give the page, for which `bytes_in` bytes were read, and begin the next one."""
+        before, self.told = self.told, self.told + bytes_in
         if self._stored is not None:
-            before, self._told = self._told, self._told + bytes_in
-            bytes_in = self._stored(self._told) - self._stored(before)
+            bytes_in = self._stored(self.told) - self._stored(before)
         if self._keys or not self._packed:
             self._pack()
         rows = pa.concat_batches(self._packed) if len(self._packed) > 1 else self._packed[0]

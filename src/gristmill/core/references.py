@@ -158,13 +158,17 @@ _SECRET_PARAMETERS = re.compile(
 )
 _QUERY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s?#]*\?([^\s#]+)")
 _PARAMETER = re.compile(r"(?:^|(?<=[?&;]))([^=&;?/]+)=(?=([^&;]+))")  # values may lie in each other
-# A word that nobody types: in the path of a webhook it is what lets one in (Slack, Discord, Teams and others have no other secret).
+# What nobody types: in the address of a hook it is what lets one in (Slack, Discord, Teams and others have no other secret).
 _TOKEN = re.compile(
-    r"(?<![A-Za-z0-9])(?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[A-Za-z0-9]{16,}|[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
+    r"(?<![A-Za-z0-9])(?:(?=[a-z0-9]*[A-Z])(?=[A-Z0-9]*[a-z])(?=[A-Za-z]*[0-9])[A-Za-z0-9]{16,}"  # of all three kinds
+    r"|(?=[a-fA-F]*[0-9])(?=[0-9]*[a-fA-F])[0-9a-fA-F]{24,}(?![A-Za-z0-9])"
+    r"|[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})"
 )
-_HOOK = re.compile(
-    r"https?://[^/?#]*([^?#]*)|[a-z]+://([^?#]*)", re.IGNORECASE
-)  # of services behind Apprise the host is a token too
+_HOOKS = re.compile(
+    r"https://(?:hooks\.slack\.com/(?:services|workflows|triggers)|discord(?:app)?\.com/api/webhooks)/.", re.IGNORECASE
+)
+# Of these what stands before the path is a host; of other services of Apprise it is a token, too.
+_HOOK = re.compile(r"(?:(?:https?|jsons?|xmls?|forms?|mailtos?)://[^/?#]*|[a-z][a-z0-9+.-]*://)([^?#]*)", re.IGNORECASE)
 _SIGNS = re.compile(r"[^a-z0-9]")
 _PAGES = "urls"  # of `web`: what a page is known by, and published with; no place for a secret
 
@@ -225,11 +229,11 @@ def _has_parameter(path: Keys, text: str) -> bool:
 
 
 def _has_token(path: Keys, text: str) -> bool:
-    """Tell whether what stands in the address of a webhook, or of a service behind Apprise, lets one in."""
-    if not {"webhook", "apprise"} & set(path):
+    """Tell whether the address of a hook, or of a service behind Apprise, spells out what lets one in. One with a reference has it there."""
+    here = path[path.index("alerts") + 2 :] if "alerts" in path else ()
+    if not here or here[0] not in {"webhook", "apprise"} or any(match[1] for match in _REFERENCE.finditer(text)):
         return False
-    places = (part for found in _HOOK.findall(_REFERENCE.sub("/", text)) for part in found)
-    return any(_TOKEN.search(part) for part in places)
+    return _HOOKS.match(text) is not None or any(_TOKEN.search(place) for place in _HOOK.findall(text))
 
 
 def _bare(name: str) -> str:

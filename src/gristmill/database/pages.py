@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gristmill.core import tombstones
+from gristmill.core.malformed import MAX_DEPTH as READ_DEPTH
 from gristmill.core.malformed import text_deeper_than
 from gristmill.core.mapping import MAX_DEPTH, Field, Mapping, Rows, Where
 from gristmill.core.source import PAGE_SCHEMA, Page, Reject
@@ -339,10 +340,8 @@ def _by_row(columns: dict[str, pa.Array], mapping: Mapping, warnings: dict[str, 
             if isinstance(value := record.get(base), str):
                 record[base] = _json_or_text(value)
         record[_KEY_FIELD] = key
-        if any(isinstance(value := record.get(base), str) and text_deeper_than(value, max_depth) for base in bases):
-            rows.reject(
-                "json.depth", at, f"nested more than {max_depth} levels deep", len(cell)
-            )  # more than is read of JSON
+        if any(_is_too_deep(record.get(base)) for base in bases):
+            rows.reject("json.depth", at, f"nested more than {max_depth} levels deep", len(cell))
         else:
             rows.add(record, at, len(cell))
     made = rows.take(0)
@@ -355,6 +354,11 @@ def _by_row(columns: dict[str, pa.Array], mapping: Mapping, warnings: dict[str, 
         for each in made.rejects
     ]
     return Page(UNIT, pa.RecordBatch.from_arrays(arrays, schema=PAGE_SCHEMA), rejects)
+
+
+def _is_too_deep(value: Any) -> bool:
+    """Tell whether a cell is JSON that is nested deeper than is read: such is text to `_json_or_text`."""
+    return isinstance(value, str) and value.lstrip()[:1] in {"[", "{"} and text_deeper_than(value, READ_DEPTH)
 
 
 def _json_or_text(text: str) -> Any:

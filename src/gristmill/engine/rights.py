@@ -46,17 +46,20 @@ def unwritable(config: PipelineConfig, layout: Layout, *, every: bool = True) ->
 
 
 def _taken(config: PipelineConfig, layout: Layout, *, every: bool) -> Iterator[str]:
-    """Say where something else lies than what an export put there, and which object store takes nothing (asked only of `every`)."""
+    """Say where something else lies than what an export put there; of `every`, also which object store takes nothing (who else is there, the export asks)."""
     for bound in config.exports:
         if isinstance(bound.export, FileExport) and (every or "://" not in bound.export.path):
             outlet = exports.outlet_of(bound, config)
             if outlet.remote is None and not outlet.folder.is_dir():
                 continue
             try:
-                refusal = outlet.remote.refusal() if outlet.remote is not None else None
-                stranger = f"export {bound.name}: {refusal}" if refusal else exports.of_another(bound, outlet, layout)
-                if stranger is None:
-                    stranger = exports.unlike(bound, outlet, outlet.manifest())
+                if outlet.remote is not None:
+                    refusal = outlet.remote.refusal()
+                    stranger = f"export {bound.name}: {refusal}" if refusal else None
+                else:
+                    stranger = exports.of_another(bound, outlet, layout)
+                    if stranger is None:
+                        stranger = exports.unlike(bound, outlet, outlet.manifest())
             except (StoreError, OSError) as error:
                 stranger = f"export {bound.name}: {exports.why(error)}" if every else None
             if stranger is not None:

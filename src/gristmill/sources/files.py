@@ -38,12 +38,14 @@ from gristmill.sources.formats.detect import (
     named_format,
     named_suffix,
     peek,
+    text_like,
 )
 
 _MIB = 1 << 20
 _MOST_IN_MEMORY = 64 * _MIB  # of Parquet that lies where only forwards can be read
 _MOST_COLUMNS = 4096  # of those whose kind is remembered
 _BINARY = {"parquet", "html", "pdf"}  # or with a way of its own to tell the encoding
+_BY_RECORD = {"jsonl", "json", "csv"}  # what stands before a cut is whole
 _EXTRACTED: dict[str, Kind] = {"html": "html", "pdf": "pdf"}
 
 
@@ -59,7 +61,7 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
     hidden ones. max_record_bytes: a longer one is quarantined. max_depth: of objects and lists in each other.
     max_file_bytes, max_ratio: of what comes out of a compressed file, or of an archive with all that is packed in it (the ratio above 10 MiB).
     split_bytes: size of a piece of work, by default 1/64 of the input within 16 to 256 MiB. allow_empty: it is fine if
-    no file is there (any more). incomplete: what becomes of a file that is cut short, no archive: it is set aside, or what stands before the cut is kept. storage: how to reach the store, such as region, endpoint and keys (docs/sources/stores.md).
+    no file is there (any more). incomplete: what becomes of a compressed file of records (no archive) that is cut short: it is set aside, or what stands before the cut is kept. storage: how to reach the store, such as region, endpoint and keys (docs/sources/stores.md).
     extract: how main text is taken out of HTML and PDF files, and what one may cost (docs/sources/html.md, pdf.md).
     """
 
@@ -230,7 +232,7 @@ class Files(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         start, end = (0, piece.size) if piece.end < 0 or piece.format == "parquet" else (piece.start, piece.end)
         if codec:
             raw.seek(0)
-            head, blocks = peek(expand(raw, codec, piece.unit, self.limits))
+            head, blocks = peek(expand(raw, codec, piece.unit, self.limits), late=self.incomplete == "keep")
         else:
             if (start, end) != (0, piece.size):
                 start, end = line_range(raw, start, end, piece.size)
@@ -324,9 +326,16 @@ class _Reading(NamedTuple):
             rows.warn("file.empty")
             yield rows.take(0)
             return
+        like = text_like(head) if kind == "text" and is_first and source.format == "auto" else ""
+        if like == "html":
+            rows.warn("text.html")
+        elif like == "json":
+            rows.warn("text.json")
         wrong_codec = named_codec(file.name) != file.codec
         if is_first and ((lied and source.format == "auto") or wrong_codec or named_container(file.name)):
             rows.warn("file.extension")
+        if file.codec and not head:  # of what is decoded, more may come
+            head, blocks = peek(blocks)
         if file.codec and not head:
             rows.warn("file.empty")
             yield rows.take(0)
@@ -337,7 +346,12 @@ class _Reading(NamedTuple):
         if stored is not None and (odd := encodings.contradiction(source.encoding, file.head)):
             raise UnitFailed(file.place, "text.encoding", odd)
         file = file._replace(head=head)
-        if source.incomplete == "keep" and file.place == self.unit:
+        if (
+            source.incomplete == "keep"
+            and file.codec
+            and file.place == self.unit
+            and (kind in _BY_RECORD or (kind == "text" and source.lines))
+        ):
             yield from incomplete.keep(blocks, rows, lambda some: self._records(file, some, rows, kind, encoding))
         else:
             yield from self._records(file, blocks, rows, kind, encoding)

@@ -40,6 +40,7 @@ class Seen(NamedTuple):
     time_ns: int = 0
 
 
+_TRIED = ".probe"
 ABSENT = Seen("", 0, "", "")  # as a condition: nothing may be there
 
 
@@ -214,7 +215,7 @@ class Remote(msgspec.Struct, frozen=True):
         """Remove objects; those that are not there are removed already."""
         for at in range(0, len(keys), 500):
             wanted = [self.prefix + key for key in keys[at : at + 500]]
-            self.tried(wanted[0], lambda wanted=wanted: self._remove(wanted))  # type: ignore[misc]
+            self.tried(keys[at], lambda wanted=wanted: self._remove(wanted))  # type: ignore[misc]
 
     def _remove(self, keys: list[str]) -> None:
         """Remove objects together; one by one where one is not there: of GCS and Azure obstore then stops, with others left."""
@@ -289,14 +290,12 @@ class Remote(msgspec.Struct, frozen=True):
     def refusal(self) -> str | None:
         """Try whether an object is taken and removed, which is all that an export needs; say why not.
 
-        Raises:
-            Transient: the store does not answer well now.
+        Its name is always the same: where it may be put and not removed, one is left and not one of each try.
         """
-        key = f".probe-{secrets.token_hex(8)}"
         try:
-            self.put(key, b"1")
-            self.delete([key])
-        except (StoreError, ConfigError) as error:
+            self.put(_TRIED, b"1")
+            self.delete([_TRIED])
+        except (StoreError, ConfigError, Transient) as error:
             return str(error)
         return None
 

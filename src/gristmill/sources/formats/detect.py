@@ -2,8 +2,7 @@
 
 Not here: compression (`core.files.codec_of`), encodings (`core.encodings`), what a format means (the other modules of this room). Invariant: the content
 decides, except that a name ending in .txt, .md, .text, .rst, .csv or .tsv is believed of all that prose and tables may begin with, a
-bracket or a tag: what begins as Parquet or PDF does, or with two lines that are JSON objects, is neither, and a whole page of HTML is no
-prose (of a table it is no answer: that fails).
+bracket or a tag, which is told (`text_like`): what begins as Parquet or PDF does is neither.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ _HTML = re.compile(
 )
 
 
-_PAGE = re.compile(rb"(?:<\?xml[^>]{0,400}+>\s*+)?<(?:!doctype\s+html|html)\b", re.IGNORECASE)
+_PAGE = re.compile(rb"(?:<\?xml[^>]{0,400}+>\s*+)?<(?:!doctype\s+html|html)(?=[\s>])", re.IGNORECASE)
 
 
 def named_codec(unit: str) -> str:
@@ -91,7 +90,7 @@ def detect(head: bytes, unit: str) -> tuple[str, bool]:
     if head.startswith(UTF16[:2]):
         head = head.decode("utf-16", "ignore").encode()
     bare = head.removeprefix(_BOM).lstrip()
-    if claimed in {"text", "csv"} and not (claimed == "text" and _PAGE.match(bare)) and not _are_objects(bare):
+    if claimed in {"text", "csv"}:
         return claimed, False
     if _HTML.match(bare) or (claimed == "html" and bare.startswith(b"<")):
         return "html", claimed not in {None, "html"}
@@ -111,8 +110,14 @@ def detect(head: bytes, unit: str) -> tuple[str, bool]:
     return kind, claimed not in {None, kind} and (claimed, kind) != ("json", "jsonl")
 
 
-def peek(blocks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
-    """Give the first bytes of a stream, and the stream with them still in it; where it fails behind some, it does so again there."""
+def text_like(head: bytes) -> str:
+    """Tell what a text begins like: html (a whole page), json (lines of objects), or an empty string."""
+    bare = head.removeprefix(_BOM).lstrip()
+    return "html" if _PAGE.match(bare) else "json" if _are_objects(bare) else ""
+
+
+def peek(blocks: Iterator[bytes], *, late: bool = False) -> tuple[bytes, Iterator[bytes]]:
+    """Give the first bytes of a stream, and the stream with them still in it. late: where it fails behind some, it does so only there."""
     held: list[bytes] = []
     try:
         for block in blocks:
@@ -120,7 +125,7 @@ def peek(blocks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
             if sum(map(len, held)) >= HEAD_BYTES:
                 break
     except UnitFailed as error:
-        if not any(held):
+        if not late or not any(held):
             raise
         blocks = _failing(error)
     return b"".join(held)[:HEAD_BYTES], chain(held, blocks)
@@ -139,7 +144,7 @@ def _are_objects(data: bytes) -> bool:
     """Tell whether the first line is a whole JSON object, and the next one the beginning of one (it may be cut here)."""
     first, _, rest = data.partition(b"\n")
     second = rest.lstrip()
-    return first.startswith(b'{"') and second.startswith(b'{"') and _is_json(first)
+    return first.startswith(b"{") and second.startswith(b"{") and _is_json(first)
 
 
 def _is_json(data: bytes) -> bool:

@@ -1,7 +1,8 @@
-"""What stands in a file before the place where it is cut, for those who ask for it (`incomplete: keep`).
+"""What stands in a compressed file of records before the place where it is cut, for those who ask for it (`incomplete: keep`).
 
-Not here: how a cut is told (`core.files`, the formats). Invariant: nothing but a cut is let pass, and each costs a reject, `file.truncated`: what
-stands before it is read, what it went through is lost, and both are told.
+Not here: how a cut is told (`core.files`). Invariant: nothing but the end of a stream that came too early is let pass (a quote or an array
+that does not end may be one stray byte in a whole file), and it costs a reject, `file.truncated`: what stands before it is read, what it went
+through is lost, and both are told.
 """
 
 from __future__ import annotations
@@ -21,20 +22,22 @@ def keep(blocks: Iterator[bytes], rows: Rows, read: Callable[[Iterator[bytes]], 
     Raises:
         UnitFailed: the file is bad in another way.
     """
-    come = told = 0
+    come, cut = 0, None
 
     def counted() -> Iterator[bytes]:
-        nonlocal come
-        for block in blocks:
-            come += len(block)
-            yield block
+        nonlocal come, cut
+        try:
+            for block in blocks:
+                come += len(block)
+                yield block
+        except UnitFailed as error:
+            cut = error
+            raise
 
     try:
-        for page in read(counted()):
-            told += page.bytes_in
-            yield page
+        yield from read(counted())
     except UnitFailed as error:
-        if error.code != CUT:
+        if error is not cut or error.code != CUT:
             raise
         rows.reject(CUT, come, error.detail, 0)
-        yield rows.take(come - told)
+        yield rows.take(come - rows.told)

@@ -60,9 +60,9 @@ def read_lines(blocks: Iterable[bytes], rows: Rows, head: bytes, start: int, max
             if len(line) > max_record_bytes:
                 _too_long(rows, at, min(at + len(line) + 1, group.end))
             elif bare and not bare.isspace():
+                _add(rows, bare, at, len(line))
                 if b"\r" in bare:  # perhaps the only line ends there are, as on the first Macintosh
                     rows.warn("text.carriage_return")
-                _add(rows, bare, at, len(line))
             at += len(line) + 1
             if rows.full:
                 end = min(at, group.end)
