@@ -300,9 +300,9 @@ def test_content_decides_and_a_lying_extension_is_counted(read, files):
 
 
 ODD_TEXTS = {
-    b"<!DOCTYPE html><html><body><p>This is a page.</p></body></html>": "text.html",
-    b"\xef\xbb\xbf \n<HTML lang=de>": "text.html",
-    b'{"text": "one"}\n{"text": "two"}': "text.json",
+    b"<!DOCTYPE html><html><body><p>This is a page.</p></body></html>": "text.like_html",
+    b"\xef\xbb\xbf \n<HTML lang=de>": "text.like_html",
+    b'{"text": "one"}\n{"text": "two"}': "text.like_json",
 }
 
 

@@ -328,9 +328,9 @@ class _Reading(NamedTuple):
             return
         like = text_like(head) if kind == "text" and is_first and source.format == "auto" else ""
         if like == "html":
-            rows.warn("text.html")
+            rows.warn("text.like_html")
         elif like == "json":
-            rows.warn("text.json")
+            rows.warn("text.like_json")
         wrong_codec = named_codec(file.name) != file.codec
         if is_first and ((lied and source.format == "auto") or wrong_codec or named_container(file.name)):
             rows.warn("file.extension")

@@ -26,7 +26,7 @@ def contents() -> Iterator[Content]:
         for suffix in (".jsonl", ".parquet", ".json"):
             yield Content("misnamed", f"{kind}_as{suffix}", suffix, data, 1, NONE, {"file.extension": 1})
         yield Content("misnamed", f"{kind}_without_a_name", ".data", data, 1)
-    yield Content("misnamed", "html_as.txt", ".txt", GOOD_HTML, 1, NONE, {"text.html": 1})
+    yield Content("misnamed", "html_as.txt", ".txt", GOOD_HTML, 1, NONE, {"text.like_html": 1})
     yield Content("misnamed", "pdf_as.txt", ".txt", GOOD_PDF, 1, NONE, {"file.extension": 1})
 
 

@@ -127,7 +127,7 @@ def _misnamed() -> Iterator[Content]:
         yield named(f"json_as{suffix}", suffix, array, 3)
     yield named("json_as.jsonl", ".jsonl", array, 3)
     yield named("jsonl_as.json", ".json", lines, 3, NONE, NONE)  # values one after the other are JSON
-    yield named("jsonl_as.txt", ".txt", lines, 1, NONE, {"text.json": 1})
+    yield named("jsonl_as.txt", ".txt", lines, 1, NONE, {"text.like_json": 1})
     yield named("json_as.md", ".md", array, 1, NONE, NONE)
     yield named("jsonl_without_a_name", ".data", lines, 3, NONE, NONE)
     yield named("parquet_without_a_name", ".data", parquet, 3, NONE, NONE)
