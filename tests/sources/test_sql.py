@@ -380,6 +380,21 @@ def test_a_large_cell_is_refused_without_being_read(table):
     assert copy.rejects == [("size.cap", "rows#2"), ("size.cap", "rows#3")]
 
 
+@pytest.mark.parametrize("kind", ["TEXT", "TEXT NOT NULL"])
+@pytest.mark.parametrize("text", ["text", "{text}", "{title}: {text}"])
+def test_a_large_cell_is_told_from_one_that_is_null(table, kind, text):
+    table.run(f"CREATE TABLE docs (id INTEGER PRIMARY KEY, text {kind}, title TEXT)")
+    nothing = "" if "NOT" in kind else None
+    for i, row in enumerate([("a", "t"), ("x" * 3000, "t"), ("b", "x" * 3000), (nothing, "t"), ("c", None)]):
+        table.run("INSERT INTO docs VALUES (?, ?, ?)", i, *row)
+    copy = table.copy(text=text, max_cell_bytes=2000).run()
+    assert [origin for code, origin in copy.rejects if code == "size.cap"] == ["rows#1", "rows#2"]
+    assert [origin for code, origin in copy.rejects if code == "field.missing"] == (
+        ["rows#3"] if nothing is None and "title" not in text else []
+    )
+    assert {"0", "4"} <= copy.texts().keys()
+
+
 def test_no_cell_is_taken_for_one_that_is_too_large(table):
     table.run("CREATE TABLE docs (id INTEGER PRIMARY KEY, text, note)")
     for i, (text, note) in enumerate([("\0o12", "\0oabc"), (b"\0o7", b"\0o"), ("x" * 3000, b"y"), (b"z", "w" * 3000)]):

@@ -42,6 +42,7 @@ class Shape(msgspec.Struct, frozen=True):
     keys: columns of the key. mapping: of a record, None where columns are mapped by name. trusted: the database vouches
     for its UTF-8 and holds no NUL. extract: takes the text out of documents (HTML, PDF), one result each, in order.
     max_depth: of objects and lists in each other in a record, where a mapping digs into it: a cell alone is text.
+    null_is_large: a text or `meta` that is NULL stands for a cell over the cap (`compose`); else `big` tells of such.
     """
 
     keys: int
@@ -50,6 +51,7 @@ class Shape(msgspec.Struct, frozen=True):
     max_cell_bytes: int
     extract: Extract | None = None
     max_depth: int = MAX_DEPTH
+    null_is_large: bool = False
 
 
 def empty() -> pa.RecordBatch:
@@ -158,6 +160,10 @@ class _Sorted:
                 if size is not None:
                     why = f"the cells of this row have {size} bytes, over max_cell_bytes"
                     self._bad.setdefault(at, ("size.cap", why, size))
+        if shape.null_is_large:
+            for name in ("text", "meta"):
+                if name in columns and columns[name].null_count:
+                    self._reject(pc.is_null(columns[name]), "size.cap", "a cell of this row is over max_cell_bytes")
         if may_be_large:
             self._check_sizes()
         self._columns["key"] = key_text(columns, shape.keys)

@@ -350,7 +350,13 @@ class Sql(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
         with Extractor(self.extract) as extractor:  # starts nothing before it is asked
             extract = None if self.format == "text" else self._documents(extractor, layout.roles["text"])
             shape = Shape(
-                len(layout.keys), mapping, split.spec["trusted"], self.max_cell_bytes, extract, self.max_depth
+                len(layout.keys),
+                mapping,
+                split.spec["trusted"],
+                self.max_cell_bytes,
+                extract,
+                self.max_depth,
+                composer.null_is_large,
             )
             reader = Reader(lambda: self._connect(dsn), composer, part, shape)
             yield from reader.pages(context.resume, context.batch_bytes, self.batch_rows)
