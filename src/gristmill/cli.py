@@ -7,6 +7,7 @@ that `--help` is there at once.
 
 from __future__ import annotations
 
+import functools
 import shlex
 import sys
 import tempfile
@@ -322,6 +323,7 @@ def warmup() -> None:
 # --- the way in --------------------------------------------------------------------------------------------------
 
 
+@functools.cache  # a tenth of a second of a processor, which a notebook or a server pays once
 def command() -> Any:
     """Give the whole command, with the shared options on every verb."""
     whole: Any = typer.main.get_command(app)

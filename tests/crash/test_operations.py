@@ -62,14 +62,20 @@ def test_a_disk_that_is_full_at_the_commit_is_told_with_the_delta_log(five, tmp_
 def test_t6_a_report_that_cannot_be_written_leaves_the_snapshot_and_is_written_by_the_next_run(five, tmp_path):
     """It ends with 1, as whoever waits for the report has none: the snapshot and its exports are there, and stay."""
     ends = five.on(2)
-    found = ends.operations
-    at = next(each.number for each in found if "report.json" in each.path)
-    trial, (hit,) = operations.trial(five.server, ends, tmp_path / "trials", [("eio", at)])
-    assert trial.problems == []
+    first = next(each.number for each in ends.operations if "report.json" in each.path)
+    for at in (
+        first,
+        *range(first - 8, first),
+        *range(first + 1, first + 9),
+    ):  # a slow machine makes a few more or less
+        trial, (hit,) = operations.trial(five.server, ends, tmp_path / str(at), [("eio", at)])
+        assert trial.problems == []
+        if "report.json" in hit.path:
+            break
     assert (trial.codes, "report.json" in hit.path) == ([1, 0], True)
 
 
-@pytest.mark.parametrize(("verb", "mode"), some(SLICE, 5))
+@pytest.mark.parametrize(("verb", "mode"), some(SLICE, 3))
 def test_so_is_every_other_verb_that_writes(verb, mode, five, tmp_path):
     five.on(2)
     (ends,) = verbs.scenes_of(five.folder, five.server, [verb])

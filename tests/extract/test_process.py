@@ -56,7 +56,7 @@ HOSTILE_HTML = list(shared_html())
 
 
 @pytest.mark.slice
-@pytest.mark.parametrize("name", some(HOSTILE_HTML, len(HOSTILE_HTML) // 2))
+@pytest.mark.parametrize("name", some(HOSTILE_HTML, len(HOSTILE_HTML) // 3))
 def test_hostile_html_is_contained(name):
     make, codes = shared_html()[name]
     options = ExtractOptions(cpu_s=1.5, max_memory_mb=512)
@@ -92,7 +92,8 @@ HOSTILE_PDF = {
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE_PDF)
+@pytest.mark.slice
+@pytest.mark.parametrize("name", some(list(HOSTILE_PDF), len(HOSTILE_PDF) // 2))
 def test_hostile_pdf_is_contained(name):
     made, codes = HOSTILE_PDF[name]
     data = made() if callable(made) else made  # what takes seconds to make is not made by whoever looks for tests

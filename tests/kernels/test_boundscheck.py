@@ -37,14 +37,14 @@ def checked(request, tmp_path_factory):
 
 
 def drawn_for(environment):
-    """Give kernels' tests: all in the soak, else those of a third of the kernels, other ones once a kernel changes (compiling takes most of it)."""
+    """Give kernels' tests: all in the soak, else those of a sixth of the kernels, other ones once a kernel changes (compiling takes most of it)."""
     found = pytest_run(environment, "--collect-only", "-k", CHOSEN, str(HERE)).stdout
     of_kernels = {}
     for name in re.findall(r"^tests/kernels/.+::.+$", found, re.MULTILINE):
         file, _, test = name.partition("::")
         of_kernels.setdefault((file, test.partition("[")[2] if file.endswith("cleaning.py") else ""), []).append(name)
     assert len(of_kernels) > 12
-    kernels_drawn = some(sorted(of_kernels), len(of_kernels) // 3, code_fingerprint(Path(kernels.__file__).parent))
+    kernels_drawn = some(sorted(of_kernels), len(of_kernels) // 6, code_fingerprint(Path(kernels.__file__).parent))
     return [name for kernel in kernels_drawn for name in of_kernels[kernel]]
 
 

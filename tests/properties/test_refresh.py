@@ -115,6 +115,6 @@ def test_after_additions_it_leaves_what_a_fresh_dataset_holds(drawn, old, new):
         assert lab.records() == fresh.records()
 
 
-@pytest.mark.parametrize("story", some(list(STORIES), len(STORIES) // 2))
+@pytest.mark.parametrize("story", some(list(STORIES), len(STORIES) // 3))
 def test_stories_that_once_were_hard_are_told_again_by_a_refresh(story):
     follow(STORIES[story], SOURCES["own ids"], PIPELINES["two filters"], PIPELINES["clean, filter, dedup"])

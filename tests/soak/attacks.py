@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -192,7 +192,8 @@ def signalled(
         stopped = until_stopped(server, pid)
         os.kill(pid, number)
         if stopped is not None:
-            os.kill(stopped, signal.SIGCONT)
+            with suppress(ProcessLookupError):  # a run that is left kills the workers that it leaves
+                os.kill(stopped, signal.SIGCONT)
         started = time.monotonic()
         code = server.wait(pid)
         if time.monotonic() - started > 10:

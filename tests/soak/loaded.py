@@ -6,6 +6,8 @@ no thread is alive when a run is forked.
 
 import importlib
 
+from gristmill import cli
+
 LOADED = (
     "gristmill.dataset",
     "gristmill.engine.executors.inline",
@@ -27,6 +29,7 @@ LOADED = (
 
 
 def load() -> None:
-    """Import it."""
+    """Import it, and make the command."""
     for name in LOADED:
         importlib.import_module(name)
+    cli.command()
