@@ -299,6 +299,30 @@ def test_content_decides_and_a_lying_extension_is_counted(read, files):
     assert not out.failed
 
 
+NO_ARRAYS = {
+    "app.log": b"[2024-01-01] INFO begun\n[2024-01-02] INFO done\n",
+    "README": b"[![build](https://example.org/b.svg)](https://example.org)\n\n# Mill\n",
+    "notes": b"[1] Smith, 1990.\n[2] Jones, 1991.\n",
+    "page": b"[[Category:Mills]]\n",
+    "steps": b"[ ] one\n[x] two\n",
+}
+
+
+def test_a_text_without_an_extension_that_begins_with_a_bracket_is_no_array(read):
+    out = read(NO_ARRAYS)
+    assert {row["origin"]: row["text"] for row in out.rows} == {
+        f"{name}#0": data.decode() for name, data in NO_ARRAYS.items()
+    }
+    assert (out.rejects, out.failed, out.warnings) == ([], {}, {})
+
+
+@pytest.mark.parametrize("begin", [b"[\n ", b"[", b"[  "])
+def test_an_array_is_one_whatever_its_file_is_called(read, begin):
+    out = read({"a": begin + b'{"text": "one"}]', "b.log": begin + b"]", "c": begin + b'1, {"text": "two"}]'})
+    assert [row["text"] for row in out.rows] == ["one", "two"]
+    assert [code for code, _ in out.rejects] == ["json.not_object"]
+
+
 ODD_TEXTS = {
     b"<!DOCTYPE html><html><body><p>This is a page.</p></body></html>": "text.like_html",
     b"\xef\xbb\xbf \n<HTML lang=de>": "text.like_html",

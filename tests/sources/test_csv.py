@@ -11,6 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.examples import examples
 
+from gristmill.core.errors import UnitFailed
+from gristmill.core.source import PlanContext, ReadContext
+from gristmill.sources.files import Files
 from gristmill.sources.formats.csv import Cutter, cells
 
 HEAD = b"id,text,note\n"
@@ -87,6 +90,9 @@ BAD_FILES = {
     "a column without a name": (b"id,text,\n" + FINE, "csv.header"),
     "a column of spaces": (b"id,text,  \n" + FINE, "csv.header"),
     "lone carriage returns": (b"id,text\r1,a\r2,b\r", "csv.header"),
+    "lone carriage returns and quotes": (b'"id","text"\r"1","a"\r', "csv.header"),
+    "UTF-16 without a mark": ((HEAD + FINE).decode().encode("utf-16-le"), "text.encoding"),
+    "UTF-32 without a mark": ((HEAD + FINE).decode().encode("utf-32-be"), "text.encoding"),
     "no header": (FINE + LAST, "field.missing"),
     "another delimiter": (HEAD.replace(b",", b";") + FINE.replace(b",", b";"), "field.missing"),
     "a page in its place": (b"<!doctype html><html><body>Log in</body></html>\n", "field.missing"),
@@ -101,6 +107,25 @@ def test_a_file_that_cannot_be_a_table_fails_and_no_detail_quotes_it(read, data,
     out = read({"a.csv": data, "b.csv": HEAD + FINE}, max_record_bytes=2_000_000)
     assert out.failed == {"a.csv": (code, True)}
     assert [row["text"] for row in out.rows] == ["first"]
+
+
+@pytest.mark.parametrize("header", [b"id,text\r1,a\r", b'"id","text"\r"1","a"\r'])
+def test_of_a_header_with_carriage_returns_it_is_told_that_they_end_no_line(header, tmp_path):
+    (tmp_path / "a.csv").write_bytes(header)
+    source = Files(path="*")
+    (split,) = source.plan(None, PlanContext(tmp_path)).splits
+    with pytest.raises(UnitFailed, match="carriage return in it; end lines with a line feed"):
+        list(source.read(split, ReadContext(folder=tmp_path)))
+
+
+def test_a_carriage_return_that_ends_no_row_is_counted_unless_it_is_quoted(read):
+    rows = [b"1,one\r2,two\r\n", b'2,"a\rb ""c\rd"""\r\n', b"3,three\r\n", b"4,four\r\r\n", b'5,"a\r"\r\n']
+    out = read({"a.csv": b"id,text\r\n" + b"".join(rows[1:])})
+    assert [row["text"] for row in out.rows] == ['a\rb "c\rd"', "three", "four\r", "a\r"]
+    assert (out.warnings, out.rejects) == ({"text.carriage_return": 1}, [])
+    out = read({"a.csv": b"id,text,more\r\n" + rows[0]})
+    assert [row["text"] for row in out.rows] == ["one\r2"]
+    assert out.warnings == {"text.carriage_return": 1}
 
 
 @pytest.mark.parametrize(

@@ -177,6 +177,12 @@ def test_links_and_second_names_of_a_zip_are_told(read):
     assert out.rejects == [("archive.duplicate", "a.zip!/a.jsonl")]
 
 
+def test_what_is_called_a_folder_and_has_content_is_read(read):
+    out = read({"a.zip": zipped([("d/", b""), ("notes/", LINE), ("a.jsonl", LINE)])})
+    assert [row["origin"] for row in out.rows] == ["a.zip!/notes/#0", "a.zip!/a.jsonl#0"]
+    assert (out.rejects, out.warnings) == ([], {})
+
+
 def test_what_was_packed_from_a_pipe_is_read_as_it_has_content(read):
     """Info-ZIP stores it with the mode of the pipe."""
     pipe, empty = zipfile.ZipInfo("-"), zipfile.ZipInfo("empty")

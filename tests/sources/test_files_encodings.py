@@ -62,6 +62,44 @@ def test_without_being_asked_for_utf_16_is_refused_with_what_to_do(read):
     assert out.rejects == [("text.encoding", "c.txt#0")]
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-16-be", "utf-32-be"])
+@pytest.mark.parametrize("lines", [False, True])
+def test_so_is_a_text_of_any_of_them(encoding, lines, tmp_path):
+    (tmp_path / "a.txt").write_bytes("\ufeffabc".encode(encoding).removeprefix("\ufeff".encode(encoding) * 2))
+    source = Files(path="*", lines=lines)
+    (split,) = source.plan(None, PlanContext(tmp_path)).splits
+    try:
+        (page,) = source.read(split, ReadContext(folder=tmp_path))
+        (found,) = [(reject.code, reject.detail) for reject in page.rejects]
+    except UnitFailed as error:
+        found = (error.code, error.detail)
+    assert found[0] == "text.encoding"
+    assert "encoding: auto" in found[1]
+
+
+UNDECODABLE = {
+    "a whole text in UTF-16": ("auto", {}, "hello wörld ééé".encode("utf-16") + b"\0", 0, None),
+    "a line in UTF-16": ("utf-16-le", {"lines": True}, "ok\n".encode("utf-16-le") + b"\0\xd8x\0", 6, 4),
+    "a line in windows-1252": ("windows-1252", {"lines": True}, b"ok\nab\xe4cdefgh\x81", 3, 10),
+    "a JSON line in windows-1252": ("windows-1252", {}, b'{"text": "\xe4"}\n{"text": "\xe4\x81"}', 14, 14),
+}
+
+
+@pytest.mark.parametrize(("encoding", "how", "data", "at", "size"), UNDECODABLE.values(), ids=UNDECODABLE)
+def test_what_its_encoding_has_no_character_for_is_told_as_that_with_its_stored_bytes(
+    encoding, how, data, at, size, tmp_path
+):
+    (tmp_path / ("a.jsonl" if data.startswith(b"{") else "a.txt")).write_bytes(data)
+    source = Files(path="*", encoding=encoding, **how)
+    (split,) = source.plan(None, PlanContext(tmp_path)).splits
+    (page,) = source.read(split, ReadContext(folder=tmp_path))
+    (reject,) = page.rejects
+    assert (reject.code, reject.origin.partition("#")[2]) == ("text.encoding", str(at))
+    assert reject.bytes == (len(data) if size is None else size)
+    assert "UTF-8" not in reject.detail
+    assert "has no character for" in reject.detail
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "cp1252"])
 def test_json_csv_and_text_of_any_encoding_are_read(read, encoding):
     values = [{"text": "Füße", "n": 1}, {"text": "zwei"}]

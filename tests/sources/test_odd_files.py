@@ -3,6 +3,7 @@
 import base64
 import gzip
 import io
+import json
 import lzma
 import struct
 import zlib
@@ -34,6 +35,43 @@ def test_two_fields_of_one_name_within_a_column_are_refused_too(read):
     twice = pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
     out = read({"a.parquet": stored(pa.table({"text": ["t"], "s": twice}))})
     assert out.failed == {"a.parquet": ("file.unsupported", True)}
+
+
+@pytest.mark.parametrize("beside", [pa.array([2**62, 1], pa.timestamp("us")), pa.array([1, 2], pa.timestamp("ns"))])
+@pytest.mark.parametrize("within", [lambda inner: inner, lambda inner: pa.ListArray.from_arrays([0, 1, 2], inner)])
+def test_so_are_two_fields_of_one_name_in_an_object_whatever_stands_beside_them(read, beside, within):
+    twice = pa.StructArray.from_arrays([pa.array([1, 2]), pa.array(["x", "y"]), beside], names=["k", "k", "t"])
+    out = read({"a.parquet": stored(pa.table({"text": ["t", "u"], "s": within(twice)}))})
+    assert out.failed == {"a.parquet": ("file.unsupported", True)}
+
+
+BYTES = {
+    "bytes": lambda values: pa.array(values, pa.binary()),
+    "large": lambda values: pa.array(values, pa.large_binary()),
+    "views": lambda values: pa.array(values, pa.binary_view()),
+    "a dictionary": lambda values: pa.array(values, pa.binary()).dictionary_encode(),
+}
+
+
+@pytest.mark.parametrize("made", BYTES.values(), ids=BYTES)
+def test_bytes_are_base64_in_meta_whatever_they_spell_and_text_where_the_config_says_so(read, made):
+    """Of one value that is text and one that is its base64, both would come out alike."""
+    values = [b"abc", b"\xff", b"/w=="]
+    columns = {"text": made([b"one", b"two", b"three"]), "k": made([b"1", b"2", b"3"]), "raw": made(values)}
+    columns["within"] = pa.array([{"b": value} for value in values])
+    out = read({"a.parquet": stored(pa.table(columns))}, id="k", lang="raw")
+    assert [(row["text"], row["key"], row["lang"]) for row in out.rows] == [
+        ("one", "1", "abc"),
+        ("two", "2", None),
+        ("three", "3", "/w=="),
+    ]
+    out = read({"a.parquet": stored(pa.table(columns))}, id="k")
+    metas = [json.loads(row["meta"]) for row in out.rows]
+    assert [(meta["raw"], meta["within"]["b"]) for meta in metas] == [
+        ("YWJj", "YWJj"),
+        ("/w==", "/w=="),
+        ("L3c9PQ==",) * 2,
+    ]
 
 
 def test_parquet_files_of_other_schemas_are_read_by_their_names(read):
@@ -147,8 +185,14 @@ def wide_zstd():
     return packer.compress(b"text") + packer.flush()
 
 
+def with_dictionary():
+    known = zstd.train_dict([b"record number %d of many" % n for n in range(2000)], 2000)
+    return zstd.compress(b"record number 7 of many", zstd_dict=known)
+
+
 WHOLE_BUT_OURS_NOT = {
     "zstd with a window of 1 GiB": ("a.txt.zst", wide_zstd()),
+    "zstd with a dictionary that is not there": ("a.txt.zst", with_dictionary()),
     "xz with a dictionary of 3 GiB": ("a.txt.xz", wide_xz()),
     "Parquet of over 100 levels": ("a.parquet", nested(110)),
     "Parquet with an encrypted footer": ("a.parquet", encrypted(plaintext_footer=False)),

@@ -52,6 +52,11 @@ CASES = {
     "a key twice, spelled in two ways": (b'{"ab": 1, "a\\u0062": 2, "text": "t"}', [TWICE]),
     "text about keys": (b'{"text": "\\"a\\": 1, \\"a\\": 2"}', []),
     "text with another spelling of quotes": (b'{"text": "\\u0022a\\u0022: 1"}', []),
+    "a key twice, beside quotes by their number": (
+        rb'{"text": "f", "a": "x", "a": "\u0022\u0022\u0022\u0022"}',
+        [TWICE],
+    ),
+    "backslashes before such a number": (rb'{"text": "\\u0022", "b": {"c": "\\\u0022"}}', []),
     "text that ends before a colon": (b'{"text": "x\\\\", "b": ":"}', []),
     "equal keys in different objects": (b'{"a": {"x": 1}, "b": {"x": 1}, "x": 1}', []),
     "2**64 - 1": (b'{"n": 18446744073709551615, "text": "t"}', []),

@@ -302,6 +302,7 @@ def test_digests_are_checked_in_every_spelling(tmp_path, digest, codes, name):
     if not codes:
         state = "ok" if digest in {"good", "sha1 hex", "sha256 base64", "md5 hex"} else "unchecked"
         assert json.loads(out.rows[0]["meta"])["digest"] == state
+    assert out.warnings == ({"warc.digest_unknown": 1} if digest in {"blake3:0123", "sha1:!"} else {})
 
 
 def chunked(data, size=100):

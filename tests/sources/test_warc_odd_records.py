@@ -37,6 +37,17 @@ RESPONSES = {
         "",
         ["warc.not_chunked"],
     ),
+    "the transfer in gzip": (http(chunked(packed(BODY)), Transfer_Encoding="gzip, chunked"), "", []),
+    "the transfer and the content in gzip": (
+        http(chunked(packed(packed(BODY))), Content_Encoding="gzip", Transfer_Encoding="gzip, chunked"),
+        "",
+        [],
+    ),
+    "the transfer in gzip, cut": (
+        http(chunked(packed(BODY)[:-9]), Transfer_Encoding="gzip, chunked"),
+        "warc.encoding",
+        [],
+    ),
     "gzip twice": (http(packed(packed(BODY)), Content_Encoding="gzip, gzip"), "", []),
     "gzip twice, told once": (http(packed(packed(BODY)), Content_Encoding="gzip"), "type.mismatch", []),
     "gzip, not told": (http(packed(BODY)), "type.mismatch", []),
@@ -80,6 +91,13 @@ def test_an_empty_page_is_counted_and_no_record(tmp_path, block):
     out = read(put(tmp_path, record("response", block, 1) + page(2)))
     assert ([row["url"][-1] for row in out.rows], out.rejects) == (["2"], [])
     assert out.warnings["html.empty"] == 1
+    assert out.warnings["warc.cut_headers"] == int(block is EMPTY["headers alone"])
+
+
+@pytest.mark.parametrize("data", [packed(b""), packed(b"") * 2, b"\x50\x2a\x4d\x18\x04\0\0\0abcd"])
+def test_a_file_of_members_with_nothing_in_them_is_counted_as_empty(tmp_path, data):
+    out = read(put(tmp_path, data, "a.warc.zst" if data.startswith(b"P") else "a.warc.gz"))
+    assert (out.rows, out.rejects, out.warnings) == ([], [], {"file.empty": 1})
 
 
 def test_an_empty_text_is_counted_and_no_record(tmp_path):

@@ -33,6 +33,8 @@ _BOMS = (
     (b"\xff\xfe", "utf-16-le"),
     (b"\xfe\xff", "utf-16-be"),
 )
+UTF16 = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")  # the marks of UTF-16, with those of UTF-32
+WIDE = "begins with the mark of UTF-16 or UTF-32; give encoding: auto, or convert it to UTF-8"
 _UTF8_BOM = b"\xef\xbb\xbf"
 _NO_CHARSETS = {"utf-7", "idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem"}
 _WIDE = {"utf-16": "utf-16-le", "utf-32": "utf-32-le"}  # without a mark, as browsers take it

@@ -40,6 +40,7 @@ _OVER_MEMORY = (
     "requires too much memory for decoding",
     "Memory usage limit exceeded",
 )  # in the words of libzstd and lzma
+_NO_DICTIONARY = "Dictionary mismatch"  # in those of libzstd
 _PADDING = {"gzip": 1, "xz": 4}  # zeros that may stand between members and behind them come in multiples of so many
 
 
@@ -231,6 +232,8 @@ def undone(unit: str, codec: str, error: Exception, made: int) -> UnitFailed:
             f"{codec}: its window or dictionary is larger than allowed ({most}); compress it again with a smaller one"
         )
         return UnitFailed(unit, "file.unsupported", detail)
+    if _NO_DICTIONARY in str(error):
+        return UnitFailed(unit, "file.unsupported", f"{codec}: made with a dictionary that it does not bring along")
     return UnitFailed(unit, "file.corrupt", f"{codec}: {error} (after {made} bytes came out)")
 
 

@@ -35,6 +35,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _MILLISECONDS_FROM = 1e11  # as seconds that is the year 5138, as milliseconds 1973
 _TEMPLATE = re.compile(r"\{\{|\}\}|\{([^{}]+)\}")
 _STRINGS = ("url", "lang", "license")
+_DECLARED = "bytes that the encoding, which the config or a mark at the begin names, has no character for"
 
 
 class Mapping(msgspec.Struct, frozen=True):
@@ -157,8 +158,8 @@ class Rows:
         self._nested = [name for name in names if "." in name]
         self._leaving = self._nested  # of the record at hand, besides the plain names
         optional = [field for _, field in self._strings] + ([self._time] if self._time else [])
-        self._names = frozenset(name for field in [*always, *optional] for name in field.names)
-        self._dotted = any("." in name for name in self._names)
+        self.names = frozenset(name for field in [*always, *optional] for name in field.names)
+        self._dotted = any("." in name for name in self.names)
         self._batch_bytes = batch_bytes
         self.taken = False
         self._packed: list[pa.RecordBatch] = []
@@ -193,7 +194,9 @@ class Rows:
     def reject(self, code: str, locator: int, detail: str, size: int) -> None:
         """Add a piece of `size` bytes that is no record."""
         self._held_bytes += REJECT_BYTES
-        locator = self._stored(locator) if self._stored is not None else locator
+        if self._stored is not None:
+            locator, end = self._stored(locator), self._stored(locator + size)
+            size, detail = end - locator, _DECLARED if code == "text.encoding" else detail
         self._rejects.append(Reject(code, f"{self.place}#{locator}", detail, size))
 
     def add(self, record: Any, locator: int, size: int) -> None:
@@ -289,7 +292,7 @@ class Rows:
             if others["time"].count(None) != times.count(None):
                 return False
         try:
-            rests = [{key: value for key, value in record.items() if key not in self._names} for record in records]
+            rests = [{key: value for key, value in record.items() if key not in self.names} for record in records]
             metas = [orjson.dumps(rest, default=plain) if rest else None for rest in rests]
         except TypeError:
             return False

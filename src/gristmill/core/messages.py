@@ -18,6 +18,7 @@ _END = re.compile(rb"\n\r?\n")
 _FIELDS = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]++[ \t]*+:[^\n]*+(?:\n|\Z)|[ \t][^\n]*+(?:\n|\Z))*+\r?")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]{0,4096})?\r?\n")
 _DIGESTS = {"sha1": 20, "sha-1": 20, "md5": 16, "sha256": 32, "sha-256": 32, "sha512": 64, "sha-512": 64}  # bytes
+DIGEST_FIELDS = ("warc-block-digest", "warc-payload-digest")
 _BASE32_CHARS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _BASE32 = bytes.maketrans(_BASE32_CHARS, b"0123456789ABCDEFGHIJKLMNOPQRSTUV")  # the digits of `int`
 _ADDRESS, _NO_UTF8 = "warc-target-uri", re.compile("[\udc80-\udcff]")
@@ -29,11 +30,12 @@ Stretch: TypeAlias = bytes | memoryview  # of what was read: a large one is look
 
 
 class Response(NamedTuple):
-    """An HTTP response. headers: by lower-case name, several of one name joined by ", "; body: as it was sent."""
+    """An HTTP response. headers: by lower-case name, several of one name joined by ", "; body: as it was sent; cut: within the headers."""
 
     status: int
     headers: dict[str, str]
     body: Stretch
+    cut: bool = False
 
     @property
     def mime(self) -> str:
@@ -98,7 +100,7 @@ def parse_response(block: Stretch) -> Response | None:
     head, body = (bytes(block[: end.start()]), block[end.end() :]) if end else (bytes(block), b"")
     if b"\n<" in head:  # a page that begins among the headers: the empty line is one of its own
         return None
-    return Response(int(status[1]), fields_of(head, ", "), body)
+    return Response(int(status[1]), fields_of(head, ", "), body, cut=end is None)
 
 
 def unchunked(body: Stretch) -> bytes | None:
@@ -129,10 +131,11 @@ def digest_state(fields: dict[str, str], block: Stretch, payload: Stretch) -> Li
     The block's digest decides where there is one. A payload's may be of the body with or without its chunks: writers
     differ, and WARC 1.1 says both. Unchecked: there is none, or none of a kind that is known.
     """
-    told = _told(fields.get("warc-block-digest", ""))
+    of_block, of_payload = DIGEST_FIELDS
+    told = _told(fields.get(of_block, ""))
     if told is not None:
         return "ok" if _made(told[0], block) == told[1] else "bad"
-    told = _told(fields.get("warc-payload-digest", ""))
+    told = _told(fields.get(of_payload, ""))
     if told is None:
         return "unchecked"
     return "ok" if any(_made(told[0], body) == told[1] for body in _bodies(payload)) else "bad"

@@ -1,14 +1,14 @@
 """Rows of Arrow as Python objects: what strangers' files and programs put into Arrow, taken out without a crash or another value.
 
 Not here: which columns are meant (`core.mapping`), reading Parquet (`sources/formats/parquet.py`). Invariants: a text that is not
-UTF-8 comes out as bytes, for the caller to refuse; a time that Python has no word for comes out as text, and never as another
-time, whatever stands beside it; two columns of one name are refused, as one would hide the other. How many bytes a row has is told before it is taken out
+UTF-8 comes out as bytes, for the caller to refuse; bytes are bytes, whatever they spell; a time that Python has no word for comes out as text, and never as another
+time, whatever stands beside it; two columns, or fields of an object, of one name are refused, as one would hide the other. How many bytes a row has is told before it is taken out
 (`row_bytes`): a dictionary can make much of little.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import date, datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -34,21 +34,34 @@ _LISTS: list[tuple[Any, Any]] = [
 UNDECODABLE = (pa.ArrowException, ValueError, OverflowError, KeyError, TypeError)
 
 
-def must_differ(names: list[str]) -> None:
-    """Raise ValueError if two columns have one name."""
-    if len(set(names)) < len(names):
+def must_differ(schema: pa.Schema) -> None:
+    """Raise ValueError if two columns, or fields of an object in one, have one name."""
+    if len(set(schema.names)) < len(schema.names):
         raise ValueError("several columns of one name")
+    todo = list(schema.types)
+    while todo:
+        kind = todo.pop()
+        if isinstance(kind, pa.BaseExtensionType) or pa.types.is_dictionary(kind):
+            todo.append(kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind.value_type)
+            continue
+        fields = [kind.field(at) for at in range(kind.num_fields)]
+        if len({field.name for field in fields}) < len(fields):
+            raise ValueError("several fields of one name in an object")
+        todo += [field.type for field in fields]
 
 
-def objects(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
-    """Give the rows of a batch.
+def objects(batch: pa.RecordBatch, texts: Collection[str] = ()) -> Iterator[dict[str, Any]]:
+    """Give the rows of a batch. texts: columns whose bytes are read as text, each value that is UTF-8.
 
     Raises:
         UNDECODABLE: a column cannot be taken out, or two have one name.
     """
     names = batch.schema.names
-    must_differ(names)
-    columns = [values(column) for column in batch.columns]
+    must_differ(batch.schema)
+    columns = [
+        _decoded(values(column)) if name in texts and _is_bytes(column.type) else values(column)
+        for name, column in zip(names, batch.columns, strict=True)
+    ]
     if not columns:
         yield from ({} for _ in range(batch.num_rows))
     for row in zip(*columns, strict=True):
@@ -77,8 +90,6 @@ def values(column: pa.Array) -> list[Any]:
         return _worded(column) if pa.types.is_temporal(kind) else _taken_apart(column)
     if pa.types.is_timestamp(kind):  # odd zone names have no Python value
         column = column.cast(pa.timestamp("us", "UTC" if kind.tz else None))
-    elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
-        return _decoded(column.to_pylist())
     try:
         return column.to_pylist()  # type: ignore[no-any-return]
     except UnicodeDecodeError:
@@ -289,6 +300,13 @@ def _inner(column: pa.Array) -> list[pa.Array]:
         return [column.keys, column.items]
     is_list = any(is_it(column.type) for is_it, _ in _LISTS) or _is_any(_VIEWS, column.type)
     return [column.flatten()] if is_list else []
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    """Tell a column of bytes of any length."""
+    if pa.types.is_dictionary(kind):
+        return _is_bytes(kind.value_type)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
 
 
 def _is_any(tests: tuple[Any, ...], kind: pa.DataType) -> bool:

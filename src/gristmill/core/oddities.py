@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 _KEY_END = b'":'
+_QUOTE_BY_NUMBER = rb"\u0022"  # as PHP's JSON_HEX_QUOT has it
 _PAIR = np.frombuffer(_KEY_END, "<u2")[0]
 _SPACED = (b" :", b"\t:")
 _SPACED_PAIRS = [np.frombuffer(pair, "<u2")[0] for pair in _SPACED]
@@ -83,11 +84,11 @@ def _long(data: bytes) -> list[int]:
 
 def _differs(piece: bytes, record: Any) -> bool:
     """Tell if there are other quotes than the decoded value needs: keys may hold colons, or objects lie within."""
-    return piece.count(b'"') != _quotes(record)
+    return piece.count(b'"') + piece.count(_QUOTE_BY_NUMBER) != _quotes(record)
 
 
 def _quotes(value: Any) -> int:
-    """Give how many quotes a value needs, if each that stands in a string is written with a backslash."""
+    """Give how many quotes a value needs, if each that stands in a string is written with a backslash, or by its number."""
     quotes, todo = 0, [value]
     while todo:
         inner = todo.pop()

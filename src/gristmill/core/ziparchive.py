@@ -150,7 +150,7 @@ def _entry(fields: tuple[Any, ...], raw_name: bytes, extra: bytes) -> Entry:
     name, is_text = _name(raw_name, flags)
     kind = detail = ""
     mode = (attributes >> 16) & 0o170000 if system in _UNIX else 0
-    if name.endswith("/"):
+    if name.endswith("/") and not size:
         kind = "folder"
     elif mode == 0o120000:
         kind = "link"

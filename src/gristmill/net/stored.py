@@ -1,4 +1,4 @@
-"""Bodies of HTTP responses that were stored as they came (WARC): chunks and content encodings undone, within caps.
+"""Bodies of HTTP responses that were stored as they came (WARC): chunks and encodings undone, within caps; plain text as text.
 
 Not here: taking a response apart (`core.messages`), the encodings (`decode`). Invariants: no more than the caps comes out;
 a header that lies about a body that is whole costs a warning, a body that is not whole is an error.
@@ -7,7 +7,11 @@ a header that lies about a body that is whole costs a warning, a body that is no
 from __future__ import annotations
 
 from gristmill.core.messages import Response, Stretch, begins_chunked, unchunked
+from gristmill.core.pages import is_utf8
 from gristmill.net.decode import BadEncoding, Decoder
+
+_UTF8 = ("utf-8", "utf8")
+_BOM = b"\xef\xbb\xbf"
 
 
 def decoded(response: Response, max_bytes: int, max_ratio: int) -> tuple[Stretch, list[str]]:
@@ -18,7 +22,8 @@ def decoded(response: Response, max_bytes: int, max_ratio: int) -> tuple[Stretch
         BadEncoding: it is cut or damaged.
     """
     body, warnings = response.body, []
-    if "chunked" in response.headers.get("transfer-encoding", "").lower():
+    transfer = [word.strip().lower() for word in response.headers.get("transfer-encoding", "").split(",")]
+    if "chunked" in transfer:
         whole = unchunked(body)
         if whole is None and begins_chunked(body):
             raise BadEncoding("its chunks are cut or not as long as they say")
@@ -26,7 +31,9 @@ def decoded(response: Response, max_bytes: int, max_ratio: int) -> tuple[Stretch
             warnings.append("warc.not_chunked")
         else:
             body = whole
-    encoding = response.headers.get("content-encoding", "")
+    # RFC 9112, 7: gzip and deflate may be done to the transfer too, and are undone first.
+    transfer = [word for word in transfer if word not in {"chunked", "identity"}]
+    encoding = ",".join(filter(None, [response.headers.get("content-encoding", ""), *transfer]))
     if encoding and len(body):
         decoder = Decoder(encoding, max_bytes, max_ratio)
         decoder.feed(bytes(body))
@@ -34,3 +41,14 @@ def decoded(response: Response, max_bytes: int, max_ratio: int) -> tuple[Stretch
         if decoder.lied:
             warnings.append("warc.not_encoded")
     return body, warnings
+
+
+def text_of(body: Stretch, charset: str | None) -> str | Stretch | None:
+    """Give plain text, as UTF-8 where it is written so; None if it is not in its charset."""
+    if (charset or "utf-8").lower() in _UTF8:
+        body = body[len(_BOM) :] if body[: len(_BOM)] == _BOM else body
+        return body if is_utf8(body) else None
+    try:
+        return str(body, charset or "utf-8").removeprefix("\ufeff")
+    except (UnicodeDecodeError, LookupError):
+        return None

@@ -30,7 +30,6 @@ from gristmill.net.objects import place_for
 from gristmill.sources.formats import archive, csv, documents, incomplete, json, jsonl, parquet, text
 from gristmill.sources.formats.detect import (
     HEAD_BYTES,
-    UTF16,
     container_of,
     detect,
     named_codec,
@@ -340,9 +339,8 @@ class _Reading(NamedTuple):
             rows.warn("file.empty")
             yield rows.take(0)
             return
-        if head.startswith(UTF16) and kind != "html" and (kind != "text" or source.lines):
-            detail = "begins with the mark of UTF-16 or UTF-32; give encoding: auto, or convert it to UTF-8"
-            raise UnitFailed(file.place, "text.encoding", detail)
+        if head.startswith(encodings.UTF16) and kind != "html" and (kind != "text" or source.lines):
+            raise UnitFailed(file.place, "text.encoding", encodings.WIDE)
         if stored is not None and (odd := encodings.contradiction(source.encoding, file.head)):
             raise UnitFailed(file.place, "text.encoding", odd)
         file = file._replace(head=head)

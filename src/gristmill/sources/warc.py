@@ -22,14 +22,14 @@ from gristmill.core.errors import ConfigError, UnitFailed
 from gristmill.core.files import BROKEN, CODECS, codec_of
 from gristmill.core.filesets import FileSet, Piece, in_turn
 from gristmill.core.mapping import microseconds
-from gristmill.core.messages import Response, Stretch, digest_state, media_type, parse_response
-from gristmill.core.pages import PageMaker, is_utf8
+from gristmill.core.messages import DIGEST_FIELDS, Response, Stretch, digest_state, media_type, parse_response
+from gristmill.core.pages import PageMaker
 from gristmill.core.places import Options
 from gristmill.core.source import Page, PlanContext, ReadContext, Reject, Source, SourcePlan, Split, State
 from gristmill.extract import Document, Extracted, ExtractOptions, Extractor, needs
 from gristmill.net.decode import BadEncoding, Oversize
 from gristmill.net.objects import place_for
-from gristmill.net.stored import decoded
+from gristmill.net.stored import decoded, text_of
 from gristmill.sources.formats import warc
 from gristmill.sources.formats.detect import named_codec
 
@@ -39,8 +39,6 @@ _MIB = 1 << 20
 _IDLE_BYTES = 8 * _MIB  # of records without a page to extract, after which the pages before them are given
 _HTML = ("text/html", "application/xhtml+xml")
 _PDF = "application/pdf"
-_UTF8 = ("utf-8", "utf8")
-_BOM = b"\xef\xbb\xbf"
 _EARLY = 16  # damages and no record: what begins so is no web archive
 _KINDS = {"response", "resource", "conversion", "metadata", "request", "revisit", "warcinfo", "continuation"}
 _KEPT_HEADERS = ("x-robots-tag", "tdm-reservation", "tdm-policy", "content-language")
@@ -214,6 +212,8 @@ class _Reading:
             yield self._judge(found) if isinstance(found, warc.Record) else self._damaged(found)
         if not begun and early:
             raise _no_warc(raw, unit, early)
+        if not begun:  # members, or frames to be skipped, with nothing in them
+            yield _Item(0, warnings=("file.empty",))
 
     def _damaged(self, found: warc.Damage) -> _Item:
         if found.whole and self._source.incomplete == "fail":
@@ -292,6 +292,10 @@ class _Reading:
         source, headers = self._source, record.headers
         row = self._columns(record, response, mime, digest)
         warnings = ["warc.truncated"] if "warc-truncated" in headers else []
+        if source.verify_digests and digest == "unchecked" and any(headers.get(name) for name in DIGEST_FIELDS):
+            warnings.append("warc.digest_unknown")
+        if response is not None and response.cut:
+            warnings.append("warc.cut_headers")
         if source.id != "origin" and row["key"] is None:
             warnings.append("warc.no_url" if source.id == "url" else "warc.no_record")
         if row["fetched_at"] is None:
@@ -317,7 +321,7 @@ class _Reading:
         if form != "text":
             document = Document(form, bytes(body), charset, row["url"])
             return _Item(record.size, row, document=document, warnings=tuple(warnings))
-        text = _text(body, charset)
+        text = text_of(body, charset)
         if text is None:
             return self._bad(record, "text.encoding", f"the text is not {(charset or 'UTF-8')[:40]}")
         if not text:
@@ -382,17 +386,6 @@ def _sniffed(body: Stretch) -> str:
     """Give a media type to what has none: PDF and HTML by how they begin."""
     head = bytes(body[:1024]).lstrip(b"\xef\xbb\xbf \t\r\n")
     return _PDF if head.startswith(b"%PDF-") else _HTML[0] if head.startswith(b"<") else "application/octet-stream"
-
-
-def _text(body: Stretch, charset: str | None) -> str | Stretch | None:
-    """Give plain text, as UTF-8 where it is written so; None if it is not in its charset."""
-    if (charset or "utf-8").lower() in _UTF8:
-        body = body[len(_BOM) :] if body[: len(_BOM)] == _BOM else body
-        return body if is_utf8(body) else None
-    try:
-        return str(body, charset or "utf-8").removeprefix("\ufeff")
-    except (UnicodeDecodeError, LookupError):
-        return None
 
 
 def _time(text: str) -> int | None:

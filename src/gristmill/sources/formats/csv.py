@@ -25,6 +25,7 @@ _LINE_END_BYTES = 2
 # be half of a doubled one), behind its end.
 _START, _BARE, _QUOTED, _QUOTE, _ENDED = range(5)
 
+_QUOTED_CELL = re.compile(rb'"(?:[^"]|"")*+"')
 _INSIDE = re.compile(rb'(?:[^"]++|"")*+')
 
 
@@ -173,14 +174,17 @@ def _header(row: bytes | None, rows: Rows, delimiter: bytes) -> list[str]:
     except UnicodeDecodeError as error:
         raise UnitFailed(rows.place, "text.encoding", f"the header is not UTF-8 at byte {error.start}") from None
     told = f"the header, of {len(names)} columns cut at {delimiter.decode()!r},"
+    if any("\0" in name for name in names):
+        detail = "the header holds NUL characters: UTF-16 or UTF-32 without a mark? Then name its encoding"
+        raise UnitFailed(rows.place, "text.encoding", detail)
+    if any("\r" in name for name in names) or (not names and b"\r" in row):
+        raise UnitFailed(rows.place, "csv.header", f"{told} has a carriage return in it; end lines with a line feed")
     if not all(name.strip() for name in names) or not names:
         raise UnitFailed(
             rows.place, "csv.header", f"{told} has a column without a name, or a quote where none may stand"
         )
     if len(set(names)) < len(names):
         raise UnitFailed(rows.place, "csv.header", f"{told} has several columns of one name")
-    if any("\r" in name for name in names):
-        raise UnitFailed(rows.place, "csv.header", f"{told} has a carriage return in it; end lines with a line feed")
     if rows.text.missing(set(names)):
         wanted = "/".join(rows.text.names)
         raise UnitFailed(
@@ -202,4 +206,6 @@ def _add(row: bytes, at: int, rows: Rows, names: list[str], delimiter: bytes) ->
         record = {name: cell.decode() for name, cell in zip(names, found, strict=True)}
     except UnicodeDecodeError as error:
         return rows.reject("text.encoding", at, f"a cell is not UTF-8 at its byte {error.start}", size)
+    if b"\r" in row and b"\r" in _QUOTED_CELL.sub(b"", row):  # perhaps it is to end rows, as in spreadsheets of old
+        rows.warn("text.carriage_return")
     return rows.add(record, at, size)

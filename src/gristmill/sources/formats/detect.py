@@ -14,11 +14,11 @@ from pathlib import PurePosixPath
 
 import orjson
 
+from gristmill.core.encodings import UTF16
 from gristmill.core.errors import UnitFailed
 from gristmill.core.tararchive import RECORD, is_header
 
 HEAD_BYTES = 64 << 10  # what a format is told by
-UTF16 = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
 _BOM = b"\xef\xbb\xbf"
 _CODEC_NAMES = {".gz": "gzip", ".gzip": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bzip2", ".xz": "xz"}
 _TAR_NAMES = {".tgz": "gzip", ".tzst": "zstd", ".tbz2": "bzip2", ".tbz": "bzip2", ".txz": "xz"}
@@ -38,6 +38,10 @@ _HTML = re.compile(
 )
 
 
+# What an array begins with, and neither a line of a log ([2024-01-01] ...) nor a badge ([![build](...)](...)) nor a footnote does.
+_ARRAY = re.compile(
+    rb'\[\s*+(?:[{"]|\[\s*+[\[{"\]]|\]\s*+\Z|\[?\s*+-?[\d.eE+-]++\s*+,|(?:true|false|null)\s*+[,\]]|\Z)'
+)
 _PAGE = re.compile(rb"(?:<\?xml[^>]{0,400}+>\s*+)?<(?:!doctype\s+html|html)(?=[\s>])", re.IGNORECASE)
 
 
@@ -94,7 +98,7 @@ def detect(head: bytes, unit: str) -> tuple[str, bool]:
         return claimed, False
     if _HTML.match(bare) or (claimed == "html" and bare.startswith(b"<")):
         return "html", claimed not in {None, "html"}
-    if bare[:1] not in {b"[", b"{"}:
+    if bare[:1] not in {b"[", b"{"} or (claimed is None and bare.startswith(b"[") and not _ARRAY.match(bare)):
         return claimed or "text", False
     first, _, rest = bare.partition(b"\n")
     rest = rest.lstrip()

@@ -179,7 +179,7 @@ def read(
     except (*UNDECODABLE, OSError, MemoryError) as error:
         raise _failed(rows.place, error) from None
     try:
-        must_differ(file.schema_arrow.names)
+        must_differ(file.schema_arrow)
     except ValueError as error:
         raise UnitFailed(rows.place, "file.unsupported", f"Parquet with {error}") from None
     if rows.text.missing(names):
@@ -204,7 +204,7 @@ def read(
                 rows.warn_all({"field.not_finite": odd})
             fit = sizes <= limits[1]
             good = fit & texts
-            records = _records(batch if good.all() else batch.filter(pa.array(good)), rows.place)
+            records = _records(batch if good.all() else batch.filter(pa.array(good)), rows)
             for size_bytes, fits, is_good in zip(sizes.tolist(), fit.tolist(), good.tolist(), strict=True):
                 made += size_bytes
                 if is_good:
@@ -322,9 +322,9 @@ def _failed(unit: str, error: Exception) -> UnitFailed:
     return UnitFailed(unit, code, f"Parquet: {words}")
 
 
-def _records(batch: pa.RecordBatch, unit: str) -> Iterator[dict[str, Any]]:
-    """Give the rows as objects."""
+def _records(batch: pa.RecordBatch, rows: Rows) -> Iterator[dict[str, Any]]:
+    """Give the rows as objects. Old writers call texts bytes: what the mapping names is text, any other column of bytes is not."""
     try:
-        yield from objects(batch)
+        yield from objects(batch, rows.names)
     except (*UNDECODABLE, MemoryError) as error:
-        raise _failed(unit, error) from None
+        raise _failed(rows.place, error) from None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from gristmill.core.encodings import UTF16, WIDE
 from gristmill.core.errors import UnitFailed
 from gristmill.core.files import lines
 from gristmill.core.mapping import Rows
@@ -34,9 +35,8 @@ def read(blocks: Iterable[bytes], rows: Rows, max_record_bytes: int) -> Iterator
     if size > max_record_bytes:
         rows.reject("size.cap", 0, f"a text of {size} bytes, over max_record_bytes", size)
     elif b"\0" in data[:_PROBE_BYTES]:
-        # UTF-16 text is full of NULs too: say what it is.
-        code = "text.encoding" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "type.mismatch"
-        rows.reject(code, 0, _BINARY, size)
+        code, why = ("text.encoding", WIDE) if data.startswith(UTF16) else ("type.mismatch", _BINARY)
+        rows.reject(code, 0, why, size)
     elif size:
         _add(rows, data.removeprefix(_BOM), 0, size)
     yield rows.take(size)
