@@ -110,6 +110,8 @@ def init(
     from gristmill.config.schema import schema as make_schema
     from gristmill.console import scaffold
 
+    if ASKED.config is not None:
+        raise typer.BadParameter("init writes gristmill.yml; -c names a config that is there")
     made = scaffold.begin(Path(target), Path.cwd())
     (made.config.parent / scaffold.SCHEMA_NAME).write_text(terminal.to_json(make_schema()) + "\n", "utf-8")
     problems = open_pipeline(config=made.config).problems()

@@ -178,7 +178,11 @@ class Dataset:
             ConfigError: no record with this id, URL or origin was ever seen.
             StoreError: a file that is asked is damaged.
         """
-        return explain.explain(self.layout, [self.manifest(seq) for seq in self.seqs()], wanted)
+        published = self.seqs()
+        refused = [
+            seq for seq in claim.claimed(self.layout) if seq not in published and self.layout.report(seq).exists()
+        ]
+        return explain.explain(self.layout, [self.manifest(seq) for seq in published], wanted, refused)
 
     def inspect(
         self, kind: Kind, *, step: str | None = None, reason: str | None = None, n: int = 20, seq: int | None = None

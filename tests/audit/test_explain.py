@@ -4,7 +4,7 @@ import pytest
 from tests.properties.lab import Lab, jsonl
 
 from gristmill.console import terminal
-from gristmill.core.errors import ConfigError
+from gristmill.core.errors import ConfigError, GateRefused
 from gristmill.core.visible import visible
 
 ROWS = [
@@ -167,3 +167,27 @@ def test_inspect_shows_the_newest_run_unless_told(lab):
     assert [row["id"] for row in lab.open().inspect("duplicates")] == ["s/late"]
     with pytest.raises(ConfigError, match="no run 9"):
         lab.open().inspect("kept", seq=9)
+
+
+def test_what_only_a_refused_run_knows_of_is_told_with_that_run(tmp_path):
+    config = {
+        "sources": [{"name": "s", "files": {"path": "in/*", "id": "id", "allow_empty": True}}],
+        "steps": [{"filter.length": {"min_chars": 30}}],
+        "gate": {"min_kept_ratio": 0.5},
+    }
+    lab = Lab(tmp_path, config)
+    lab.put("in/a.jsonl", jsonl([{"id": "a", "text": "short"}]) + b"not json\n")
+    with pytest.raises(GateRefused):
+        lab.run()
+    (bad,) = lab.open().inspect("quarantined")
+    for wanted in ("s/a", bad["origin"]):
+        with pytest.raises(ConfigError, match="came in run 1 alone, of which nothing was published") as told:
+            explain(lab, wanted)
+        assert ("filter.length: too_short" if wanted == "s/a" else "json.syntax") in str(told.value)
+    with pytest.raises(ConfigError, match="holds no snapshot yet"):
+        explain(lab, "s/b")
+    lab.put(
+        "in/b.jsonl", jsonl([{"id": f"b{n}", "text": "A text that is long enough " * 3 + str(n)} for n in range(9)])
+    )
+    lab.run()
+    assert explain(lab, "s/a")["history"][0]["run"] == 2

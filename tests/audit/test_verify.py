@@ -173,3 +173,33 @@ def test_what_is_read_again_to_the_end_is_the_whole_shard(lab):
 def test_a_snapshot_that_is_not_there_is_a_clear_word(lab):
     with pytest.raises(ConfigError, match="no snapshot 7"):
         lab.open().verify(7)
+
+
+def test_an_export_whose_folder_is_gone_is_told_and_hides_no_damage(lab):
+    shutil.rmtree(lab.folder / "out")
+    shard = lab.dataset / lab.open().manifest().shards[0].path
+    flip(shard)
+    found = lab.broken()
+    assert any("sha256 differs" in told and shard.name in told for told in found)
+    assert any(told.startswith("export x: ") and "has no manifest.json" in told for told in found)
+
+
+def test_chunks_that_were_made_with_other_parameters_are_not_called_damaged(lab):
+    exports = [
+        {"name": "x", "jsonl": {"path": "./out", "docs_per_chunk": 40, "compression": "gzip"}},
+        CONFIG["exports"][1],
+    ]
+    lab.configure(CONFIG | {"exports": exports})
+    assert lab.broken() == []
+    flip(next((lab.folder / "out").glob("chunk_*")))
+    assert [told for told in lab.broken() if "sha256 differs" in told]
+
+
+def test_two_exports_in_one_place_by_a_link_are_refused_and_never_taken_for_each_other(lab):
+    (lab.folder / "by-a-link").symlink_to("out")
+    exports = [*CONFIG["exports"], {"name": "y", "jsonl": {"path": "./by-a-link"}}]
+    lab.configure(CONFIG | {"exports": exports})
+    with pytest.raises(ConfigError, match="two exports write to the same path"):
+        lab.run()
+    lab.configure(CONFIG | {"exports": [{"name": "y", "jsonl": {"path": "./by-a-link"}}]})
+    assert any("holds the export 'x'" in told for told in lab.broken())

@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from tests.cli.conftest import Project
+from tests.cli.conftest import Project, write
 
 from gristmill.dataset import Dataset
 from gristmill.store.claim import DatasetLock
@@ -129,3 +129,15 @@ def test_with_wait_it_goes_on_when_the_other_has_ended(own, argv):
 def test_a_wait_that_is_no_number_of_seconds_is_a_mistake(twice):
     assert twice("gc", "--wait=soon").code == 2
     assert json.loads(twice("gc", "--wait=soon", "--json").out)["status"] == "failed"
+
+
+def test_what_gc_took_of_a_refused_run_is_not_said_to_be_kept(own):
+    write(own.path / "data" / "short.jsonl", [{"id": f"s{n}", "text": "short"} for n in range(30)])
+    assert own("run", "--set", "gate.min_kept_ratio=0.9").code == 3
+    (run,) = [line["run"] for line in json.loads(own("log", "--json").out) if line["status"] == "refused"]
+    assert own("drift", str(run)).code == 0
+    assert own("gc", "--set", "retention.grace=0s").code == 0
+    told = own("inspect", "--dropped", "--run", str(run))
+    assert told.code == 2
+    assert f"run {run} was not published, and gc removed on" in told.err
+    assert "or gc removed what it was refused with" in own("drift", str(run)).err

@@ -202,3 +202,15 @@ def test_outputs_are_never_input(tmp_path):
     write(tmp_path / "out" / "old.jsonl", ROWS)
     write(tmp_path / "corpus" / "old.jsonl", ROWS)
     assert scaffold.look(Path(tmp_path), tmp_path) is None
+
+
+def test_a_config_by_another_name_is_not_asked_for(tmp_path):
+    answer = Project(tmp_path)("init", "-c", "other.yml")
+    assert (answer.code, list(tmp_path.iterdir())) == (2, [])
+    assert "init writes gristmill.yml" in answer.err
+
+
+def test_a_column_of_what_is_adopted_comes_from_one_field(tmp_path):
+    answer = Project(tmp_path)("adopt", "x", "--map", "text=text", "--map", "text=id")
+    assert answer.code == 2
+    assert "text is given twice" in answer.err

@@ -156,6 +156,8 @@ def test_retention_is_a_number_a_time_or_both_and_pins_win(tmp_path, three_days)
     assert whole(keep_last=1, keep_days=1) == [2, 3]
     lab.configure(lab.config | {"retention": {"keep_last": 1}})
     assert whole() == [3]
+    lab.configure(lab.config | {"retention": {"keep_last": 3, "keep_days": 1}})
+    assert whole(keep_last=1) == [2, 3], "the other rule holds as it is"
     lab.configure(lab.config | {"retention": {"keep_last": 1, "pinned": [1]}})
     assert whole() == [1, 3]
     assert lab.open().pin(2, "gold") == {"gold": 2}
@@ -277,7 +279,7 @@ def test_a_refused_candidate_can_be_looked_at_until_the_grace_period_is_over(tmp
     found = collect(lab)
     assert found["files"]["runs"] > 0
     assert found["files"]["shards"] == 2  # what it published, and what it left of an older one
-    with pytest.raises(ConfigError, match="collected by gc"):
+    with pytest.raises(ConfigError, match="run 4 was not published, and gc removed on"):
         lab.open().inspect("kept", seq=4)
     assert lab.open().report(4)["status"] == "refused"
     assert lab.broken() == []

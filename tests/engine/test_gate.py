@@ -187,3 +187,24 @@ def test_quality_counts_a_text_once_and_what_require_drops_not_at_all(tmp_path):
     assert report.quality == {"total": 3, "valid": 1, "invalid": 2, "duplicates": 1, "quality_score": 1 / 3}
     require = next(s for s in report.steps if s.name == "require")
     assert (require.rows_in, require.rows_out, require.valid, require.invalid) == (3, 2, 2, 1)
+
+
+PLAIN, AGAIN = "publish it with `gristmill run --accept-gate min_kept_ratio --why TEXT`", "the same command again and"
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [({}, PLAIN), ({"source": "s"}, AGAIN), ({"mode": "full-refresh"}, AGAIN), ({"mode": "redecide"}, AGAIN)],
+    ids=["run", "source", "refresh", "redecide"],
+)
+def test_a_refusal_names_the_command_that_publishes_what_was_refused(tmp_path, how, says):
+    source = {"sources": [{"name": "s", "files": {"path": "in/*", "id": "id"}}]}
+    lab = Lab(tmp_path, source | {"steps": [{"filter.length": {"min_chars": 1}}]})
+    texts = [{"id": str(n), "text": "long " * n} for n in range(1, 9)]
+    lab.put("in/a.jsonl", jsonl(texts))
+    lab.run()
+    lab.put("in/b.jsonl", jsonl([{"id": "x", "text": "short"}]))
+    lab.configure(source | {"steps": [{"filter.length": {"min_chars": 100}}], "gate": {"min_kept_ratio": 0.5}})
+    with pytest.raises(GateRefused) as told:
+        lab.run(**how)
+    assert says in str(told.value)

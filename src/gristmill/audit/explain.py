@@ -6,6 +6,7 @@ the text of a record is never part of an answer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,17 +32,28 @@ def sides(layout: Layout, seq: int, kind: str) -> list[Path]:
     return layout.files.fetched(layout.run(seq) / kind, "*.parquet")
 
 
-def explain(layout: Layout, manifests: list[Manifest], wanted: str) -> dict[str, Any]:
+def explain(layout: Layout, manifests: list[Manifest], wanted: str, refused: Sequence[int] = ()) -> dict[str, Any]:
     """Tell all that is known of the record with this id, URL or origin, oldest first; if there is none, of the one that is shown so.
+
+    refused: runs of which nothing was published. What only they know of stands in the error.
 
     Raises:
         ConfigError: nothing is known of it.
     """
-    if not manifests:
-        raise ConfigError(f"{layout.name} holds no snapshot yet; run `gristmill run` first")
-    for spelled in dict.fromkeys([wanted, meant(wanted)]):
+    spellings = dict.fromkeys([wanted, meant(wanted)])
+    for spelled in spellings if manifests else ():
         if (told := _explained(layout, manifests, spelled)) is not None:
             return told
+    for seq in reversed(refused):
+        entries = [entry for spelled in spellings for entry in _entries(layout, seq, [spelled], spelled)]
+        if entries:
+            why = ": ".join(str(entries[-1][name]) for name in ("step", "reason", "code") if entries[-1].get(name))
+            raise ConfigError(
+                f"{wanted!r} came in run {seq} alone, of which nothing was published; there it is: {entries[-1]['action']} ({why}). "
+                f"`gristmill show {seq}` tells of the run, `gristmill inspect --run {seq}` shows what became of others"
+            )
+    if not manifests:
+        raise ConfigError(f"{layout.name} holds no snapshot yet; run `gristmill run` first")
     raise ConfigError(
         f"no record with the id, URL or origin {wanted!r} was published, dropped or quarantined; ids look like "
         "'<source>/<key>' or '<source>/<path>#<offset>' (see `gristmill inspect --kept`)"
@@ -54,12 +66,7 @@ def _explained(layout: Layout, manifests: list[Manifest], wanted: str) -> dict[s
     ids = sorted({row["id"] for row in live}) or [wanted]
     history: list[dict[str, Any]] = []
     for manifest in manifests:
-        for path in sides(layout, manifest.seq, "verdicts"):
-            history += [{"run": manifest.seq, **row} for row in _verdicts(layout, path, ids)]
-        for path in sides(layout, manifest.seq, "quarantine"):
-            history += [
-                {"run": manifest.seq, "action": "quarantine", **row} for row in _quarantined(layout, path, wanted)
-            ]
+        history += _entries(layout, manifest.seq, ids, wanted)
     if not live and not history:
         return None
     for entry in history:
@@ -71,6 +78,16 @@ def _explained(layout: Layout, manifests: list[Manifest], wanted: str) -> dict[s
         row["signals"] = _signals(layout, row["seq"], row["ord"])
         row["exports"] = {name: _copy(state, row["ord"]) for name, state in head.exports.items()}
     return {"wanted": wanted, "snapshot": head.seq, "published": live, "history": history}
+
+
+def _entries(layout: Layout, seq: int, ids: list[str], wanted: str) -> list[dict[str, Any]]:
+    """Give what a run decided about records, and the pieces it quarantined that never became one."""
+    entries = [{"run": seq, **row} for path in sides(layout, seq, "verdicts") for row in _verdicts(layout, path, ids)]
+    return entries + [
+        {"run": seq, "action": "quarantine", **row}
+        for path in sides(layout, seq, "quarantine")
+        for row in _quarantined(layout, path, wanted)
+    ]
 
 
 def _successor(

@@ -18,7 +18,7 @@ from gristmill.core.batch import TABLE_SCHEMA
 from gristmill.core.errors import StoreError
 from gristmill.core.export import ManifestChunk
 from gristmill.core.load import Load
-from gristmill.engine.exports import in_files, of_another, outlet_of
+from gristmill.engine.exports import in_files, of_another, outlet_of, unlike
 from gristmill.engine.loads import Head
 from gristmill.kernels.columns import hash_columns
 from gristmill.store import chain, disk, index, snapshot
@@ -151,8 +151,12 @@ def _export(bound: BoundExport, config: PipelineConfig, layout: Layout, manifest
             yield stranger
             return
         listed = outlet.manifest()
+        stranger = unlike(bound, outlet, listed)
     except StoreError as error:
         yield str(error)
+        return
+    if stranger is not None:
+        yield f"export {bound.name}: {stranger}"
         return
     repair = f"repair it with `gristmill export {bound.name}`"
     if listed is None:
@@ -162,17 +166,20 @@ def _export(bound: BoundExport, config: PipelineConfig, layout: Layout, manifest
         yield f"export {bound.name} is of snapshot {listed.snapshot}, the newest is {manifest.seq}; {repair}"
     if listed.docs != manifest.rows:
         yield f"export {bound.name} holds {listed.docs} records, the snapshot {manifest.rows}; {repair}"
+    reads = (
+        listed.config == bound.export.digest()
+    )  # else it was made with other parameters, and the next run makes it anew
     for chunk in listed.chunks:
         with outlet.read(chunk.name) as path:
-            yield from _chunk(bound, path, chunk, repair)
+            yield from _chunk(bound, path, chunk, repair, reads=reads)
 
 
-def _chunk(bound: BoundExport, path: Path, chunk: ManifestChunk, repair: str) -> Iterator[str]:
+def _chunk(bound: BoundExport, path: Path, chunk: ManifestChunk, repair: str, *, reads: bool) -> Iterator[str]:
     if not path.exists():
         yield f"export {bound.name}: {chunk.name} is missing; {repair}"
     elif disk.sha256_of(path) != chunk.sha256:
         yield f"export {bound.name}: {chunk.name} is damaged (sha256 differs); {repair}"
-    else:
+    elif reads:
         try:
             docs = in_files(bound).count(path)
         except StoreError as error:

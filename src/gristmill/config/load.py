@@ -348,12 +348,13 @@ class _Reader:
                     self.problems.append(f"{at}: two exports load the same table; the other one is at {other}")
                 seen.setdefault(each.built.address, at)
             if isinstance(each.built, FileExport):
-                path = absolute(each.built.path, self.document.folder)
+                path = _real(absolute(each.built.path, self.document.folder))
                 at = self.document.at((*each.path, "path"))
                 if path in seen:
                     self.problems.append(f"{at}: two exports write to the same path; the other one is at {seen[path]}")
                 seen.setdefault(path, at)
-                if dataset and (path == dataset or path.startswith(f"{dataset}/")):
+                inside = _real(dataset)
+                if dataset and (path == inside or path.startswith(f"{inside}/")):
                     self.problems.append(
                         f"{at}: an export may not lie in the dataset's folder; give it a path of its own"
                     )
@@ -367,6 +368,11 @@ class _Reader:
                 held[f"{kind}.{each.name}"] = _below(self.document.references, each.path)
         held = {key: found for key, found in held.items() if found}
         return Written(places, held, self.document.secrets, self.document.raw["dataset"])
+
+
+def _real(path: str) -> str:
+    """Give the place a path leads to, by whatever links; of one on a store, the path."""
+    return path if "://" in path else os.path.realpath(path)
 
 
 def _below(references: dict[Keys, str], path: Keys) -> dict[Keys, str]:

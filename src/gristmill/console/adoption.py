@@ -30,6 +30,8 @@ def adopt(
         column, equals, field = each.partition("=")
         if not equals or not field:
             raise typer.BadParameter(f"--map {each}: write COLUMN=FIELD, such as text=body")
+        if column in fields:
+            raise typer.BadParameter(f"--map {each}: {column} is given twice; it comes from one field")
         fields[column] = field
     if workers != 1:
         session.start_fork_server()

@@ -155,6 +155,9 @@ def _export(pipeline: Pipeline, bound: Any, newest: int) -> Json:
         return {"state": "damaged", "docs": None, "chunks": None, "path": folder, "detail": told}
     if made is None:
         return {"state": "missing" if newest else "none yet", "docs": None, "chunks": None, "path": folder}
+    if made.export != bound.name:
+        told = f"it holds the export {made.export!r}"
+        return {"state": "damaged", "docs": None, "chunks": None, "path": folder, "detail": told}
     state = "current" if made.snapshot == newest else f"of snapshot {made.snapshot}"
     return {"state": state, "docs": made.docs, "chunks": len(made.chunks), "path": folder}
 

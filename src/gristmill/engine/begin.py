@@ -50,6 +50,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode = "forward"
     until: Literal["gate", "commit", "exports"] = "exports"
 
+    @property
+    def is_plain(self) -> bool:
+        """Tell a run as it is made every day, of all sources, by the config alone."""
+        special = (self.overrides, self.source, self.adopted, self.retry)
+        return not any(special) and self.window == WHOLE and self.mode == "forward"
+
 
 def check(config: PipelineConfig, source: str | None, window: Window, mode: Mode = "forward") -> None:
     """Refuse what cannot be asked for, before anything is read.

@@ -150,7 +150,9 @@ def judge_again(gate: Gate, layout: Layout, seq: int, baseline: int | None) -> J
     """
     path = next((each for each in (layout.manifest(seq), layout.candidate(seq)) if each.exists()), None)
     if path is None:
-        raise ConfigError(f"run {seq} was neither published nor refused by the gate, so it has no distributions")
+        raise ConfigError(
+            f"run {seq} was neither published nor refused by the gate, or gc removed what it was refused with: there is nothing to compare"
+        )
     manifest = snapshot.read_manifest(path)
     if baseline is None:
         return judge(gate, layout, manifest)

@@ -73,9 +73,9 @@ class Policy(msgspec.Struct, frozen=True):
 
 
 def policy(layout: Layout, config: PipelineConfig | None, keep_last: int | None, keep_days: int | None) -> Policy:
-    """Give what is kept: as the config says, or `keep_last` and `keep_days` in its place; and what is pinned there or in the dataset."""
+    """Give what is kept: as the config says, `keep_last` and `keep_days` each in the place of its own rule there; and what is pinned there or in the dataset."""
     said = config.retention if config is not None else Retention()
-    asked = (said.keep_last, said.keep_days) if keep_last is None and keep_days is None else (keep_last, keep_days)
+    asked = (keep_last or said.keep_last, keep_days or said.keep_days)
     pinned = frozenset([*said.pinned, *collected.read_pins(layout).values()])
     return Policy(*asked, pinned, seconds(said.grace))
 

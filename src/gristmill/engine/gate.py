@@ -169,17 +169,18 @@ def quarantined_ratio(counts: Counts) -> float:
     return sum(counts.quarantined.values()) / counts.read if counts.read else 0.0
 
 
-def refusal(verdicts: list[Verdict]) -> str:
-    """Say which rules do not hold, and what to do."""
+def refusal(verdicts: list[Verdict], *, is_plain: bool = True) -> str:
+    """Say which rules do not hold, and what to do. is_plain: any `gristmill run` makes the same candidate again."""
     broken = [
         f"{v.rule} is {v.value:.6g}, limit {v.limit:.6g}{f' ({v.told})' if v.told else ''}"
         for v in verdicts
         if not v.ok
     ]
-    names = " ".join(f"--accept-gate {v.rule}" for v in verdicts if not v.ok)
+    names = " ".join(f"--accept-gate {v.rule}" for v in verdicts if not v.ok) + " --why TEXT"
+    publish = f"`gristmill run {names}`" if is_plain else f"the same command again and `{names}` behind it"
     return (
         f"the gate refused: {'; '.join(broken)}. Nothing is published, the candidate is kept; look with "
-        f"`gristmill inspect --dropped` (or --quarantined), or publish it with `gristmill run {names} --why TEXT`"
+        f"`gristmill inspect --dropped` (or --quarantined), or publish it with {publish}"
     )
 
 

@@ -277,11 +277,10 @@ class _Run:
             snapshot.write_manifest(self.layout, self.layout.candidate(self.seq), manifest)
             report.status, report.snapshot = "refused", self.head.seq or None
             shutil.rmtree(self.layout.staging(self.seq), ignore_errors=True)
-            report.errors.append(
-                error_entry("gate", None, "gate.refused", gate.refusal(verdicts), claim.now(), {"candidate": self.seq})
-            )
+            told = gate.refusal(verdicts, is_plain=self.options.is_plain)
+            report.errors.append(error_entry("gate", None, "gate.refused", told, claim.now(), {"candidate": self.seq}))
             self._write(report)
-            error = GateRefused(gate.refusal(verdicts))
+            error = GateRefused(told)
             error.add_note(msgspec.json.encode(report.to_json()).decode())
             raise error
         again = self.work.redecided

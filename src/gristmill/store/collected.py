@@ -60,6 +60,10 @@ def check(layout: Layout, seq: int) -> None:
         ConfigError: they are gone.
     """
     time = when(layout, seq)
+    if time is not None and not layout.manifest(seq).exists():
+        raise ConfigError(
+            f"run {seq} was not published, and gc removed on {time} what was kept of it; retention.grace says for how long that is"
+        )
     if time is not None:
         raise ConfigError(
             f"snapshot {seq} was collected by gc on {time}: its manifest, report and verdicts are kept, its rows are not; "

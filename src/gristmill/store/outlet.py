@@ -149,10 +149,10 @@ class Outlet(msgspec.Struct, frozen=True):
             return disk.sha256_of(path) if path.exists() else ""
 
     def names(self) -> list[str]:
-        """Give the names of all files."""
+        """Give the names of all files; none where there is no folder."""
         if self.remote is not None:
             return [seen.key for seen in self.remote.listing("")]
-        return [path.name for path in self.folder.iterdir()]
+        return [path.name for path in self.folder.iterdir()] if self.folder.is_dir() else []
 
     def remove(self, names: list[str]) -> None:
         """Remove files."""
