@@ -120,8 +120,8 @@ class Stored:
             yield rest
 
     def at(self, place: int) -> int:
-        """Give the place in the stored bytes for one in the UTF-8."""
-        if place >= self._out and self._ended:
+        """Give the place in the stored bytes for one in the UTF-8; the end of what was read for one behind it."""
+        if place > self._out or (place == self._out and self._ended):
             return self._in
         if not place:
             return 0
