@@ -325,13 +325,20 @@ def _decoded(values: list[bytes | None]) -> list[str | bytes | None]:
 
 
 def row_bytes(column: pa.Array) -> NDArray[np.int64]:
-    """Give how many bytes each row of a column holds when it is taken out: of texts and one more, and of numbers at their width."""
+    """Give how many bytes each row of a column holds when it is taken out: of texts and one more, and of numbers at their width.
+
+    Raises:
+        pa.ArrowInvalid: a place in a dictionary is none: pyarrow (26.0) gives such ones of damaged pages.
+    """
     kind = column.type
     if isinstance(kind, pa.BaseExtensionType):
         return row_bytes(column.storage)
     if pa.types.is_dictionary(kind):
         of_value = np.append(row_bytes(column.dictionary), 0)  # -1, which stands for null, is the last
-        return of_value[column.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)]  # type: ignore[no-any-return]
+        places = column.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
+        if len(places) and (places.min() < -1 or places.max() >= len(column.dictionary)):
+            raise pa.ArrowInvalid("a value's place in the dictionary is behind its end")
+        return of_value[places]  # type: ignore[no-any-return]
     if pa.types.is_struct(kind):
         return sum(map(row_bytes, column.flatten()), np.ones(len(column), np.int64))
     if pa.types.is_fixed_size_list(kind):
