@@ -179,9 +179,8 @@ class Dataset:
             StoreError: a file that is asked is damaged.
         """
         published = self.seqs()
-        refused = [
-            seq for seq in claim.claimed(self.layout) if seq not in published and self.layout.report(seq).exists()
-        ]
+        others = sorted(set(claim.claimed(self.layout)).difference(published), reverse=True)
+        refused = (seq for seq in others if self.layout.report(seq).exists())
         return explain.explain(self.layout, [self.manifest(seq) for seq in published], wanted, refused)
 
     def inspect(
@@ -278,7 +277,7 @@ class Dataset:
     ) -> dict[str, Any]:
         """Remove what no kept snapshot needs; give what went by kind, and which snapshots stay whole.
 
-        keep_last, keep_days: in the place of the config's retention; without any all snapshots are kept. dry_run: only tell.
+        keep_last, keep_days: each in the place of that of the config's retention; without any all snapshots are kept. dry_run: only tell.
 
         Raises:
             ConfigError: a pinned snapshot is not there.

@@ -203,3 +203,12 @@ def test_two_exports_in_one_place_by_a_link_are_refused_and_never_taken_for_each
         lab.run()
     lab.configure(CONFIG | {"exports": [{"name": "y", "jsonl": {"path": "./by-a-link"}}]})
     assert any("holds the export 'x'" in told for told in lab.broken())
+
+
+def test_a_file_in_the_place_of_an_export_is_told_and_hides_no_damage(lab):
+    shutil.rmtree(lab.folder / "out")
+    (lab.folder / "out").write_bytes(b"")
+    shutil.rmtree(lab.folder / "out-p")
+    found = lab.broken()
+    assert {"export x", "export p"} <= {told.split(":")[0] for told in found}
+    assert any("cannot be read (Not a directory)" in told for told in found)

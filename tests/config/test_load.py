@@ -330,6 +330,12 @@ WRONG = [
         "6:31",
         "two exports write to the same path",
     ),
+    (
+        ONE + "exports:\n - ./out.py: {path: ~/o}\n - {name: b, ./out.py: {path: ~/x/../o}}\n",
+        "6:31",
+        "two exports write to the same path",
+    ),
+    (ONE.replace("dataset: ./corpus", 'dataset: "d\\0e"'), "2:", "a path holds no NUL character"),
     (ONE + "exports:\n - ./out.py: {path: o}\n - ./out.py: {path: p}\n", "6:4", "a second export is called 'out'"),
     (ONE + "exports: [{./out.py: {path: o}, steps: []}]\n", "4:33", "unknown key 'steps' in exports[0]; allowed: name"),
     (ONE + "exports: [{parqet: {path: o}}]\n", "4:12", "unknown export 'parqet'; did you mean 'parquet'?"),

@@ -299,6 +299,22 @@ def test_content_decides_and_a_lying_extension_is_counted(read, files):
     assert not out.failed
 
 
+ARRAYS = {
+    "part-0": (b'[]\n{"text": "first"}\n{"text": "second"}\n', ["first", "second"], 1),
+    "part-1": (b"[[1],[2],[3]]", [], 3),
+    "part-2": (b'[1]\n{"text": "third"}\n', ["third"], 1),
+    "part-3": (b'[[true]]\n[1, "x"]\n', [], 2),
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_values_that_begin_with_an_array_are_no_text(read, name):
+    data, texts, rejects = ARRAYS[name]
+    out = read({name: data})
+    assert [row["text"] for row in out.rows] == texts
+    assert [code for code, _ in out.rejects] == ["json.not_object"] * rejects
+
+
 NO_ARRAYS = {
     "app.log": b"[2024-01-01] INFO begun\n[2024-01-02] INFO done\n",
     "README": b"[![build](https://example.org/b.svg)](https://example.org)\n\n# Mill\n",

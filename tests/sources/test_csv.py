@@ -91,6 +91,7 @@ BAD_FILES = {
     "a column of spaces": (b"id,text,  \n" + FINE, "csv.header"),
     "lone carriage returns": (b"id,text\r1,a\r2,b\r", "csv.header"),
     "lone carriage returns and quotes": (b'"id","text"\r"1","a"\r', "csv.header"),
+    "a quote where none may stand": (b'a"b,"x\r\ny"\n', "csv.header"),
     "UTF-16 without a mark": ((HEAD + FINE).decode().encode("utf-16-le"), "text.encoding"),
     "UTF-32 without a mark": ((HEAD + FINE).decode().encode("utf-32-be"), "text.encoding"),
     "no header": (FINE + LAST, "field.missing"),

@@ -636,3 +636,26 @@ def test_the_config_loads_without_dlt():
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 'pip install "gristmill[dlt]"' in told.stdout
+
+
+def test_bytes_of_a_table_are_text_where_they_are_named_and_base64_elsewhere(tmp_path):
+    made = source(
+        tmp_path,
+        """
+        @dlt.resource
+        def items():
+            import pyarrow as pa
+            names = ["id", "lang", "text", "body", "raw", "gone"]
+            rows = [[b"one", b"en", b"a", b"b", b"abc", b"false"], [b"two", b"de", b"c", b"d", b"/w==", b"true"]]
+            yield pa.table({name: pa.array([row[at] for row in rows], pa.binary()) for at, name in enumerate(names)})
+        """,
+        text="{text} {body}",
+        lang="lang",
+        deleted="gone",
+    )
+    found = pages(made, tmp_path)
+    (row,) = [row for page in found for row in page.rows.to_pylist()]
+    assert (row["key"], row["lang"], row["text"]) == ("one", "en", "a b")
+    assert [(page.rejects, page.warnings) for page in found] == [([], {})] * len(found)
+    assert json.loads(row["meta"])["raw"] == "YWJj"
+    assert [key for page in found for key in page.deleted] == ["two"]

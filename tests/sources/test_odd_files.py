@@ -74,6 +74,14 @@ def test_bytes_are_base64_in_meta_whatever_they_spell_and_text_where_the_config_
     ]
 
 
+@pytest.mark.parametrize("kind", [pa.binary(), pa.binary(3)])
+def test_bytes_in_a_template_are_text_beside_its_other_fields(read, kind):
+    columns = {"code": pa.array([b"abc", b"de\xff", b"fgh"], kind), "body": ["one", "two", "three"]}
+    out = read({"a.parquet": stored(pa.table(columns))}, text="{code} {body}")
+    assert [row["text"] for row in out.rows] == ["abc one", "fgh three"]
+    assert out.rejects == [("text.encoding", "a.parquet#1")]
+
+
 def test_parquet_files_of_other_schemas_are_read_by_their_names(read):
     """Columns may be missing, added, or of another type; only the text must be there."""
     files = {

@@ -48,6 +48,25 @@ RESPONSES = {
         "warc.encoding",
         [],
     ),
+    "a transfer in gzip that is the content": (
+        http(chunked(packed(BODY)), Content_Encoding="gzip", Transfer_Encoding="gzip, chunked"),
+        "",
+        ["warc.not_encoded"],
+    ),
+    "a transfer that is called something else than the content": (
+        http(chunked(packed(BODY)), Content_Encoding="gzip", Transfer_Encoding="deflate, chunked"),
+        "",
+        ["warc.not_encoded"],
+    ),
+    "a transfer in gzip that is deflated content": (
+        http(chunked(zlib.compress(BODY)), Content_Encoding="deflate", Transfer_Encoding="gzip, chunked"),
+        "",
+        ["warc.not_encoded"],
+    ),
+    "a transfer that was never deflated": (http(BODY, Transfer_Encoding="deflate"), "", ["warc.not_encoded"]),
+    "a deflated transfer": (http(zlib.compress(BODY), Transfer_Encoding="deflate"), "", []),
+    "words for a transfer that are none": (http(BODY, Transfer_Encoding="utf-8, binary, none, br"), "", []),
+    "chunks with a parameter": (http(chunked(BODY), Transfer_Encoding='"chunked"; q=1'), "", []),
     "gzip twice": (http(packed(packed(BODY)), Content_Encoding="gzip, gzip"), "", []),
     "gzip twice, told once": (http(packed(packed(BODY)), Content_Encoding="gzip"), "type.mismatch", []),
     "gzip, not told": (http(packed(BODY)), "type.mismatch", []),
@@ -76,6 +95,15 @@ def test_a_response_is_a_row_or_has_a_code_and_its_neighbours_are_read(tmp_path,
     assert [code for code, _ in out.rejects] == ([code] if code else [])
     assert {name for name in out.warnings if name.startswith("warc.")} == set(warnings)
     assert [row["url"][-1] for row in out.rows] == (["1", "3"] if code else ["1", "2", "3"])
+
+
+@pytest.mark.parametrize("charset", ["undefined", "punycode", "unicode_escape", "utf-7", "idna", "no\0ne", "rot13"])
+def test_a_text_in_a_charset_that_is_none_of_texts_is_one_reject(tmp_path, charset):
+    block = http(b"a plain text", kind=f"text/plain; charset={charset}")
+    plain = {"mime": ["text/html", "text/plain"]}
+    out = read(put(tmp_path, page(1) + record("response", block, 2) + page(3)), **plain)
+    assert [code for code, _ in out.rejects] == ["text.encoding"]
+    assert [row["url"][-1] for row in out.rows] == ["1", "3"]
 
 
 EMPTY = {

@@ -6,7 +6,8 @@ the text of a record is never part of an answer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gristmill.core.batch import TABLE_SCHEMA
-from gristmill.core.errors import ConfigError
+from gristmill.core.errors import ConfigError, StoreError
 from gristmill.core.visible import meant
 from gristmill.store.layout import Layout
 from gristmill.store.rows import named
@@ -32,10 +33,10 @@ def sides(layout: Layout, seq: int, kind: str) -> list[Path]:
     return layout.files.fetched(layout.run(seq) / kind, "*.parquet")
 
 
-def explain(layout: Layout, manifests: list[Manifest], wanted: str, refused: Sequence[int] = ()) -> dict[str, Any]:
+def explain(layout: Layout, manifests: list[Manifest], wanted: str, refused: Iterable[int] = ()) -> dict[str, Any]:
     """Tell all that is known of the record with this id, URL or origin, oldest first; if there is none, of the one that is shown so.
 
-    refused: runs of which nothing was published. What only they know of stands in the error.
+    refused: runs of which nothing was published, newest first. What only they know of stands in the error.
 
     Raises:
         ConfigError: nothing is known of it.
@@ -44,13 +45,18 @@ def explain(layout: Layout, manifests: list[Manifest], wanted: str, refused: Seq
     for spelled in spellings if manifests else ():
         if (told := _explained(layout, manifests, spelled)) is not None:
             return told
-    for seq in reversed(refused):
-        entries = [entry for spelled in spellings for entry in _entries(layout, seq, [spelled], spelled)]
+    for seq in refused:
+        entries: list[dict[str, Any]] = []
+        with suppress(StoreError):  # damage in what was not published is no answer to what was asked
+            entries = [entry for spelled in spellings for entry in _entries(layout, seq, [spelled], spelled)]
         if entries:
+            shown = next(
+                name for name, action in ACTIONS.items() if action == entries[-1]["action"] or name == "quarantined"
+            )
             why = ": ".join(str(entries[-1][name]) for name in ("step", "reason", "code") if entries[-1].get(name))
             raise ConfigError(
                 f"{wanted!r} came in run {seq} alone, of which nothing was published; there it is: {entries[-1]['action']} ({why}). "
-                f"`gristmill show {seq}` tells of the run, `gristmill inspect --run {seq}` shows what became of others"
+                f"`gristmill show {seq}` tells of the run, `gristmill inspect --{shown} --run {seq}` shows others"
             )
     if not manifests:
         raise ConfigError(f"{layout.name} holds no snapshot yet; run `gristmill run` first")

@@ -155,6 +155,9 @@ def _export(bound: BoundExport, config: PipelineConfig, layout: Layout, manifest
     except StoreError as error:
         yield str(error)
         return
+    except OSError as error:
+        yield f"export {bound.name}: {outlet} cannot be read ({error.strerror}); mend it, and make it anew with `gristmill export {bound.name}`"
+        return
     if stranger is not None:
         yield f"export {bound.name}: {stranger}"
         return

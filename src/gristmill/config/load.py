@@ -201,7 +201,10 @@ class _Reader:
         self.problems += name_steps([*steps, *own])
         self._check_gate(tree, sources)
         self._check_examples(top, sources, [*steps, *own])
-        self._check_export_paths(exports, absolute(top.dataset, file.parent) if top is not None else "")
+        if top is not None and "\0" in top.dataset:
+            self.problems.append(f"{self.document.at(('dataset',))}: a path holds no NUL character")
+        else:
+            self._check_export_paths(exports, absolute(top.dataset, file.parent) if top is not None else "")
         if self.problems or top is None:
             told = sorted(dict.fromkeys(self.problems), key=self._place_of)
             raise MissingExtra(*told) if self.missing_only else ConfigError(*told)
@@ -348,12 +351,12 @@ class _Reader:
                     self.problems.append(f"{at}: two exports load the same table; the other one is at {other}")
                 seen.setdefault(each.built.address, at)
             if isinstance(each.built, FileExport):
-                path = _real(absolute(each.built.path, self.document.folder))
+                path = _real(each.built.path, self.document.folder)
                 at = self.document.at((*each.path, "path"))
                 if path in seen:
                     self.problems.append(f"{at}: two exports write to the same path; the other one is at {seen[path]}")
                 seen.setdefault(path, at)
-                inside = _real(dataset)
+                inside = _real(dataset, self.document.folder)
                 if dataset and (path == inside or path.startswith(f"{inside}/")):
                     self.problems.append(
                         f"{at}: an export may not lie in the dataset's folder; give it a path of its own"
@@ -370,9 +373,9 @@ class _Reader:
         return Written(places, held, self.document.secrets, self.document.raw["dataset"])
 
 
-def _real(path: str) -> str:
-    """Give the place a path leads to, by whatever links; of one on a store, the path."""
-    return path if "://" in path else os.path.realpath(path)
+def _real(path: str, folder: Path) -> str:
+    """Give the place a path from `folder` on leads to, by whatever links; of one on a store, the path."""
+    return path if "://" in path else os.path.realpath(folder / os.path.expanduser(path))  # noqa: PTH111  which knows no error
 
 
 def _below(references: dict[Keys, str], path: Keys) -> dict[Keys, str]:

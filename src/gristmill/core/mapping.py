@@ -96,6 +96,11 @@ class Field:
             if value is None:
                 continue
             found = True
+            if type(value) is bytes:  # of a column of bytes, read as one that is mapped alone
+                try:
+                    value = value.decode()
+                except UnicodeDecodeError:
+                    return value  # not text: the caller refuses it by its bytes
             if type(value) is str:
                 parts.append(value)
             elif isinstance(value, (bool, int, float)):

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 _VIEWS = (pa.types.is_list_view, pa.types.is_large_list_view)
 _TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+_BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  of a time that names no zone
 _FIRST_DAY, _LAST_DAY = (day.toordinal() - _EPOCH.toordinal() for day in (date.min, date.max))
 _DAY_S = 86_400
@@ -303,10 +304,10 @@ def _inner(column: pa.Array) -> list[pa.Array]:
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
-    """Tell a column of bytes of any length."""
+    """Tell a column of bytes."""
     if pa.types.is_dictionary(kind):
         return _is_bytes(kind.value_type)
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
+    return _is_any(_BYTES, kind)
 
 
 def _is_any(tests: tuple[Any, ...], kind: pa.DataType) -> bool:

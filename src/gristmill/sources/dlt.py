@@ -229,7 +229,7 @@ class Dlt(Source, frozen=True, kw_only=True, forbid_unknown_fields=True):
                     "is chance; set parallelized=False, or give a function that yields them one after the other"
                 )
             single = isinstance(item, dict)
-            for record in [item] if single else dlt_items.records(item):
+            for record in [item] if single else dlt_items.records(item, pages.names):
                 yield from pages.add(record)
             if not single or pages.held >= dlt_items.GATHER_ROWS:
                 resume = items.resume(trusted=self.resume == "page")

@@ -98,11 +98,14 @@ def detect(head: bytes, unit: str) -> tuple[str, bool]:
         return claimed, False
     if _HTML.match(bare) or (claimed == "html" and bare.startswith(b"<")):
         return "html", claimed not in {None, "html"}
-    if bare[:1] not in {b"[", b"{"} or (claimed is None and bare.startswith(b"[") and not _ARRAY.match(bare)):
+    if bare[:1] not in {b"[", b"{"}:
         return claimed or "text", False
     first, _, rest = bare.partition(b"\n")
     rest = rest.lstrip()
     whole = _is_json(first)
+    values = whole and (not rest or rest.startswith(b"{") or _is_json(rest.partition(b"\n")[0]))
+    if claimed is None and bare.startswith(b"[") and not values and not _ARRAY.match(bare):
+        return "text", False
     if bare.startswith(b"["):
         kind = "jsonl" if whole and rest else "json"
     elif claimed == "json":

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -42,6 +42,7 @@ class Pages:
         self._rows = rows
         self._key = Field(mapping.id or "")
         self._deleted = Field(deleted) if deleted else None
+        self.names = rows.names | frozenset(self._deleted.names if self._deleted is not None else ())
         self._gone: list[str] = []
         self._there: list[str] = []  # quarantined, and not known to be gone
         self._bytes = 0
@@ -230,8 +231,10 @@ def _injected(*contexts: Any) -> Iterator[None]:
         yield
 
 
-def records(item: Any) -> Iterator[Any]:
+def records(item: Any, texts: Collection[str] = ()) -> Iterator[Any]:
     """Give the records of an item: a list, an Arrow table or batch, a data frame, or one of another kind, to be refused.
+
+    texts: columns of a table whose bytes are read as text.
 
     Raises:
         SourceError: a table cannot be taken apart, or has two columns of one name.
@@ -243,7 +246,7 @@ def records(item: Any) -> Iterator[Any]:
     if isinstance(item, pa.Table):
         for batch in item.to_batches(GATHER_ROWS):
             try:
-                rows = list(objects(batch))
+                rows = list(objects(batch, texts))
             except UNDECODABLE as error:
                 raise SourceError(f"the resource gives a table that cannot be read ({type(error).__name__})") from None
             yield from rows
