@@ -17,6 +17,8 @@ import importlib.util
 import json
 import os
 import re
+import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -31,6 +33,7 @@ from tests.soak import results
 ROOT = Path(__file__).resolve().parents[2]
 NO_TARGETS = {"__init__", "__main__", "blind", "reading", "run", "test_targets"}
 TARGETS = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in NO_TARGETS)
+LEAVE_S = 30  # to leave, once the figures are told
 TURN_S = 300  # of processor time, after which another target has its turn
 FIGURES = ROOT / "docs" / "fuzz.json"
 
@@ -99,8 +102,8 @@ def guided(name: str, seconds: float, corpus: Path) -> tuple[float, int, list[st
             stdout=subprocess.DEVNULL,
             stderr=log,
         )
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        status, used, is_done = _ended(process.pid, corpus / f"{name}.log")
+        process.returncode = 0 if is_done else os.waitstatus_to_exitcode(status)
     told = (corpus / f"{name}.log").read_text("utf-8", errors="replace")
     found = sorted(path.name for pattern in ("crash-*", "timeout-*", "oom-*") for path in folder.glob(pattern))
     # Raised by atheris 3 itself, over an argument of a call that it traces; the next turn goes on with the same corpus.
@@ -109,6 +112,25 @@ def guided(name: str, seconds: float, corpus: Path) -> tuple[float, int, list[st
         found = [f"{name} ended with {process.returncode}: {told[-1500:]}"]
     counts = re.findall(r"^(?:#|stat::number_of_executed_units:\s*)(\d+)", told, re.MULTILINE)
     return used.ru_utime + used.ru_stime, int(counts[-1]) if counts else 0, found
+
+
+def _ended(pid: int, log: Path) -> tuple[int, resource.struct_rusage, bool]:
+    """Wait for a target's process; give its status, what it used, and if it had said all and was killed.
+
+    libFuzzer leaves by exit(), where a thread of Arrow may wait for the interpreter for ever.
+    """
+    said_at = None
+    while True:
+        ended, status, used = os.wait4(pid, os.WNOHANG)
+        if ended:
+            return status, used, False
+        if said_at is None and b"stat::peak_rss_mb" in log.read_bytes():
+            said_at = time.monotonic()
+        if said_at is not None and time.monotonic() - said_at > LEAVE_S:
+            os.kill(pid, signal.SIGKILL)
+            _, status, used = os.wait4(pid, 0)
+            return status, used, True
+        time.sleep(0.5)
 
 
 def say(line: str) -> None:
