@@ -359,8 +359,11 @@ class Dataset:
         from gristmill.audit import verify
 
         try:
-            seq = seq if seq is not None else snapshot.head_seq(self.layout) or None
-            manifest = self.manifest(seq)
+            newest = snapshot.head_seq(self.layout) or None
+            seq = seq if seq is not None else newest
+            # the newest one is known without the others, one of which may be what is damaged
+            known = seq is not None and seq == newest
+            manifest = snapshot.read_manifest(self.layout.manifest(seq)) if known and seq else self.manifest(seq)
             collected.check(self.layout, manifest.seq)
             return seq, verify.verify(self.layout, manifest, config)
         except FormatError:

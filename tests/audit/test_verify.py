@@ -212,3 +212,24 @@ def test_a_file_in_the_place_of_an_export_is_told_and_hides_no_damage(lab):
     found = lab.broken()
     assert {"export x", "export p"} <= {told.split(":")[0] for told in found}
     assert any("cannot be read (Not a directory)" in told for told in found)
+
+
+def test_a_manifest_that_is_missing_hides_no_other_damage(lab):
+    head, chunk = lab.open().manifest(), parts(lab)["chunk"]
+    (lab.dataset / "runs" / "1" / "manifest.json").unlink()
+    flip(lab.dataset / head.shards[-1].path)
+    remove(chunk)
+    found = verify(lab)
+    for name in ("runs/1/manifest.json is missing", head.shards[-1].path, "is missing; repair it"):
+        assert len([told for told in found if name in told]) == 1, found
+
+
+def test_a_state_that_is_not_the_committed_one_stops_a_run_and_is_named(lab):
+    path = parts(lab)["state"]
+    for at in (path.stat().st_size // 2, path.stat().st_size - 40):  # in the pages, in the footer
+        content = bytearray(path.read_bytes())
+        content[at] ^= 0x15
+        path.write_bytes(content)
+        lab.put("in/d.jsonl", corpora.jsonl(corpora.documents(3)))
+        with pytest.raises(StoreError, match=f"{path.name} is not what the manifest says"):
+            lab.run()

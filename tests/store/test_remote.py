@@ -14,11 +14,12 @@ from tests.store.remotes import Bucket, Trials, place
 
 from gristmill import Dataset, Pipeline
 from gristmill.config.settings import BoundExport
+from gristmill.core import buckets
 from gristmill.core.errors import ConfigError, LockedError, StaleError, StoreError, Transient
 from gristmill.engine.exports import of_another
 from gristmill.exports.jsonl import Jsonl
 from gristmill.store import lease, snapshot
-from gristmill.store.layout import Layout
+from gristmill.store.layout import Layout, locate
 from gristmill.store.mirror import Mirror
 from gristmill.store.outlet import Outlet
 from gristmill.store.remote import ABSENT, Remote, _is_under_way
@@ -176,6 +177,42 @@ def test_the_place_of_an_export_is_one_datasets(remote, tmp_path):
     assert "that no manifest lists" in of_another(bound, outlet, Layout(tmp_path / "set"))
     assert [outlet.claim(dataset) for dataset in ("one", "other", "one")] == [True, False, True]
     assert "its id is one" in of_another(bound, outlet, Layout(tmp_path / "set"))
+
+
+def test_a_damaged_manifest_of_an_export_is_told_by_the_name_of_the_object(remote, tmp_path):
+    outlet = Outlet(tmp_path, remote)
+    remote.put("manifest.json", b"{")
+    with pytest.raises(StoreError, match=re.escape(f"{remote.url}/manifest.json: not an export manifest")):
+        outlet.manifest()
+
+
+def test_a_store_that_takes_objects_and_removes_none_is_told_as_that(remote):
+    denied = b"<Error><Code>AccessDenied</Code></Error>"
+
+    class Keeping(StoreProxy):
+        def _passed(self, request):
+            if request.method == "DELETE" or "delete" in request.target:
+                return Reply(denied, 403, {"Content-Type": "application/xml"})
+            return super()._passed(request)
+
+    with Keeping(int(remote.options["endpoint"].rpartition(":")[2])) as proxy:
+        (told,) = through(proxy, remote).problems()
+    assert "objects may be put here and not removed" in told
+    assert "give the right to delete" in told
+
+
+def test_a_redirect_that_leads_nowhere_is_another_region_and_does_not_pass():
+    error = type("GenericError", (Exception,), {})("Error performing GET: Received redirect without LOCATION, this ...")
+    assert buckets.why(error) == (
+        "the bucket is in another region, or at another endpoint (301); name it in storage",
+        False,
+    )
+
+
+@pytest.mark.parametrize("inside", ["/x", "a//x", "a/../x", "./x", "..", "x//"])
+def test_a_folder_of_a_store_has_one_name(inside, tmp_path):
+    with pytest.raises(ConfigError, match="with an empty folder"):
+        locate(f"s3://bucket/{inside}", {"region": "us-east-1"}, tmp_path)
 
 
 def test_a_bucket_that_is_not_there_is_told_as_such_by_whatever_writes_to_it(remote, tmp_path):

@@ -28,12 +28,8 @@ from gristmill.store.snapshot import Manifest, read_manifest
 
 def verify(layout: Layout, manifest: Manifest, config: PipelineConfig | None) -> list[str]:
     """Check a snapshot whole; give one sentence for each thing that is damaged."""
-    found = [
-        *_commit(layout, manifest),
-        *_laws(layout, manifest),
-        *_files(layout, manifest),
-        *_shards(layout, manifest),
-    ]
+    looks = (_commit, _laws, _files, _shards)
+    found = list(dict.fromkeys(told for look in looks for told in _whole(look(layout, manifest))))
     if config is not None and manifest.seq == snapshot.head_seq(layout):
         for bound in config.exports:
             if isinstance(bound.export, Load):
@@ -41,6 +37,14 @@ def verify(layout: Layout, manifest: Manifest, config: PipelineConfig | None) ->
             else:
                 found += _export(bound, config, layout, manifest)
     return found
+
+
+def _whole(found: Iterator[str]) -> Iterator[str]:
+    """Give what one look finds; damage that ends it is one thing more, and does not end the others."""
+    try:
+        yield from found
+    except StoreError as error:
+        yield str(error)
 
 
 def _commit(layout: Layout, manifest: Manifest) -> Iterator[str]:

@@ -22,6 +22,7 @@ KINDS = {
 _STATUS = re.compile(r"status code(?:: |\n[^\n]{0,60}\[0m )(\d{3})\b")  # obstore's way, and that of delta-rs
 _OF_A_STORE = re.compile(r"Generic \w+ error")
 _CODE = re.compile(r"<Code>(\w{1,60})</Code>")
+_ELSEWHERE = "redirect without LOCATION"  # obstore's word for the 301 of a wrong region
 _METADATA = ("http://169.254.169.254", "http://metadata.google.internal", "http://metadata/")
 _REFUSED = {"PermissionDenied", "Unauthenticated", "NotFound", "FileNotFound", "NotSupported", "InvalidPath"}
 
@@ -83,6 +84,8 @@ def why(error: Exception) -> tuple[str, bool]:
     status, code = _STATUS.search(text), _CODE.search(text)
     told = " ".join(found[1] for found in (status, code) if found)
     name = type(error).__name__.removesuffix("Error")
+    if _ELSEWHERE in text:
+        return "the bucket is in another region, or at another endpoint (301); name it in storage", False
     if name in _REFUSED:
         return f"{name} {told}".strip(), False
     if isinstance(error, OSError) and not status:  # no connection, or one that was cut

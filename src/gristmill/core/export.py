@@ -281,8 +281,8 @@ def manifest_bytes(export: FileExport, name: str, seq: int, ledger: Ledger, file
     return msgspec.json.format(msgspec.json.encode(manifest, order="sorted"), indent=1) + b"\n"
 
 
-def read_manifest(path: Path) -> ExportManifest | None:
-    """Read an export's `manifest.json`; None if there is none.
+def read_manifest(path: Path, place: str = "") -> ExportManifest | None:
+    """Read an export's `manifest.json`; None if there is none. place: what it is called for people, if not by its path.
 
     Raises:
         StoreError: it is damaged, or of a version this gristmill does not know.
@@ -294,7 +294,7 @@ def read_manifest(path: Path) -> ExportManifest | None:
         return None
     except msgspec.DecodeError as error:
         raise StoreError(
-            f"{path}: not an export manifest of version 1 ({error}); "
+            f"{place or path}: not an export manifest of version 1 ({error}); "
             "upgrade gristmill, or delete the file to have the export made anew"
         ) from error
 

@@ -256,7 +256,12 @@ def read_state(layout: Layout, head: Manifest, source: str) -> State | None:
     try:
         if not known:
             return None
-        units = index.read_table(layout.absolute(known["path"]))
+        path = layout.absolute(known["path"])
+        if disk.sha256_of(path) != known["sha256"]:  # no checksum of Parquet is over its footer
+            raise StoreError(
+                f"{known['path']} is not what the manifest says (sha256 differs); run `gristmill verify`, restore it, then run again"
+            )
+        units = index.read_table(path)
         doc = msgspec.json.decode((units.schema.metadata or {}).get(DOC, b"{}"))
         return State(doc, units.replace_schema_metadata(None))
     except (OSError, ValueError, pa.ArrowException) as error:

@@ -213,8 +213,12 @@ def locate(dataset: str, storage: Options, work_dir: Path | None = None, term_s:
         raise ConfigError(
             f"dataset: {scheme}:// is no store a dataset can lie on; use s3://, gs:// or az://, or a folder"
         )
-    bucket, _, inside = rest.strip("/").partition("/")
-    if not bucket or not inside or "//" in inside or ("@" in bucket and not scheme.startswith("abfs")):
+    bucket, _, inside = rest.removesuffix("/").partition("/")
+    if inside and not {"", ".", ".."}.isdisjoint(inside.split("/")):  # one store takes them for names, another does not
+        raise ConfigError(
+            f'dataset: {scheme}://BUCKET/FOLDER with an empty folder, "." or ".." in it; write it without'
+        )
+    if not bucket or not inside or ("@" in bucket and not scheme.startswith("abfs")):
         raise ConfigError(
             f'dataset: write {scheme}://BUCKET/FOLDER, without credentials; those go to storage: {{…: "${{env:…}}"}}'
         )

@@ -64,7 +64,7 @@ class Outlet(msgspec.Struct, frozen=True):
             StoreError: it is damaged, or of a version that is not known.
         """
         with self.read(MANIFEST) as path:
-            return ledgers.read_manifest(path)
+            return ledgers.read_manifest(path, f"{self}/{MANIFEST}")
 
     def owner(self) -> str | None:
         """Give the id of the dataset whose export lies here; None if nobody has said so yet.

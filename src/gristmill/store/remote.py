@@ -299,6 +299,17 @@ class Remote(msgspec.Struct, frozen=True):
             return str(error)
         return None
 
+    def _unmade(self, key: str) -> None:
+        """Remove what a try has put."""
+        try:
+            self.delete([key])
+        except Transient:
+            raise
+        except (StoreError, ConfigError) as error:
+            raise StoreError(
+                f"{self.url}: objects may be put here and not removed ({error}); give the right to delete, and remove {key}"
+            ) from None
+
     def _probe(self, key: str) -> Iterator[str]:
         first = self.put(key, b"1", ABSENT)
         if first is None:
@@ -319,7 +330,7 @@ class Remote(msgspec.Struct, frozen=True):
             if found is None or found[0] != b"2" or key not in {seen.key for seen in self.listing("")}:
                 yield f"{self.url}: an object that was just written is not read or listed as it is; a dataset cannot be kept there"
         finally:
-            self.delete([key])
+            self._unmade(key)
 
 
 def mapped(path: Path) -> bytes | mmap.mmap:
