@@ -366,7 +366,7 @@ def perform(argv: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return session.interrupted(as_json=as_json)
     except BaseException as error:  # Stopped is no Exception, nor is what a user's code ends with
-        return session.failed(error, as_json=as_json)
+        return session.failed(stopping.behind(error), as_json=as_json)
     return code if isinstance(code, int) else 0
 
 

@@ -198,10 +198,11 @@ def test_stopped_by_a_signal_and_gone_on_with(fresh, number, code):
             break
     time.sleep(0.5)
     process.send_signal(number)
-    assert process.wait(timeout=20) == code
+    ended = process.wait(timeout=20)
     out, err = process.communicate(
         timeout=90
     )  # a fork server that still loads has the pipes open until it sees that nobody is left
+    assert ended == code, err
     assert (out, err.splitlines()[-1]) == ("", "error: stopped; run again to go on")
     assert "Traceback" not in err
     assert fresh("status", "--json").json["unfinished"] == 1
@@ -209,6 +210,38 @@ def test_stopped_by_a_signal_and_gone_on_with(fresh, number, code):
     assert again.code == 0, again.err
     assert "going on with run 1" in again.err
     assert again.json["counts"]["published"] == 300
+
+
+LOST = """
+import os
+import signal
+import sys
+
+if os.environ.pop("GRISTMILL_TEST_LOST", None):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except BaseException:
+        {then}
+
+
+def same(records):
+    return records
+"""
+
+
+@pytest.mark.parametrize("then", ["sys.stderr.write('swallowed')", "raise ImportError('cannot import') from None"])
+def test_p4_a_signal_that_a_library_takes_for_its_own_failure_stops_all_the_same(fresh, then):
+    (fresh.path / "lossy.py").write_text(LOST.format(then=then))
+    fresh.config(CONFIG.replace("  - clean.text\n", '  - custom: {call: "./lossy.py:same", mode: list}\n'))
+    answer = subprocess.run(
+        command("run"), cwd=fresh.path, env=os.environ | {"GRISTMILL_TEST_LOST": "1"},
+        capture_output=True, encoding="utf-8", timeout=60, check=False,
+    )  # fmt: skip
+    assert (answer.returncode, answer.stdout) == (143, ""), answer.stderr
+    assert answer.stderr.splitlines()[-1].endswith("error: stopped; run again to go on")
+    assert ("swallowed" in answer.stderr) == ("swallowed" in then)
+    again = fresh("run", "--json")
+    assert (again.code, again.json["status"]) == (0, "published"), again.err
 
 
 def test_three_seams(fresh):

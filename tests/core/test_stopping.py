@@ -1,5 +1,6 @@
 """A signal stops what goes on, wherever Python was when it came."""
 
+import contextlib
 import signal
 import sys
 import threading
@@ -9,7 +10,7 @@ import weakref
 import pytest
 
 from gristmill.core.errors import Stopped
-from gristmill.core.stopping import stoppable
+from gristmill.core.stopping import behind, check, stop_by_sigterm, stoppable
 
 PATIENCE_S = 20
 
@@ -69,3 +70,60 @@ def test_in_another_thread_signals_are_left_alone():
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+def a_lost_signal(number):
+    """What a library does that tries something and takes whatever is raised for its own failure."""
+    with contextlib.suppress(BaseException):
+        signal.raise_signal(number)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_p4_a_signal_whose_exception_was_swallowed_is_raised_at_the_next_check(number, code):
+    with pytest.raises(Stopped) as caught, stoppable():  # noqa: PT012
+        a_lost_signal(number)
+        check()
+    assert caught.value.exit_code == code
+
+
+def test_a_signal_that_was_lost_before_a_run_began_stops_it_too():
+    before = (signal.getsignal(signal.SIGTERM), sys.unraisablehook)
+    try:
+        stop_by_sigterm()
+        a_lost_signal(signal.SIGTERM)
+        with pytest.raises(Stopped), stoppable():
+            check()
+    finally:
+        signal.signal(signal.SIGTERM, before[0])
+        sys.unraisablehook = before[1]
+
+
+def test_an_error_that_comes_out_after_a_signal_is_that_signal():
+    missing = ImportError("half imported")
+    with stoppable():
+        assert behind(missing) is missing
+        a_lost_signal(signal.SIGTERM)
+        told = behind(missing)
+        assert isinstance(told, Stopped)
+        assert told.exit_code == 143
+        assert behind(told) is told
+        assert isinstance(behind(KeyboardInterrupt()), KeyboardInterrupt)
+    assert behind(missing) is missing
+    with pytest.raises(Stopped) as caught, stoppable():  # noqa: PT012
+        a_lost_signal(signal.SIGINT)
+        raise missing
+    assert (caught.value.exit_code, caught.value.__cause__) == (130, missing)
+    with pytest.raises(ImportError), stoppable():
+        raise missing
+
+
+def test_where_no_signal_came_or_another_thread_asks_a_check_goes_on():
+    seen = []
+    with stoppable():
+        check()
+        a_lost_signal(signal.SIGTERM)
+        thread = threading.Thread(target=lambda: seen.append(check()))
+        thread.start()
+        thread.join()
+    check()
+    assert seen == [None]

@@ -17,6 +17,7 @@ from typing import Protocol
 import msgspec
 
 from gristmill.core.errors import SourceError, StepError, Stopped, Transient
+from gristmill.core.stopping import check
 from gristmill.engine.work import Job, Outcome, TaskResult, Work
 from gristmill.observe.events import Events, StageBegins, TaskDone, TaskFailed
 
@@ -68,7 +69,9 @@ class Driver:
         waiting = jobs
         while waiting:
             again: list[Job] = []
+            check()
             for outcome in self.executor.map(waiting):
+                check()
                 job = outcome.job
                 if outcome.result is not None:
                     results[place[job.id]] = outcome.result

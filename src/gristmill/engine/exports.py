@@ -22,6 +22,7 @@ from gristmill.core.errors import ConfigError, GristmillError, StaleError, namin
 from gristmill.core.export import Chunk, ExportManifest, FileExport, Ledger, ManifestChunk, Rows, Written
 from gristmill.core.failpoints import failpoint
 from gristmill.core.load import Load
+from gristmill.core.stopping import check
 from gristmill.engine import loads
 from gristmill.engine.report import Report, error_entry
 from gristmill.engine.work import Job, TaskResult, Work
@@ -157,6 +158,7 @@ def reconcile(
     failures: dict[str, Exception] = {}
     for bound in config.exports:
         if only is None or bound.name == only:
+            check()
             try:
                 if isinstance(bound.export, Load):
                     made[bound.name] = _load(bound.name, bound.export, config, layout, head, thorough=thorough)

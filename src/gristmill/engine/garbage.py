@@ -28,6 +28,7 @@ from gristmill.config.settings import PipelineConfig, Retention
 from gristmill.core.errors import ConfigError
 from gristmill.core.export import FileExport, read_manifest
 from gristmill.core.failpoints import failpoint
+from gristmill.core.stopping import check
 from gristmill.engine.exports import of_another, outlet_of
 from gristmill.engine.report import whole_report
 from gristmill.store import chain, claim, collected, snapshot
@@ -123,6 +124,7 @@ def collect(
         heap = _Heap(layout, policy, config)
         garbage = list(heap.garbage())
         if not dry_run:
+            check()
             for seq in heap.marked:
                 collected.mark(layout, seq)
             failpoint("gc.marked")

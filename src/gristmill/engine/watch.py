@@ -19,6 +19,7 @@ from gristmill.config.monitoring import Monitoring, seconds
 from gristmill.config.settings import PipelineConfig
 from gristmill.core.errors import ConfigError, GateRefused, GristmillError, LockedError, StaleError, Stopped, Transient
 from gristmill.core.source import WHOLE, Window
+from gristmill.core.stopping import behind
 from gristmill.engine import ends, exports, freshness
 from gristmill.engine.drive import places_of
 from gristmill.engine.exports import Reconciled
@@ -154,6 +155,7 @@ class Watch:
 
     def ended(self, error: BaseException) -> None:
         """Tell of a run that ended with an error, and leave a report of it if it failed for good."""
+        error = behind(error)
         if isinstance(error, LockedError):
             return
         refused = isinstance(error, GateRefused)

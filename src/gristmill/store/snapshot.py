@@ -25,6 +25,7 @@ from gristmill.core.counts import Counts
 from gristmill.core.errors import StaleError, StoreError, Transient, naming
 from gristmill.core.export import Ledger
 from gristmill.core.failpoints import failpoint
+from gristmill.core.stopping import check
 from gristmill.store import deltalog, disk, formats
 from gristmill.store.index import IndexRun
 from gristmill.store.layout import FORMAT, Layout
@@ -269,6 +270,7 @@ def commit(layout: Layout, manifest: Manifest, digest: str, parent: Manifest) ->
         with _to_commit_to(layout, manifest.seq) as table:
             if _is_committed(layout, table, manifest, digest, parent):  # by a try of ours whose answer was lost
                 break
+            check()
             failpoint("commit.before_delta")
             layout.files.check_held()  # after the table was opened: whoever took over before then is seen, whoever does later makes this fail
             try:

@@ -22,11 +22,13 @@ from multiprocessing.connection import Connection, wait
 from types import ModuleType
 from typing import Any
 
+from gristmill.core.stopping import check
 from gristmill.engine.executors import server
 from gristmill.engine.executors.border import next_job, portable
 from gristmill.engine.task import run_task
 from gristmill.engine.work import Job, Outcome, Setup, Work
 
+POLL_S = 2.0  # how often a wait looks up for signals
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -63,7 +65,8 @@ class Processes:
                     with contextlib.suppress(OSError):  # a dead worker is seen below, by its sentinel
                         worker.pipe.send(busy[i])
             ends: list[Any] = [end for i in busy for end in (self._workers[i].pipe, self._workers[i].process.sentinel)]
-            ready = set(wait(ends))
+            ready = set(wait(ends, POLL_S))
+            check()
             for i in [i for i in busy if self._workers[i].pipe in ready or self._workers[i].process.sentinel in ready]:
                 yield self._collect(i, busy.pop(i))
 

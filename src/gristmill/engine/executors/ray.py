@@ -31,6 +31,7 @@ from gristmill.core import access, alarm, errors
 from gristmill.core.build import build
 from gristmill.core.errors import ConfigError, GristmillError, MissingExtra, StepError, Stopped, Transient
 from gristmill.core.machine import MERGE_ROW_BYTES, WORKER_MB, worker_count
+from gristmill.core.stopping import check
 from gristmill.engine.adopt import Adoption
 from gristmill.engine.executors.border import next_job, portable
 from gristmill.engine.staged import wait_for
@@ -117,6 +118,7 @@ class RayTasks:
                     break
                 self._flying[self._hand_over(job)] = job
             ready = self._wait()
+            check()
             for reference in ready:
                 yield self._collect(reference, self._flying.pop(reference))
             self._check_nodes(moved=bool(ready))
