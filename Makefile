@@ -43,11 +43,12 @@ demo: $(STAMP)
 	@$(BIN)/python examples/demo.py
 
 # The tests' folders lie in memory where it has room for them (8 GB, of which 1.5 are used): a third of a small run is waiting
-# for a disk. What a suite that failed has left stays there.
+# for a disk. What a suite that failed has left stays there. While kernels are compiled, the tests' modules are, for all workers.
 ROOM = $(shell { test "$$(df -k --output=avail /dev/shm | tail -1)" -gt 8000000 && \
 	awk '/^MemAvailable/ {exit !($$2 > 8000000)}' /proc/meminfo && echo /dev/shm; } 2>/dev/null)
 test: $(STAMP) $(AIRFLOW)/.installed
-	@$(BIN)/python -m gristmill warmup > /dev/null
+	@$(BIN)/python -m gristmill warmup > /dev/null & \
+		$(BIN)/python -m pytest -q --collect-only > /dev/null; wait $$!
 	@folder=$$(mktemp -d -p "$(or $(ROOM),$${TMPDIR:-/tmp})" gristmill-XXXX) && \
 		TMPDIR="$$folder" $(BIN)/python -m pytest -q -n auto --dist worksteal && rm -rf "$$folder"
 

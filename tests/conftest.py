@@ -11,7 +11,7 @@ from tests.examples import SOAK, examples
 ROOT = Path(__file__).resolve().parents[1]
 
 # Every run of the suite tries the same examples, so that what fails is what was changed; `make soak` tries others, and more.
-settings.register_profile("same", derandomize=True, max_examples=30)
+settings.register_profile("same", derandomize=True, max_examples=examples(30))
 settings.register_profile("soak", max_examples=examples(30))
 settings.load_profile("soak" if SOAK else "same")
 
@@ -24,8 +24,8 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One worker more than there are cores: a quarter of the suite's time is spent waiting for servers, locks and deaths."""
-    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 1
+    """Two workers more than there are cores: a quarter of the suite's time is spent waiting for servers, locks and deaths."""
+    return len(os.sched_getaffinity(0)) + 2 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 2
 
 
 @pytest.fixture(scope="session")

@@ -18,10 +18,16 @@ from tests.properties import lab
 DAY_S = 86_400
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def folder():
     with lab.folder() as place:
         yield place
+
+
+@pytest.fixture(scope="module")
+def first(folder):
+    """Give what the first cell of the slice leaves."""
+    return matrix.run(next(matrix.slice_of([sys.executable])), folder)
 
 
 @pytest.fixture
@@ -33,8 +39,9 @@ def world(tmp_path):
     return {"LD_PRELOAD": str(library), "STRANGE_ASKED": str(tmp_path / "asked")}
 
 
-def test_hash_seed_time_zone_locale_and_workers_change_no_byte(folder):
-    found = [matrix.run(one, folder) for one in matrix.slice_of([sys.executable])]
+def test_hash_seed_time_zone_locale_and_workers_change_no_byte(folder, first):
+    _, *others = matrix.slice_of([sys.executable])
+    found = [first, *(matrix.run(one, folder) for one in others)]
     assert [matrix.difference(found[0]["files"], other["files"]) for other in found[1:]] == [[], []]
     assert len({one["digest"] for one in found}) == 1
     # All kinds of lasting files are compared: an empty folder would have one digest too.
@@ -61,20 +68,18 @@ def test_another_byte_is_seen():
 
 
 def test_t1_sec23_a_clock_that_jumps_days_to_and_fro_changes_no_byte_and_nothing_is_asked_of_the_network(
-    folder, world, monkeypatch
+    folder, first, world, monkeypatch
 ):
-    one = next(matrix.slice_of([sys.executable]))
-    here = matrix.run(one, folder)
     for name, value in world.items():
         monkeypatch.setenv(name, value)
-    there = matrix.run(one, folder)
+    there = matrix.run(next(matrix.slice_of([sys.executable])), folder)
     asked = Path(world["STRANGE_ASKED"])
     assert not asked.exists(), "a run without servers asked the network for something"
     look = "import socket; socket.socket(type=socket.SOCK_DGRAM).connect(('127.0.0.1', 9))"
     subprocess.run([sys.executable, "-W", "ignore", "-c", look], env={**os.environ}, check=True)
     assert asked.exists(), "it would have been seen"
 
-    assert matrix.difference(here["files"], there["files"]) == []
+    assert matrix.difference(first["files"], there["files"]) == []
     look = "import time; print([time.time() for _ in range(30)])"
     seen = json.loads(subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True).stdout)
     days = {round((stamp - time.time()) / DAY_S) for stamp in seen}

@@ -18,7 +18,7 @@ CONFIG = {
         {"name": "rows", "sql": {"dsn": "sqlite:///rows.db", "table": "docs"}},
     ],
 }
-RUNS, SETTLED, GROWTH_BYTES = 30, 3, 48 << 20
+RUNS, SETTLED, GROWTH_BYTES = 20, 3, 32 << 20
 IN_WORKERS = {1, RUNS - 1}
 
 

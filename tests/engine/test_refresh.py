@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from tests.engine.test_contract import World
+from tests.examples import some
 from tests.properties.lab import Lab, flat, jsonl
 from tests.properties.test_histories import EXACT, EXPORTS, LOWER, SHORT, config, rec
 from tests.properties.test_histories import SOURCES as TWO
@@ -258,7 +259,7 @@ def killed_everywhere(lab, folder, points):
 
 
 def test_killed_and_run_again_it_gives_the_same_bytes(lab, tmp_path_factory):
-    killed_everywhere(lab, tmp_path_factory.mktemp("killed"), POINTS[2:4])
+    killed_everywhere(lab, tmp_path_factory.mktemp("killed"), some(POINTS, 1))
 
 
 def test_workers_change_no_byte_of_it(lab, tmp_path_factory):

@@ -30,10 +30,10 @@ for end in (10, 16, 48):
 
 @pytest.fixture(scope="module")
 def checked(request, tmp_path_factory):
-    """Give an environment in which kernels are compiled with index checks: once, where pytest keeps a cache."""
+    """Give an environment in which kernels are compiled with index checks: once, where pytest keeps a cache. Making them fast takes most of the time."""
     kept = getattr(request.config, "cache", None)
     cache = kept.mkdir("numba-boundscheck") if kept else tmp_path_factory.mktemp("numba-boundscheck")
-    return {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(cache)}
+    return {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_OPT": "0", "NUMBA_CACHE_DIR": str(cache)}
 
 
 def drawn_for(environment):

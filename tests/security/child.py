@@ -15,6 +15,7 @@ import obstore
 import openlineage.client
 import pymysql
 import sqlalchemy
+from tests.soak import loaded
 
 import gristmill.config.load
 import gristmill.database.alchemy
@@ -73,4 +74,5 @@ def command(folder: str, said: str, *argv: str) -> int:
 
 
 if __name__ == "__main__":
+    loaded.load()
     crash.serve(command, sys.argv[1])
