@@ -37,7 +37,7 @@ def test_plain_pip_installs_the_wheel_and_init_check_run_verify_work_from_it(whe
     target = tmp_path / "site"
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(wheel)]
     subprocess.run(pip, check=True, capture_output=True, env=os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"})
-    env = os.environ | {"PYTHONPATH": str(target), "NUMBA_OPT": "0", "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    env = os.environ | {"PYTHONPATH": str(target), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     where = "import gristmill; print(gristmill.__file__)"
     found = subprocess.run(
         [sys.executable, "-c", where], env=env, cwd=tmp_path, capture_output=True, text=True, check=True

@@ -30,21 +30,21 @@ for end in (10, 16, 48):
 
 @pytest.fixture(scope="module")
 def checked(request, tmp_path_factory):
-    """Give an environment in which kernels are compiled with index checks: once, where pytest keeps a cache. Making them fast takes most of the time."""
+    """Give an environment in which kernels are compiled with index checks: once, where pytest keeps a cache."""
     kept = getattr(request.config, "cache", None)
     cache = kept.mkdir("numba-boundscheck") if kept else tmp_path_factory.mktemp("numba-boundscheck")
-    return {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_OPT": "0", "NUMBA_CACHE_DIR": str(cache)}
+    return {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(cache)}
 
 
 def drawn_for(environment):
-    """Give kernels' tests: all in the soak, else those of a sixth of the kernels, other ones once a kernel changes (compiling takes most of it)."""
+    """Give kernels' tests: all in the soak, else those of a tenth of the kernels, other ones once a kernel changes (compiling takes most of it)."""
     found = pytest_run(environment, "--collect-only", "-k", CHOSEN, str(HERE)).stdout
     of_kernels = {}
     for name in re.findall(r"^tests/kernels/.+::.+$", found, re.MULTILINE):
         file, _, test = name.partition("::")
         of_kernels.setdefault((file, test.partition("[")[2] if file.endswith("cleaning.py") else ""), []).append(name)
     assert len(of_kernels) > 12
-    kernels_drawn = some(sorted(of_kernels), len(of_kernels) // 6, code_fingerprint(Path(kernels.__file__).parent))
+    kernels_drawn = some(sorted(of_kernels), len(of_kernels) // 10, code_fingerprint(Path(kernels.__file__).parent))
     return [name for kernel in kernels_drawn for name in of_kernels[kernel]]
 
 
