@@ -22,6 +22,7 @@ from gristmill.testing import crash, laws
 
 PLENTY_KIB = 256 << 10
 HUNG_S = 20.0
+LEAVING_S = 10.0  # how long what was killed may take to let a folder go
 TEXTS = ("id", "text")
 # What a library of C++ or Rust does that is given no memory, and the loader; and what Linux does to a thread whose stack may not grow.
 ABORTED = {-int(signal.SIGABRT), 127, -int(signal.SIGSEGV)}
@@ -38,7 +39,9 @@ def mounted(folder: Path, kib: int) -> Iterator[bool]:
         yield allowed
     finally:
         if allowed:
-            subprocess.run(["umount", str(folder)], check=True)
+            until = time.monotonic() + LEAVING_S
+            while subprocess.run(["umount", str(folder)], check=time.monotonic() > until).returncode:
+                time.sleep(0.2)
 
 
 def resize(folder: Path, kib: int) -> None:
