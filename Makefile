@@ -42,6 +42,9 @@ debian:
 demo: $(STAMP)
 	@$(BIN)/python examples/demo.py
 
+# What `make check` runs; a plain `pytest` runs them too.
+CHECKED := tests/test_house.py tests/test_docs.py
+
 # The tests' folders lie in memory where it has room for them (8 GB, of which 1.5 are used): a third of a small run is waiting
 # for a disk. What a suite that failed has left stays there. While kernels are compiled, the tests' modules are, for all workers.
 ROOM = $(shell { test "$$(df -k --output=avail /dev/shm | tail -1)" -gt 8000000 && \
@@ -50,13 +53,13 @@ test: $(STAMP) $(AIRFLOW)/.installed
 	@$(BIN)/python -m gristmill warmup > /dev/null & \
 		$(BIN)/python -m pytest -q --collect-only > /dev/null; wait $$!
 	@folder=$$(mktemp -d -p "$(or $(ROOM),$${TMPDIR:-/tmp})" gristmill-XXXX) && \
-		TMPDIR="$$folder" $(BIN)/python -m pytest -q -n auto --dist worksteal && rm -rf "$$folder"
+		TMPDIR="$$folder" $(BIN)/python -m pytest -q -n auto --dist worksteal $(CHECKED:%=--ignore %) && rm -rf "$$folder"
 
 check: $(STAMP)
 	@$(BIN)/ruff format --check src tests bench examples
 	@$(BIN)/ruff check src tests bench examples
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -q tests/test_house.py tests/test_docs.py
+	@$(BIN)/python -m pytest -q $(CHECKED)
 
 # What the benchmarks are measured beside lives apart: its dependencies are not ours.
 $(RIVALS)/.installed: bench/rivals.lock

@@ -3,6 +3,7 @@
 import signal
 
 import pytest
+from tests.examples import some
 from tests.soak import attacks, scenes
 
 from gristmill.testing import crash
@@ -15,7 +16,8 @@ def middling(tmp_path_factory, server):
     return scenes.history(folder, "middling", scenes.runner(server, 2), n=1500, split=60_000, docs=300)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.slice
+@pytest.mark.parametrize("seed", some([1, 2], 1))
 def test_killed_at_any_moment(seed, middling, server, tmp_path):
     trial = attacks.random_kill(server, middling[seed % 2], tmp_path, seed, 1.5)
     assert trial.problems == [], f"seed {seed}"
@@ -31,13 +33,11 @@ def test_a_stopped_run_keeps_the_lock(small, server, tmp_path):
     assert attacks.stopped_holder(server, small[1], tmp_path, "manifest.written=stop").problems == []
 
 
-@pytest.mark.parametrize(
-    ("point", "number", "workers"),
-    [
-        ("task.staged=2", signal.SIGINT, 2),
-        ("commit.after_delta=1", signal.SIGTERM, 1),
-    ],
-)
+SIGNALLED = [("task.staged=2", signal.SIGINT, 2), ("commit.after_delta=1", signal.SIGTERM, 1)]
+
+
+@pytest.mark.slice
+@pytest.mark.parametrize(("point", "number", "workers"), some(SIGNALLED, 1))
 def test_a_signal_stops_and_the_rerun_goes_on(point, number, workers, small, server, tmp_path):
     assert attacks.signalled(server, small[1], tmp_path, point, number, workers).problems == []
 

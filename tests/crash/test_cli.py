@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.examples import some
 from tests.soak import attacks
 
 from gristmill.console import session
@@ -55,9 +56,11 @@ def tree(small, tmp_path):
     return tmp_path / "tree"
 
 
-@pytest.mark.parametrize(
-    ("number", "point"), [(signal.SIGTERM, "task.journalled=stop@5"), (signal.SIGINT, "export.chunk_written=stop@1")]
-)
+SIGNALLED = [(signal.SIGTERM, "task.journalled=stop@5"), (signal.SIGINT, "export.chunk_written=stop@1")]
+
+
+@pytest.mark.slice
+@pytest.mark.parametrize(("number", "point"), some(SIGNALLED, 1))
 def test_a_signal_is_the_exit_code_and_the_rerun_ends_alike(number, point, small, tree, source):
     with started(tree, source, point) as process:
         process.send_signal(number)

@@ -8,6 +8,7 @@ import random
 import shutil
 
 import pytest
+from tests.examples import some
 from tests.soak import attacks, scenes
 
 from gristmill.core import failpoints
@@ -49,7 +50,8 @@ def test_killed_in_a_worker_the_run_goes_on_by_itself(name, small, server, tmp_p
     assert blow.reached == [True]
 
 
-@pytest.mark.parametrize("name", ["plan.written", "commit.after_delta"])
+@pytest.mark.slice
+@pytest.mark.parametrize("name", some(["plan.written", "commit.after_delta"], 1))
 def test_killed_on_the_first_day(name, small, server, tmp_path):
     run = scenes.runner(server, 1)
     trial = attacks.attacked(small[0], tmp_path, name, [crash.AtFailpoint(f"{name}=kill", run)], run)
@@ -57,13 +59,14 @@ def test_killed_on_the_first_day(name, small, server, tmp_path):
     assert trial.codes == [crash.KILLED, 0]
 
 
-@pytest.mark.parametrize(
-    ("first", "then"),
-    [
-        ("task.journalled=kill@20", "manifest.written=kill"),
-        ("commit.after_delta=kill", "export.chunk_written=kill@2"),
-    ],
-)
+TWICE = [
+    ("task.journalled=kill@20", "manifest.written=kill"),
+    ("commit.after_delta=kill", "export.chunk_written=kill@2"),
+]
+
+
+@pytest.mark.slice
+@pytest.mark.parametrize(("first", "then"), some(TWICE, 1))
 def test_killed_twice(first, then, small, server, tmp_path):
     run = scenes.runner(server, 1)
     blows = [crash.AtFailpoint(point, run) for point in (first, then)]

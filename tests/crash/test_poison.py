@@ -7,6 +7,7 @@ import sys
 
 import pyarrow.parquet as pq
 import pytest
+from tests.examples import some
 from tests.soak import scenes
 
 from gristmill.testing import corpora, laws
@@ -49,7 +50,8 @@ def peaceful(tmp_path_factory, server):
     return texts(tree)
 
 
-@pytest.mark.parametrize("how", ["os._exit(3)", "os.kill(os.getpid(), signal.SIGSEGV)"])
+@pytest.mark.slice
+@pytest.mark.parametrize("how", some(["os._exit(3)", "os.kill(os.getpid(), signal.SIGSEGV)"], 1))
 def test_a_record_that_kills_its_worker_is_set_aside(how, peaceful, server, tmp_path):
     tree = tmp_path / "tree"
     make(tree, DIES.replace("{how}", how))

@@ -48,14 +48,15 @@ def test_a_run_goes_on_from_what_a_power_loss_left_and_ends_as_if_there_had_been
         assert counted("power", trial).deaths == 1
 
 
-@pytest.mark.parametrize(
-    ("kind", "path"),
-    [
-        ("mkdir", "/corpus/runs/1"),
-        ("link", "/_delta_log/00000000000000000001.json"),
-        ("rename", "/out/lines/manifest.json"),
-    ],
-)
+NAMED = [
+    ("mkdir", "/corpus/runs/1"),
+    ("link", "/_delta_log/00000000000000000001.json"),
+    ("rename", "/out/lines/manifest.json"),
+]
+
+
+@pytest.mark.slice
+@pytest.mark.parametrize(("kind", "path"), some(NAMED, 1))
 def test_what_a_killed_run_named_and_did_not_sync_lasts_once_the_next_one_has_ended_well(kind, path, five, tmp_path):
     ends = five.on(1)
     at = killed_before_the_sync_of(ends, kind, path)

@@ -7,6 +7,7 @@ import random
 
 import pytest
 from tests.crash import verbs
+from tests.examples import some
 
 from gristmill.testing import crash
 
@@ -45,7 +46,8 @@ def scene_of(tmp_path_factory, small, caller):
     return get
 
 
-@pytest.mark.parametrize(("verb", "name"), [(verb, name) for verb, names in POINTS.items() for name in names])
+@pytest.mark.slice
+@pytest.mark.parametrize(("verb", "name"), some([(verb, name) for verb, names in POINTS.items() for name in names], 5))
 def test_killed_at(verb, name, scene_of, caller, tmp_path):
     scene, counts = scene_of(verb)
     n = random.Random(f"{SEED} {verb} {name}").randint(1, counts[name])
