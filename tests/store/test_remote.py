@@ -6,14 +6,16 @@ import random
 import re
 import time
 
+import obstore
 import pytest
 from tests.faults.server import FaultServer, Reply
 from tests.net.stores import SECRET, seaweed
 from tests.store.proxy import StoreProxy
 from tests.store.remotes import Bucket, Trials, place
 
-from gristmill import Dataset, Pipeline
+from gristmill import Dataset, Pipeline, cli
 from gristmill.config.settings import BoundExport
+from gristmill.console import session
 from gristmill.core import buckets
 from gristmill.core.errors import ConfigError, LockedError, StaleError, StoreError, Transient
 from gristmill.engine.exports import of_another
@@ -286,6 +288,20 @@ def test_every_reading_verb_reads_a_dataset_on_a_store(trials, moto, tmp_path, m
         Dataset(f"{pipeline.config.dataset}-none", storage=moto.storage)
     kept = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert not [path for path in kept if SECRET.encode() in path.read_bytes()]
+
+
+@pytest.mark.parametrize("verb", ["run", "status", "plan"])
+def test_damage_on_a_store_is_told_with_the_object_and_its_copy_here(verb, trials, tmp_path, monkeypatch, capsys):
+    """Either may be what is damaged."""
+    where = place(trials.bucket, tmp_path / "hurt", trials.local[1].start, f"{trials.prefix}/hurt-{verb}")
+    trials.bucket.copy(f"{trials.prefix}/peace/", f"{where.prefix}/")
+    for name, value in where.env().items():
+        monkeypatch.setenv(name, value)
+    obstore.put(trials.bucket.client, f"{where.prefix}/corpus/runs/2/manifest.json", b"{")
+    vars(session.ASKED).update(vars(session.Asked()))
+    assert cli.perform([verb, "-c", str(where.tree / "gristmill.yml")]) == 1
+    url = f"s3://{trials.bucket.name}/{where.prefix}/corpus/runs/2/manifest.json"
+    assert re.search(rf"error: {url} \(copy: {tmp_path}/\S+/runs/2/manifest.json\) is damaged", capsys.readouterr().err)
 
 
 def test_gc_removes_from_a_store_what_it_removes_from_a_disk_and_every_machine_is_told(

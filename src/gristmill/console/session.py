@@ -351,7 +351,7 @@ def failure(kind: str, problems: list[str]) -> Json:
 
 
 def _redacted(text: str) -> str:
-    return ASKED.pipeline.config.redact(text) if ASKED.pipeline is not None else text
+    return ASKED.pipeline.config.redact(ASKED.pipeline.layout.told(text)) if ASKED.pipeline is not None else text
 
 
 def _log_of(error: BaseException, *, is_expected: bool) -> Path | None:

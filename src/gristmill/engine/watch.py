@@ -162,7 +162,7 @@ class Watch:
         if isinstance(error, Stopped):
             self.events.failed(RunFailed(code="Stopped", message="stopped by a signal", stopped=True))
         elif not refused or not self._kept.reports:  # what the gate refused has a report; what cost too much has none
-            code, message = type(error).__name__, self.config.redact(_message(error))
+            code, message = type(error).__name__, self.config.redact(self.layout.told(_message(error)))
             self.events.failed(RunFailed(code=code, message=message, places=places_of(error)))
             report = Report(
                 run=self.log.number, snapshot=None, status="refused" if refused else "failed", dataset=self.layout.name, started=claim.now(),

@@ -38,6 +38,13 @@ class Layout(msgspec.Struct, frozen=True):
         """Where the dataset lies, for people."""
         return self.remote.url if self.remote is not None else str(self.root)
 
+    def told(self, text: str) -> str:
+        """Give a message in which each path of this machine's copies of a store is named by what it is a copy of; one about a disk as it is."""
+        if self.remote is None:
+            return text
+        here = re.escape(str(self.root)) + r"(/[^\s'\":;,()]+)"
+        return re.sub(here, lambda found: f"{self.name}{found[1]} (copy: {found[0]})", text)
+
     @property
     def files(self) -> Files:
         """What its lasting files are written and found with."""
