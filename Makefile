@@ -53,7 +53,7 @@ test: $(STAMP) $(AIRFLOW)/.installed
 	@$(BIN)/python -m gristmill warmup > /dev/null & \
 		$(BIN)/python -m pytest -q --collect-only > /dev/null; wait $$!
 	@folder=$$(mktemp -d -p "$(or $(ROOM),$${TMPDIR:-/tmp})" gristmill-XXXX) && \
-		TMPDIR="$$folder" $(BIN)/python -m pytest -q -n auto --dist loadgroup --no-loadscope-reorder $(CHECKED:%=--ignore %) && rm -rf "$$folder"
+		TMPDIR="$$folder" $(BIN)/python -m pytest -q -n auto --dist worksteal $(CHECKED:%=--ignore %) && rm -rf "$$folder"
 
 check: $(STAMP)
 	@$(BIN)/ruff format --check src tests bench examples

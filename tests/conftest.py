@@ -16,19 +16,6 @@ settings.register_profile("soak", max_examples=examples(30))
 settings.load_profile("soak" if SOAK else "same")
 
 
-# Folders whose tests share servers and warm processes that are dear to start: one worker does all tests of one.
-SHARING = {"cli", "conformance", "crash", "database", "engine", "exports", "security", "store", "ui"}
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deal whole files to workers, or whole folders: half of what Ray took were second and third clusters, in other workers."""
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            place = item.path.relative_to(ROOT / "tests")
-            group = place.parts[0] if place.parts[0] in SHARING else place.as_posix()
-            item.add_marker(pytest.mark.xdist_group(group))
-
-
 def pytest_collection_finish() -> None:
     """Let the garbage collector pass over what 6,000 tests and their modules are made of: it would look at it again and again."""
     gc.collect()

@@ -20,6 +20,7 @@ from tests.soak import scenes
 from gristmill.testing import corpora, crash, laws
 
 pytest.importorskip("ray", reason='Ray is not installed: pip install "gristmill[ray]"')
+pytestmark = pytest.mark.xdist_group("ray")
 
 # What the step of the scenes does when the file of that name is there: die once, or tell which worker has which record when.
 CUSTOM = """\
