@@ -16,6 +16,11 @@ settings.register_profile("soak", max_examples=examples(30))
 settings.load_profile("soak" if SOAK else "same")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests on Ray: workers steal from the ends of each other's lists, and each thief of such a test starts a cluster."""
+    items.sort(key=lambda item: item.path.parent != ROOT / "tests" / "ray")
+
+
 def pytest_collection_finish() -> None:
     """Let the garbage collector pass over what 6,000 tests and their modules are made of: it would look at it again and again."""
     gc.collect()
