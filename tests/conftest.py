@@ -21,10 +21,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.parent != ROOT / "tests" / "ray")
 
 
+def pytest_collection() -> None:
+    """Let the garbage collector rest while 6,000 tests and their modules are made: it would look at them again and again."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
-    """Let the garbage collector pass over what 6,000 tests and their modules are made of: it would look at it again and again."""
+    """Let it pass over them ever after."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)
