@@ -17,8 +17,10 @@ settings.load_profile("soak" if SOAK else "same")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests on Ray: workers steal from the ends of each other's lists, and each thief of such a test starts a cluster."""
-    items.sort(key=lambda item: item.path.parent != ROOT / "tests" / "ray")
+    """Put first what takes longest, or would start a cluster for each worker: workers steal from the ends of each other's lists."""
+    first = [ROOT / "tests" / name for name in ("ray", "airflow", "test_wheel.py", "determinism", "deploy")]
+    order = {path: place for place, path in enumerate(first)}
+    items.sort(key=lambda item: min(order.get(item.path, len(first)), order.get(item.path.parent, len(first))))
 
 
 def pytest_collection() -> None:
