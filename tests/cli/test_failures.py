@@ -136,7 +136,7 @@ def shell(folder, line):
 
 @pytest.mark.slice
 def test_a_stream_that_is_closed_full_or_unread_changes_nothing_of_a_run(own):
-    tried = some(STREAMS, 4)
+    tried = some(STREAMS, 2)
     for n, streams in enumerate(tried):
         write(
             own.path / "data" / f"more{n}.jsonl", [{"id": f"m{n}", "text": f"What came on day {n} is ground as well."}]
@@ -146,7 +146,8 @@ def test_a_stream_that_is_closed_full_or_unread_changes_nothing_of_a_run(own):
     assert own("verify").code == 0
 
 
-@pytest.mark.parametrize("verb", ["log", "schema", "--version", "explain web/d1 --json"])
+@pytest.mark.slice
+@pytest.mark.parametrize("verb", some(["log", "schema", "--version", "explain web/d1 --json"], 2))
 def test_what_standard_output_does_not_take_is_told_and_ends_with_1(ran, verb):
     full = shell(ran.path, f"{verb} >/dev/full")
     assert (full.returncode, full.stderr) == (

@@ -1,9 +1,8 @@
 """Failpoints are died at, in the process itself and in workers; reruns that die too; the make-test slice.
 
-A quarter of them here, drawn by seed; `make soak` dies at every passing of each. A trial is named by its failpoints, and they replay it.
+A few of them here; `make soak` dies at every passing of each. A trial is named by its failpoints, and they replay it.
 """
 
-import os
 import random
 import shutil
 
@@ -17,7 +16,6 @@ from gristmill.testing import crash, laws
 SEED = 20261123
 # What this pipeline passes; loads into tables are died at by `tests/exports`, what gc does in `test_verbs`.
 NAMES = tuple(name for name in failpoints.NAMES if not name.startswith(("load.", "gc.")))
-DIED_AT = NAMES if os.environ.get("GRISTMILL_SOAK") else sorted(random.Random(SEED).sample(NAMES, len(NAMES) // 5))
 IN_WORKERS = ("task.journalled", "export.chunk_written")
 
 
@@ -31,7 +29,8 @@ def test_every_failpoint_is_passed(counts):
     assert sorted(counts) == sorted(NAMES)
 
 
-@pytest.mark.parametrize("name", DIED_AT)
+@pytest.mark.slice
+@pytest.mark.parametrize("name", some(NAMES, len(NAMES) // 7))
 def test_killed_at(name, small, counts, server, tmp_path):
     n = random.Random(f"{SEED} {name}").randint(1, counts[name])
     run = scenes.runner(server, 1)
@@ -40,7 +39,8 @@ def test_killed_at(name, small, counts, server, tmp_path):
     assert trial.codes == [crash.KILLED, 0]
 
 
-@pytest.mark.parametrize("name", IN_WORKERS)
+@pytest.mark.slice
+@pytest.mark.parametrize("name", some(IN_WORKERS, 1))
 def test_killed_in_a_worker_the_run_goes_on_by_itself(name, small, server, tmp_path):
     run = scenes.runner(server, 2)
     blow = crash.AtFailpoint(f"{name}=kill@2", run)

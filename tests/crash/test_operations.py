@@ -41,7 +41,8 @@ def hurt(five, ends, found, tmp_path, name, modes):
     return trials
 
 
-@pytest.mark.parametrize(("day", "modes"), [(1, ["kill", "enospc"]), (2, ["torn", "eio"])])
+@pytest.mark.slice
+@pytest.mark.parametrize(("day", "modes"), some([(1, ["kill", "enospc"]), (2, ["torn", "eio"])], 1))
 def test_a_run_that_is_hurt_at_one_operation_leaves_whole_ends_and_is_gone_on_with(day, modes, five, tmp_path):
     ends = five.on(day)
     trials = hurt(five, ends, ends.operations, tmp_path, f"day {day}", modes)
@@ -75,6 +76,7 @@ def test_t6_a_report_that_cannot_be_written_leaves_the_snapshot_and_is_written_b
     assert (trial.codes, "report.json" in hit.path) == ([1, 0], True)
 
 
+@pytest.mark.slice
 @pytest.mark.parametrize(("verb", "mode"), some(SLICE, 2))
 def test_so_is_every_other_verb_that_writes(verb, mode, five, tmp_path):
     five.on(2)
@@ -134,7 +136,8 @@ def test_a_zombie_that_wakes_after_a_takeover_changes_nothing(five, tmp_path):
         assert trial.problems == [], trial.attack
 
 
-@pytest.mark.parametrize("room_kib", [40, 450])
+@pytest.mark.slice
+@pytest.mark.parametrize("room_kib", some([40, 450], 1))
 def test_a_disk_that_fills_up_is_named_and_the_run_goes_on_when_there_is_room(room_kib, five, tmp_path):
     (tmp_path / "trials").mkdir()
     trial = scarcity.full_disk(five.server, five.on(2), tmp_path / "trials", room_kib)

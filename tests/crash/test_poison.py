@@ -75,7 +75,8 @@ HANGS = {
 }
 
 
-@pytest.mark.parametrize(("how", "workers"), [("catches", 1), ("compiled", 2)])
+@pytest.mark.slice
+@pytest.mark.parametrize(("how", "workers"), some([("catches", 1), ("compiled", 2)], 1))
 def test_a_record_on_which_a_step_does_not_end_is_set_aside(how, workers, peaceful, server, tmp_path):
     tree = tmp_path / "tree"
     make(tree, DIES.replace("{how}", HANGS[how]).replace("import os", "import os, re, time"))
@@ -136,7 +137,8 @@ def test_a_step_that_raises_too_often_publishes_nothing(server, tmp_path):
     assert laws.head_seq(tree / "corpus") == 2
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.slice
+@pytest.mark.parametrize("number", some([signal.SIGTERM, signal.SIGINT], 1))
 def test_a_signal_inside_a_users_function_is_no_error_of_its_record(number, peaceful, server, tmp_path):
     tree = tmp_path / "tree"
     once = tmp_path / "once"

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 from tests.engine.test_flow import go
+from tests.examples import some
 from tests.properties.lab import Lab, folder, jsonl
 
 from gristmill.core import histogram
@@ -124,8 +125,9 @@ class Plain:
         }
 
 
+@pytest.mark.slice
 @pytest.mark.parametrize(
-    ("workers", "batch_bytes", "split_bytes"), [(1, 8 << 20, None), (1, 100, 700), (1, 1, None), (2, 300, 500)]
+    ("workers", "batch_bytes", "split_bytes"), some([(1, 8 << 20, None), (1, 100, 700), (1, 1, None), (2, 300, 500)], 2)
 )
 def test_all_that_came_and_all_that_was_published_is_counted_once(tmp_path, workers, batch_bytes, split_bytes):
     lab = Lab(tmp_path, config(split_bytes=split_bytes) | {"run": {"batch_bytes": batch_bytes}})

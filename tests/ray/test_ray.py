@@ -14,13 +14,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.examples import SOAK
 from tests.ray.cluster import ROOT, Cluster, belonging, environment
 from tests.soak import scenes
 
 from gristmill.testing import corpora, crash, laws
 
 pytest.importorskip("ray", reason='Ray is not installed: pip install "gristmill[ray]"')
-pytestmark = pytest.mark.xdist_group("ray")
 
 # What the step of the scenes does when the file of that name is there: die once, or tell which worker has which record when.
 CUSTOM = """\
@@ -157,7 +157,7 @@ def test_a_cluster_of_its_own_is_on_loopback_and_ends_with_the_run(small, source
     env |= {"GRISTMILL_TEST_RAY": str(tree), "TMPDIR": short}
     started = subprocess.Popen(driving(tree), env=env, cwd=ROOT, stderr=subprocess.PIPE)
     try:
-        heard, deadline = set(), time.monotonic() + 60
+        heard, deadline = set(), time.monotonic() + 180
         while not any((tree / "corpus/runs/2/tasks").glob("*.json")) and started.poll() is None:
             heard |= listening(belonging(mine))
             assert time.monotonic() < deadline
@@ -181,6 +181,8 @@ def test_a_cluster_of_its_own_is_on_loopback_and_ends_with_the_run(small, source
     assert crash.end_problems(small, tree) == []
 
 
+@pytest.mark.slice
+@pytest.mark.skipif(not SOAK, reason="two more clusters: done in the soak")
 def test_two_clusters_of_their_own_follow_each_other_in_one_process(small, source, tmp_path, here):
     """What Ray reads once, its secret, holds for the second one too. The path of a folder may be too long for Ray's sockets."""
     env = {name: value for name, value in environment(source, "", here).items() if not name.startswith("RAY_")}

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from tests.examples import some
 
 from gristmill.core import access
 from gristmill.core.errors import StoreError
@@ -64,7 +65,8 @@ def run(folder, umask, *argv):
         return done, sorted(path.name for path in Path(shared).rglob("*"))
 
 
-@pytest.mark.parametrize("umask", [0o000, 0o077], ids=["umask 000", "umask 077"])
+@pytest.mark.slice
+@pytest.mark.parametrize("umask", some([0o000, 0o077], 1), ids="umask {:03o}".format)
 def test_modes_are_what_they_should_be_under_any_umask(folder, umask):
     done, left = run(folder, umask, "run")
     assert done.returncode == 0, done.stderr

@@ -45,7 +45,7 @@ MEANING = {
     "workers": "SIGKILL of one worker in the middle of a task: the run ends well by itself",
     "signals": "SIGTERM and SIGINT at failpoints: exit 143 and 130, the rerun goes on with the same number",
     "locks": "a run stopped with SIGSTOP keeps the lock, a second one exits 5, a waiting one gets its turn",
-    "properties": "the suites of properties (`tests/properties`) and the property tests of all others, and all cases of tests that try some (`pytest -m 'hypothesis or slice'`) with ten times the examples that stand in them, of which `make test` tries two of three; trials are the tests that passed",
+    "properties": "the suites of properties (`tests/properties`) and the property tests of all others, and all cases of tests that try some (`pytest -m 'hypothesis or slice'`) with ten times the examples that stand in them, of which `make test` tries half; trials are the tests that passed",
     "malformed": "all of `../shared/data/malformed` by the table of what becomes of each file, and files made from seeds, attacks among them: each byte accounted for, no crash, no hang",
     "guards": "the tests of what attacks from outside, with all their cases: addresses, pages, secrets, networks; trials are the tests that passed",
     "limits": "bombs in six codecs and in Parquet, a line of 1 GB in UTF-8 and in UTF-16, and a million lines that are bad or empty, read under 400 MB of memory: each is stopped by its code",

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from tests.examples import some
 from tests.extract import pdfs
 
 import gristmill
@@ -166,7 +167,8 @@ def test_example_and_page_hold_the_same_source_and_load(name, tmp_path):
     assert from_page == from_example
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.slice
+@pytest.mark.parametrize("workers", some([1, 2], 1))
 def test_pipeline_over_pages_and_papers_balances(tmp_path, workers):
     folder = tmp_path / "in"
     folder.mkdir()
