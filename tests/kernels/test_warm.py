@@ -50,3 +50,31 @@ def test_kernels_work_where_nothing_can_be_written():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "2", done.stderr
+
+
+def test_what_is_in_the_cache_is_loaded_without_what_numba_compiles_with(tmp_path):
+    """Until a kernel is to be compiled: that one works beside those that were loaded, and is kept as well."""
+    code = (
+        "import sys\n"
+        "import numpy as np; from gristmill.kernels.counts import sizes\n"
+        "before = 'numba.np.arraymath' in sys.modules\n"
+        "from gristmill.kernels.hashing import hash128\n"
+        "data, ends = np.frombuffer(b'a b', np.uint8), np.array([0, 3], np.int32)\n"
+        "print(before, 'numba.np.arraymath' in sys.modules, sizes(data, ends)[1][0], hash128(data, ends)[0])"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+
+    def told():
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split(maxsplit=3)
+
+    compiled = told()
+    assert compiled[:3] == ["True", "True", "2"]
+    assert told() == ["False", "False", *compiled[2:]]
+    for kept in tmp_path.glob("*/hashing.*"):
+        kept.unlink()
+    assert told() == ["False", "True", *compiled[2:]]
+    assert told() == ["False", "False", *compiled[2:]]

@@ -19,6 +19,8 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from gristmill.kernels.cached import jitted
+
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 Int32s: TypeAlias = npt.NDArray[np.int32]
 Int64s: TypeAlias = npt.NDArray[np.int64]
@@ -55,7 +57,7 @@ def kernel(*signature: Any) -> Callable[[F], F]:
         # Numba names the cache file after this, and looks for changes in the kernel's own source file alone.
         function.__qualname__ += f"_{_PRIMITIVES}"
         try:
-            return cast("F", njit([answer(*arguments)], nogil=True, cache=True)(function))
+            return cast("F", jitted(function, answer(*arguments)))
         except (RuntimeError, OSError):  # nowhere to keep the cache: read-only install and home, or a full disk
             return cast("F", njit([answer(*arguments)], nogil=True)(function))
 
