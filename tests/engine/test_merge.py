@@ -11,7 +11,7 @@ from tests.examples import examples
 from tests.properties.lab import Lab, flat, jsonl
 
 from gristmill.core.step import BoundStep
-from gristmill.engine import merge
+from gristmill.engine import merge, observed
 from gristmill.engine.sides import read_staged
 from gristmill.steps.dedup.exact import Exact
 
@@ -39,11 +39,11 @@ def test_ids_are_dealt_to_buckets_by_their_top_bits_and_lie_by_key(rows):
     ords = np.array([ord_ for _, ord_ in rows], np.int64)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.ids.arrow"
-        with merge.ObservedWriter(path, merge.ID_OBSERVED) as out:
+        with observed.ObservedWriter(path, observed.ID_OBSERVED) as out:
             for some in np.array_split(np.arange(len(rows)), 3):
                 few = ids[some]
-                out.write(merge.observe_ids(few, few, ords[some], few[:, 0], np.zeros(len(some), bool)))
-        got = pa.Table.from_batches(read_staged(path), merge.ID_OBSERVED)
+                out.write(observed.observe_ids(few, few, ords[some], few[:, 0], np.zeros(len(some), bool)))
+        got = pa.Table.from_batches(read_staged(path), observed.ID_OBSERVED)
     expected = sorted((key >> 60, key, i) for i, (key, _) in enumerate(rows))
     assert list(zip(got["bucket"].to_pylist(), got["ord"].to_pylist(), strict=True)) == [
         (b, rows[i][1]) for b, _, i in expected
@@ -61,9 +61,64 @@ def test_a_dead_record_never_owns_a_text(tmp_path):
     assert lab.broken() == []
 
 
+def jobs_of(lab, seq):
+    """Give the names of the tasks that settled ids or looked for duplicates."""
+    names = [path.stem for path in (lab.dataset / "runs" / str(seq) / "tasks").glob("*.json")]
+    return sorted(name for name in names if name.startswith(("ids-", "m0-")))
+
+
+def history(folder):
+    """Make runs of every mode: additions, changes, removals, all decided afresh, some decided anew. Give what lasts of them, and the tasks."""
+    steps = ["dedup.exact", {"filter.length": {"min_chars": 5}}]
+    files = {"sources": [{"name": "s", "files": {"path": "in/*", "id": "id"}}], "steps": steps}
+    lab = Lab(folder, files | {"run": {"merge_rows": 30}})
+    for name, first in (("1", 0), ("2", 60), ("3", 120)):
+        lab.put(
+            f"in/{name}.jsonl",
+            jsonl([{"id": f"{i}", "text": f"Text {i % 90} is here."} for i in range(first, first + 80)]),
+        )
+    lab.run()
+    lab.take("in/2.jsonl")
+    lab.put("in/4.jsonl", jsonl([{"id": f"{i}", "text": f"Revised, {i % 40}."} for i in range(40, 160, 3)]))
+    lab.run()
+    steps[1]["filter.length"]["min_chars"] = 14
+    lab.configure(files | {"run": {"merge_rows": 30}})
+    lab.run(mode="redecide")
+    lab.run(mode="full-refresh")
+    lab.put("in/1.jsonl", jsonl([{"id": f"{i}", "text": f"New now, {i % 50}."} for i in range(70)]))
+    lab.run()
+    assert lab.broken() == []
+    return lab.bytes(), [jobs_of(lab, seq) for seq in range(1, 6)]
+
+
+def test_however_buckets_are_dealt_to_tasks_every_byte_is_the_same(tmp_path, monkeypatch):
+    together, few = history(tmp_path / "together")
+    assert few[0] == ["ids-0000-000f", "m0-0000-000f"]
+    monkeypatch.setattr(merge, "PACKED_ROWS", 40)
+    some_together, some = history(tmp_path / "some")
+    monkeypatch.setattr(merge, "PACKED_ROWS", 0)
+    alone, many = history(tmp_path / "alone")
+    assert [len(names) for names in many] == [32] * 5
+    assert all(len(a) < len(b) < len(c) for a, b, c in zip(few, some, many, strict=True))
+    assert together == some_together == alone
+
+
+def test_a_bucket_with_a_large_index_has_a_task_of_its_own(tmp_path, monkeypatch):
+    """Its rows are looked through, however few are new: tasks of that size are done side by side."""
+    lab = Lab(tmp_path, {"sources": [{"name": "s", "files": {"path": "in/*", "id": "id"}}], "steps": ["dedup.exact"]})
+    lab.put("in/1.jsonl", jsonl([{"id": f"{i}", "text": f"Text {i}."} for i in range(1600)]))
+    lab.run()
+    lab.put("in/2.jsonl", jsonl([{"id": f"n{i}", "text": f"New text {i}."} for i in range(200)]))
+    monkeypatch.setattr(
+        merge, "PACKED_ROWS", 50
+    )  # a bucket holds about a hundred of the first and a dozen of the second
+    lab.run()
+    assert [len(jobs_of(lab, seq)) for seq in (1, 2)] == [2, 32]
+
+
 def test_no_records_are_a_table_all_the_same():
     none = np.zeros(0, np.int64)
-    got = merge.observe_ids(
+    got = observed.observe_ids(
         none.astype(np.uint64).reshape(0, 2),
         none.astype(np.uint64).reshape(0, 2),
         none,

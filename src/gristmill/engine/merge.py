@@ -1,4 +1,4 @@
-"""Barriers: what is decided with all records of a run in view, one task a bucket.
+"""Barriers: what is decided with all records of a run in view, by tasks of a bucket each, or of several that are small.
 
 At barrier 0 first the identity of every record (`engine.identity`), then, as at every barrier, the GlobalStep that
 stands there. Not here: how a GlobalStep decides (`steps/`). Invariants: a bucket's outcome depends on the observed
@@ -7,14 +7,10 @@ rows, the parent snapshot's index and its tombstones alone; dead records (unchan
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
-import itertools
-from collections.abc import Iterator
-from pathlib import Path
-from types import TracebackType
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -23,32 +19,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gristmill.core import access
-from gristmill.core.batch import Batch, Int64s, UInt64s
+from gristmill.core.batch import Int64s, UInt64s
 from gristmill.core.errors import naming
 from gristmill.core.step import BoundStep, GlobalStep
 from gristmill.engine import identity, replay
-from gristmill.engine.sides import StagedWriter, read_staged, stream_staged
+from gristmill.engine.observed import ID_BUCKET_BITS, ID_OBSERVED, OBSERVED, gathered, of_buckets
+from gristmill.engine.sides import StagedWriter, read_staged
 from gristmill.engine.work import Job, TaskResult, Work
 from gristmill.store import disk, index
 from gristmill.store.index import IDS, Bucket, Tombstones
 
-ID_BUCKET_BITS = 4
-OBSERVED_ROWS = 1 << 16
-MAX_RANGES = 256  # as many files are open at a time
-OBSERVED = pa.schema([("bucket", pa.uint16()), ("k0", pa.uint64()), ("k1", pa.uint64()), ("ord", pa.int64())])
-ID_OBSERVED = pa.schema(
-    [
-        ("bucket", pa.uint16()),
-        ("k0", pa.uint64()),
-        ("k1", pa.uint64()),
-        ("h0", pa.uint64()),
-        ("h1", pa.uint64()),
-        ("ord", pa.int64()),
-        ("unit", pa.uint64()),
-        ("fresh", pa.bool_()),
-        ("op", pa.uint8()),
-    ]
-)
+PACKED_ROWS = 1 << 16  # so many go through a merge in about the time that having another task takes, some milliseconds
 DECIDED = pa.schema([("ord", pa.int64()), ("kind", pa.uint8()), ("other", pa.int64())])
 WITHDRAWN = pa.schema([("ord", pa.int64()), ("reason", pa.uint8())])
 UNCHANGED, SUPERSEDED, CONFLICT, DUPLICATE = identity.UNCHANGED, identity.SUPERSEDED, identity.CONFLICT, 4
@@ -75,155 +56,39 @@ def unit_hash(source: str, unit: str) -> int:
     )
 
 
-class ObservedWriter(StagedWriter):
-    """Writes what a barrier must see, in batches of many rows sorted by bucket and key.
+def packed(work: Work, fingerprint: str, seen: Mapping[int, int]) -> list[list[int]]:
+    """Deal the buckets to tasks: neighbours share one for as long as they hold at most `PACKED_ROWS` rows together.
 
-    A merge maps the files of all tasks: this way the rows of its bucket, and of a range of its keys, lie together in few pages.
+    What counts are the rows of this run (`seen`) and those of the index, which are looked through. Buckets lie in the same files whoever settles
+    them; and how they are dealt follows from the frozen plan alone, so that a run that is gone on with finds the same tasks.
     """
-
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        super().__init__(path, schema)
-        self._schema = schema
-        self._held: list[pa.RecordBatch] = []
-        self._rows = 0
-
-    def write(self, rows: pa.RecordBatch) -> None:
-        """Add rows."""
-        self._held.append(rows)
-        self._rows += rows.num_rows
-        if self._rows >= OBSERVED_ROWS:
-            self._flush()
-
-    def _flush(self) -> None:
-        rows = pa.Table.from_batches(self._held, self._schema).combine_chunks()
-        by = np.lexsort((rows["k0"].to_numpy(), rows["bucket"].to_numpy()))  # stable: else they lie as they came
-        for batch in rows.take(pa.array(by)).combine_chunks().to_batches():
-            super().write(batch)
-        self._held, self._rows = [], 0
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if kind is None:
-                self._flush()
-        finally:
-            super().__exit__(kind, error, trace)
-
-
-def observe(step: Any, batch: Batch, seq: int) -> pa.RecordBatch:
-    """Let a GlobalStep observe a batch."""
-    assert isinstance(step, GlobalStep)
-    return step.observe(batch, seq)
-
-
-def observe_ids(
-    ids: UInt64s,
-    content: UInt64s,
-    ords: Int64s,
-    units: UInt64s,
-    fresh: npt.NDArray[np.bool_],
-    op: int = identity.PUT,
-) -> pa.RecordBatch:
-    """Give what the identity merge must see of some records or notices. ids, content: uint64 (n, 2)."""
-    bucket = (ids[:, 0] >> np.uint64(64 - ID_BUCKET_BITS)).astype(np.uint16)
-    ops = np.full(len(ords), op, np.uint8)
-    columns: list[npt.NDArray[Any]] = [
-        bucket,
-        ids[:, 0],
-        ids[:, 1],
-        content[:, 0],
-        content[:, 1],
-        ords,
-        units,
-        fresh,
-        ops,
-    ]
-    return pa.RecordBatch.from_arrays([pa.array(column) for column in columns], schema=ID_OBSERVED)
-
-
-def observed(
-    work: Work, stage: int, end: str, bucket: int, bits: int, schema: pa.Schema
-) -> Iterator[tuple[int, int, pa.Table]]:
-    """Gather one bucket from all tasks of a stage, in task order, a range of keys at a time: `key_ranges` and the rows in it.
-
-    The files are let go of before rows are given, so memory holds the rows of one range. More than one are dealt to scratch files
-    first, in one pass: the files are many.
-    """
-    paths = sorted(work.staged(str(stage)).glob(f"*{end}"))
-    found, total = [], 0
-    for rows in (rows for path in paths for rows in _of_bucket(path, bucket)):
-        total += len(rows)
-        if total <= work.config.run.merge_rows:
-            found.append(rows.take(pa.array(np.arange(len(rows)))))
-    ranges = key_ranges(bucket, bits, total, work.config.run.merge_rows)
-    if len(ranges) == 1:
-        yield *ranges[0], pa.Table.from_batches(found, schema)
-        return
-    found.clear()
-    names = [f"{stage}/{bucket:04x}{end}.{disk.mark()}-{i}.range" for i in range(len(ranges))]
-    scratch = [work.staged(name) for name in names]
-    try:
-        _deal(paths, bucket, [low for low, _ in ranges], scratch, schema)
-        for (low, high), path in zip(ranges, scratch, strict=True):
-            yield low, high, pa.Table.from_batches(list(stream_staged(path)), schema)
-            path.unlink()
-    finally:
-        for path in scratch:
-            path.unlink(missing_ok=True)
-
-
-def _deal(paths: list[Path], bucket: int, lows: list[int], scratch: list[Path], schema: pa.Schema) -> None:
-    """Write the rows of a bucket into a file for each range of keys, which begin at `lows`."""
-    inner = np.array(lows[1:], np.uint64)
-    with contextlib.ExitStack() as stack:
-        outs = [stack.enter_context(StagedWriter(path, schema)) for path in scratch]
-        for path in paths:
-            for rows in _of_bucket(path, bucket):
-                cuts = [0, *np.searchsorted(rows.column("k0").to_numpy(), inner).tolist(), len(rows)]
-                for out, (first, last) in zip(outs, itertools.pairwise(cuts), strict=True):
-                    out.write(rows.slice(first, last - first))
-
-
-def _of_bucket(path: Path, bucket: int) -> Iterator[pa.RecordBatch]:
-    """Give the rows of a bucket in a staged file, without reading them yet; each batch is sorted by key."""
-    for rows in read_staged(path):
-        lo, hi = np.searchsorted(rows.column("bucket").to_numpy(), [bucket, bucket + 1])
-        if hi > lo:
-            yield rows.slice(lo, hi - lo)
-
-
-def buckets_seen(work: Work, stage: int, end: str) -> list[int]:
-    """Give the buckets that any task of a stage observed something for."""
-    seen: set[int] = set()
-    for path in sorted(work.staged(str(stage)).glob(f"*{end}")):
-        for rows in read_staged(path):
-            seen.update(np.unique(rows.column("bucket").to_numpy()).tolist())
-    return sorted(seen)
-
-
-def key_ranges(bucket: int, bits: int, rows: int, max_rows: int) -> list[tuple[int, int]]:
-    """Cut a bucket's keys (first 64 bits, inclusive bounds) into 2^n ranges so that each holds about max_rows of its rows.
-
-    This bounds memory and changes nothing else: a key never lies in two ranges, and ranges ascend. There are at most `MAX_RANGES`.
-    """
-    parts = 1
-    while rows > max_rows * parts and parts < MAX_RANGES:
-        parts *= 2
-    width = 1 << (64 - bits)  # buckets are the top bits of the key, so the ranges are cut from the bits below them
-    step = width // parts
-    return [(bucket * width + i * step, bucket * width + (i + 1) * step - 1) for i in range(parts)]
+    known: Counter[int] = Counter()
+    for run in work.parent.index:
+        if run.fingerprint == fingerprint and not _is_left(work, fingerprint):
+            known[run.bucket] += run.rows
+    packs: list[list[int]] = []
+    held = 0
+    for bucket in sorted(seen):
+        rows = seen[bucket] + known[bucket]
+        if packs and held + rows <= PACKED_ROWS:
+            packs[-1].append(bucket)
+            held += rows
+        else:
+            packs.append([bucket])
+            held = rows
+    return packs
 
 
 def identity_task(work: Work, job: Job) -> TaskResult:
-    """Settle the identity of all records whose id falls into one bucket."""
+    """Settle the identity of all records whose id falls into the buckets of the job."""
     retired = load_retired(work)
-    runs = runs_of(work, IDS, job.bucket)
+    runs = {bucket: runs_of(work, IDS, bucket) for bucket in job.buckets}
+    known = [run for each in runs.values() for run in each]
     tombstones = load_tombstones(work, with_run=False)
     result = TaskResult(job.id)
     outcomes, moved = [], []
-    for low, high, here in observed(work, 0, ".ids.arrow", job.bucket, ID_BUCKET_BITS, ID_OBSERVED):
-        prior = Bucket(work.layout, runs, tombstones, low, high)
+    for low, high, here in gathered(work, 0, ".ids.arrow", job.buckets, ID_BUCKET_BITS, ID_OBSERVED):
+        prior = Bucket(work.layout, known, tombstones, low, high)
         new = here.filter(pc.not_equal(here["op"], replay.REPLAY)) if work.setup.mode != "forward" else here
         outcome = identity.resolve(new, prior, retired.ranges, retired.units, retired.seqs, retired.again)
         if work.setup.mode != "forward":
@@ -234,30 +99,45 @@ def identity_task(work: Work, job: Job) -> TaskResult:
     decided, withdrawn = (
         pa.concat_tables(tables) for tables in zip(*((o.decided, o.withdrawn) for o in outcomes), strict=True)
     )
-    _stage(work, result, f"0/ids-{job.bucket:04x}.decided", decided.sort_by("ord"), DECIDED)
-    _stage(work, result, f"0/ids-{job.bucket:04x}.withdrawn", withdrawn.sort_by("ord"), WITHDRAWN)
+    name = of_buckets(job.buckets)
+    _stage(work, result, f"0/ids-{name}.decided", decided.sort_by("ord"), DECIDED)
+    _stage(work, result, f"0/ids-{name}.withdrawn", withdrawn.sort_by("ord"), WITHDRAWN)
     entries = pa.concat_tables(outcome.entries for outcome in outcomes)
-    result.index = index.write_run(work.layout, IDS, job.bucket, work.seq, entries, runs)
+    for bucket, rows in by_bucket(entries, job.buckets, ID_BUCKET_BITS):
+        result.index += index.write_run(work.layout, IDS, bucket, work.seq, rows, runs[bucket])
     if moved:
-        ranks = replay.with_ranks(work.layout, runs_of(work, replay.ORDER, job.bucket), pa.concat_tables(moved))
-        _stage(work, result, f"0/ids-{job.bucket:04x}.moved", ranks, replay.MOVED)
-        result.index += replay.write_ranks(work.layout, job.bucket, work.seq, ranks)
+        ranks = [replay.MOVED.empty_table()]
+        for bucket, rows in by_bucket(pa.concat_tables(moved), job.buckets, ID_BUCKET_BITS):
+            ranks.append(replay.with_ranks(work.layout, runs_of(work, replay.ORDER, bucket), rows))
+            result.index += replay.write_ranks(work.layout, bucket, work.seq, ranks[-1])
+        _stage(work, result, f"0/ids-{name}.moved", pa.concat_tables(ranks).sort_by("ord"), replay.MOVED)
     return result
 
 
+def by_bucket(rows: pa.Table, buckets: Sequence[int], bits: int) -> Iterator[tuple[int, pa.Table]]:
+    """Give, of each bucket, the rows whose key (`k0`) lies in it, in their order."""
+    if len(buckets) == 1:
+        yield buckets[0], rows
+        return
+    of = rows["k0"].to_numpy() >> np.uint64(64 - bits)
+    for bucket in buckets:
+        yield bucket, rows.filter(pa.array(of == bucket))
+
+
 def merge_task(work: Work, job: Job) -> TaskResult:
-    """Let the GlobalStep of a barrier decide one bucket."""
+    """Let the GlobalStep of a barrier decide about the keys of some buckets."""
     bound = work.barrier(job.stage)
     assert bound is not None
     assert isinstance(bound.step, GlobalStep)
     dead = Decisions(work, 0, 0, np.iinfo(np.int64).max, only=("ids-",)) if job.stage == 0 else None
     fingerprint = index_name(bound)
-    runs = runs_of(work, fingerprint, job.bucket)
-    prior = Bucket(work.layout, runs, load_tombstones(work, with_run=True))
+    runs = {bucket: runs_of(work, fingerprint, bucket) for bucket in job.buckets}
+    known = [run for each in runs.values() for run in each]
+    prior = Bucket(work.layout, known, load_tombstones(work, with_run=True))
     moved = sorted(work.staged("0").glob("*.moved"))
     told, deltas = [], []
     bits = bound.step.BUCKET_BITS
-    for _, _, rows in observed(work, job.stage, ".keys.arrow", job.bucket, bits, OBSERVED):
+    for _, _, rows in gathered(work, job.stage, ".keys.arrow", job.buckets, bits, OBSERVED):
         here = rows if dead is None else rows.filter(pa.array(dead.of(rows["ord"].to_numpy())[0] == 0))
         order = replay.Order(here, moved)  # a record and the owner of its key lie in the same range
         merged = bound.step.merge(order.by_rank(here), prior)
@@ -267,13 +147,14 @@ def merge_task(work: Work, job: Job) -> TaskResult:
     kinds = pa.array(np.full(verdicts.num_rows, DUPLICATE, np.uint8))
     decided = pa.table([verdicts["ord"], kinds, verdicts["dup_of"]], schema=DECIDED).sort_by("ord")
     result = TaskResult(job.id)
-    _stage(work, result, f"{job.stage}/keys-{job.bucket:04x}.decided", decided, DECIDED)
-    result.index = index.write_run(work.layout, fingerprint, job.bucket, work.seq, pa.concat_tables(deltas), runs)
+    _stage(work, result, f"{job.stage}/keys-{of_buckets(job.buckets)}.decided", decided, DECIDED)
+    for bucket, rows in by_bucket(pa.concat_tables(deltas), job.buckets, bits):
+        result.index += index.write_run(work.layout, fingerprint, bucket, work.seq, rows, runs[bucket])
     return result
 
 
 def _stage(work: Work, result: TaskResult, name: str, rows: pa.Table, schema: pa.Schema) -> None:
-    """Write what a bucket tells the tasks after it, of which each reads what all buckets have told: nothing where it is nothing."""
+    """Write what a task tells those after it, of which each reads what all have told: nothing where it is nothing."""
     if rows.num_rows == 0:
         return
     with StagedWriter(work.staged(name), schema) as out:
@@ -317,9 +198,13 @@ def index_name(bound: BoundStep) -> str:
 
 def runs_of(work: Work, fingerprint: str, bucket: int) -> list[index.IndexRun]:
     """Give the parent's runs of one bucket of an index; none of a GlobalStep's where all is decided afresh."""
-    if work.afresh and fingerprint not in (IDS, replay.ORDER):
+    if _is_left(work, fingerprint):
         return []
     return [run for run in work.parent.index if run.fingerprint == fingerprint and run.bucket == bucket]
+
+
+def _is_left(work: Work, fingerprint: str) -> bool:
+    return work.afresh and fingerprint not in (IDS, replay.ORDER)
 
 
 def load_tombstones(work: Work, *, with_run: bool) -> Tombstones:

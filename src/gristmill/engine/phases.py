@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from gristmill.core.source import UnitRead
-from gristmill.engine import merge, plan, refresh, replay, staged
+from gristmill.engine import merge, observed, plan, refresh, replay, staged
 from gristmill.engine.plan import Plan
 from gristmill.engine.work import Job, TaskResult, Work
 from gristmill.store import index, journal
@@ -93,10 +93,11 @@ class Phases:
     def _identity(self, results: Results) -> list[Job]:
         retired = plan.retired(self.work, self.plan, units_of(results), set(left_out(self.plan, results)))
         merge.save_retired(self.work, retired)
-        buckets = set(merge.buckets_seen(self.work, 0, ".ids.arrow"))
+        seen = observed.rows_seen(self.work, 0, ".ids.arrow")
         if len(retired.ranges) or self.work.setup.mode != "forward":
-            buckets |= set(range(1 << merge.ID_BUCKET_BITS))
-        return [Job(f"ids-{bucket:04x}", "identity", bucket=bucket) for bucket in sorted(buckets)]
+            seen = dict.fromkeys(range(1 << observed.ID_BUCKET_BITS), 0) | seen
+        packs = merge.packed(self.work, index.IDS, seen)
+        return [Job(f"ids-{observed.of_buckets(buckets)}", "identity", buckets=buckets) for buckets in packs]
 
     def tombstones(self) -> list[str]:
         """Write the ords this run withdraws, if any; give the files.
@@ -112,8 +113,11 @@ class Phases:
             self.tombstones()
             if self.work.afresh:
                 refresh.observe_standing(self.work)
-        buckets = merge.buckets_seen(self.work, stage, ".keys.arrow")
-        return [Job(f"m{stage}-{bucket:04x}", "merge", stage=stage, bucket=bucket) for bucket in buckets]
+        bound = self.work.barrier(stage)
+        if bound is None:
+            return []
+        packs = merge.packed(self.work, merge.index_name(bound), observed.rows_seen(self.work, stage, ".keys.arrow"))
+        return [Job(f"m{stage}-{observed.of_buckets(each)}", "merge", stage=stage, buckets=each) for each in packs]
 
     def _stage(self, stage: int, _: Results) -> list[Job]:
         return [

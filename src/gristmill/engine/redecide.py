@@ -23,7 +23,7 @@ from gristmill.config.settings import PipelineConfig
 from gristmill.core.batch import Int64s, UInt64s
 from gristmill.core.errors import ConfigError
 from gristmill.core.step import BoundStep, Filter, GlobalStep
-from gristmill.engine import merge, plan, refresh
+from gristmill.engine import observed, plan, refresh
 from gristmill.engine.identity import current_ords, unique_keys
 from gristmill.engine.plan import Draft, Replay
 from gristmill.kernels.columns import hash_columns
@@ -270,7 +270,7 @@ def _entries_of(layout: Layout, head: Manifest, ids: pa.ChunkedArray) -> Iterato
     """Give the keys of ids, and what the id index says of them, a bucket at a time."""
     hashed: UInt64s = hash_columns([ids.combine_chunks()])
     keys = unique_keys(hashed[:, 0], hashed[:, 1])
-    buckets = (keys[:, 0] >> np.uint64(64 - merge.ID_BUCKET_BITS)).astype(np.int64)
+    buckets = (keys[:, 0] >> np.uint64(64 - observed.ID_BUCKET_BITS)).astype(np.int64)
     for bucket in np.unique(buckets).tolist():
         runs = [run for run in head.index if run.fingerprint == IDS and run.bucket == bucket]
         within = keys[buckets == bucket]

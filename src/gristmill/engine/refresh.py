@@ -22,7 +22,7 @@ from gristmill.config.settings import PipelineConfig
 from gristmill.core.batch import RECORD_SCHEMA, Batch
 from gristmill.core.errors import SourceError
 from gristmill.core.source import PlanContext, SourcePlan, Split
-from gristmill.engine import landing, merge, plan
+from gristmill.engine import landing, merge, observed, plan
 from gristmill.engine.described import Told
 from gristmill.engine.plan import Draft, Replay
 from gristmill.engine.work import Work
@@ -93,7 +93,9 @@ def observe_standing(work: Work) -> None:
         barriers = [
             (
                 bound.step,
-                stack.enter_context(merge.ObservedWriter(work.staged(f"{stage}/stand.keys.arrow"), merge.OBSERVED)),
+                stack.enter_context(
+                    observed.ObservedWriter(work.staged(f"{stage}/stand.keys.arrow"), observed.OBSERVED)
+                ),
             )
             for stage, bound in enumerate(work.globals)
         ]
@@ -105,7 +107,7 @@ def observe_standing(work: Work) -> None:
                 stand = rows.filter(~contains(ords, rows.column("ord").to_numpy()))
                 for step, out in barriers:
                     if stand.num_rows:
-                        out.write(merge.observe(step, Batch(stand.select(RECORD_SCHEMA.names)), work.seq))
+                        out.write(observed.observe(step, Batch(stand.select(RECORD_SCHEMA.names)), work.seq))
 
 
 def records(config: PipelineConfig, layout: Layout, head: Manifest) -> int:

@@ -37,7 +37,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 class Replayed(msgspec.Struct, frozen=True):
-    """outcome: as of `identity.resolve`, of all arrivals. moved: (ord, was) of those that go on in the place of the row `was`."""
+    """outcome: as of `identity.resolve`, of all arrivals. moved: (ord, was, k0) of those that go on in the place of the row `was`, by ord."""
 
     outcome: Outcome
     moved: pa.Table
@@ -126,8 +126,8 @@ def resolve(arrived: pa.Table, known: Known, told: Outcome, only: Int64s | None 
         _withdrawn(told.withdrawn, moved[:, 1]),
         _entries(told.entries, first, ~out, moved),
     )
-    moved = moved[np.argsort(moved[:, 0])]
-    return Replayed(outcome, pa.table({"ord": moved[:, 0], "was": moved[:, 1]}))
+    by = np.argsort(moved[:, 0])
+    return Replayed(outcome, pa.table({"ord": moved[by, 0], "was": moved[by, 1], "k0": keys[stays, 0][by]}))
 
 
 def _withdrawn(before: pa.Table, was: Int64s) -> pa.Table:

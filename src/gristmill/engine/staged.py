@@ -23,7 +23,7 @@ LOOK_S = 0.2
 def expected(results: Iterable[TaskResult], folder: int) -> dict[str, int]:
     """Give how many files of each kind in one folder of the staging area the results name: `0/*.ids.arrow` -> 12."""
     names = {name for result in results for name in result.staged if name.startswith(f"{folder}/")}
-    return dict(Counter(re.sub(r"/(\w+-)?[0-9a-f]+\.", r"/\1*.", name, count=1) for name in names))
+    return dict(Counter(re.sub(r"/(\w+-)?[0-9a-f]+(-[0-9a-f]+)?\.", r"/\1*.", name, count=1) for name in names))
 
 
 def wait_for(work: Work, wanted: Mapping[str, int]) -> None:

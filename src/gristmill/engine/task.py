@@ -26,10 +26,11 @@ from gristmill.core.counts import add_into
 from gristmill.core.errors import SourceError, UnitFailed
 from gristmill.core.failpoints import failpoint
 from gristmill.core.source import REJECT_BYTES, Page, ReadContext, Reject, UnitRead
-from gristmill.engine import cost, distributions, exports, identity, merge, withdraw
+from gristmill.engine import cost, distributions, exports, identity, merge, observed, withdraw
 from gristmill.engine.flow import Crash, Flow, mark
 from gristmill.engine.landing import Landing, landed
-from gristmill.engine.merge import OBSERVED, Decisions, ObservedWriter, observe
+from gristmill.engine.merge import Decisions
+from gristmill.engine.observed import OBSERVED, ObservedWriter, observe
 from gristmill.engine.outcomes import apply_decisions, close_sides, open_sides, settle_first, stage_sides
 from gristmill.engine.replay import REPLAY
 from gristmill.engine.sides import (
@@ -115,7 +116,7 @@ class _Reading:
         measured = distributions.measured_schema(work.segment(0, job.source), first=True)
         with (
             StagedWriter(work.staged(names[0]), RECORD_SCHEMA) as rows_out,
-            ObservedWriter(work.staged(names[1]), merge.ID_OBSERVED) as ids_out,
+            ObservedWriter(work.staged(names[1]), observed.ID_OBSERVED) as ids_out,
             ObservedWriter(work.staged(names[2]), OBSERVED) as keys_out,
             StagedWriter(work.staged(names[3]), measured) as measured_out,
         ):
@@ -251,7 +252,7 @@ class _Reading:
                 self._check_room()
                 nothing = np.zeros((n, 2), np.uint64)
                 rows = (hash_columns([ids]), nothing, ords, ords.astype(np.uint64), np.zeros(n, bool))
-                ids_out.write(merge.observe_ids(*rows, op))
+                ids_out.write(observed.observe_ids(*rows, op))
 
     def _name(self, pages: list[Page]) -> tuple[Batch, pa.RecordBatch]:
         """Give the pages' rows their id, source, content hash and ord; and what the identity merge must see."""
@@ -296,7 +297,7 @@ class _Reading:
         units = np.where(versioned, ords.astype(np.uint64), np.repeat(np.array(hashes, np.uint64), counts))
         fresh = keys.is_null().to_numpy(zero_copy_only=False) if self.split.fresh else np.zeros(n, bool)
         op = REPLAY if self.job.replay else identity.PUT
-        return batch, merge.observe_ids(id_hash, content, ords, units, fresh, op)
+        return batch, observed.observe_ids(id_hash, content, ords, units, fresh, op)
 
     def _reject(self, rejects: list[Reject]) -> None:
         if not rejects:

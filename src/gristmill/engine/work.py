@@ -70,7 +70,7 @@ class Job(msgspec.Struct, frozen=True):
     stage: int = 0
     source: str = ""
     split: Split | None = None
-    bucket: int = 0
+    buckets: list[int] = []
     shard: Shard | None = None
     export: str = ""
     chunk: Chunk | None = None
@@ -89,7 +89,7 @@ class Job(msgspec.Struct, frozen=True):
 class TaskResult(msgspec.Struct):
     """What one task did. bytes_read: decompressed input; staged: files it left for the next stage.
 
-    index: of a merge, all runs its bucket has now. cpu_s: processor time, of processes it started too; process: whose. void: why nothing was read (`Job.void`).
+    index: of a merge, all runs its buckets have now. cpu_s: processor time, of processes it started too; process: whose. void: why nothing was read (`Job.void`).
     """
 
     task: str
