@@ -121,6 +121,31 @@ def test_a_lease_that_is_renewed_is_respected_and_one_that_is_given_up_is_free(r
     second.release()
 
 
+@pytest.mark.parametrize("when", ["asking", "answering"])
+def test_a_lease_that_is_renewed_is_respected_however_long_its_watcher_was_away(remote, tmp_path, monkeypatch, when):
+    """Stopped, or waiting for a slow store: what he saw before that is no sign of a death."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    held, get, asked = lease.take(tmp_path / "a", remote, "boot", 0), Remote.get, []
+
+    def slowly(self, key):
+        asked.append(key)
+        if when == "asking":
+            time.sleep(1.5 * self.term_s)
+        found = get(self, key)
+        if when == "answering":
+            time.sleep(1.5 * self.term_s)
+        return found
+
+    monkeypatch.setattr(Remote, "get", slowly)
+    with pytest.raises(LockedError, match="is held by another run"):
+        lease.take(tmp_path / "b", remote, "boot", 0)
+    monkeypatch.undo()
+    assert asked == [lease.LOCK] * 2
+    assert lease.read(remote)[0].attempt == 1
+    held.release()
+
+
 def test_a_lease_without_a_sign_of_life_is_taken_over_by_the_watchers_own_clock_and_its_holder_writes_nothing_more(
     remote, tmp_path, monkeypatch
 ):

@@ -104,11 +104,12 @@ def take(root: Path, remote: Remote, boot: str, wait_s: float) -> Lease:
     deadline = time.monotonic() + wait_s
     watched: tuple[Seen, float] | None = None  # what was seen first, and when
     while True:
+        asked = time.monotonic()  # the answer is from then on: a store that is slow to answer makes no lease older
         found = read(remote)
-        now = time.monotonic()
         before = found[0] if found is not None else None
         dead = before is not None and before.held and (before.copy, before.boot) == (copy, boot)
-        if before is None or not before.held or dead or (watched and now - watched[1] > remote.term_s):
+        same = watched is not None and found is not None and watched[0].etag == found[1].etag
+        if before is None or not before.held or dead or (watched and same and asked - watched[1] > remote.term_s):
             holder = _holder(before.attempt + 1 if before is not None else 1, boot, copy)
             seen = remote.put(LOCK, msgspec.json.encode(holder), found[1] if found is not None else ABSENT)
             if seen is not None:
@@ -116,10 +117,10 @@ def take(root: Path, remote: Remote, boot: str, wait_s: float) -> Lease:
             watched = None
             continue
         assert found is not None
-        if watched is None or watched[0].etag != found[1].etag:
-            if watched is not None and now >= deadline:
+        if not same:
+            if watched is not None and asked >= deadline:
                 raise LockedError(f"{remote.url} is held by another run ({before}); wait for it to end, or use --wait")
-            watched = (found[1], now)
+            watched = (found[1], time.monotonic())
         time.sleep(min(1.0, remote.term_s / BEATS / 2))
 
 
