@@ -16,11 +16,35 @@ settings.register_profile("soak", max_examples=examples(30))
 settings.load_profile("soak" if SOAK else "same")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put first what takes longest, or would start a cluster for each worker: workers steal from the ends of each other's lists."""
-    first = [ROOT / "tests" / name for name in ("ray", "airflow", "test_wheel.py", "determinism", "deploy")]
-    order = {path: place for place, path in enumerate(first)}
-    items.sort(key=lambda item: min(order.get(item.path, len(first)), order.get(item.path.parent, len(first))))
+# What each worker begins with: long tests, and folders whose tests share what is dear to start, a cluster, servers, scenes.
+FIRST = [
+    ["ray", "determinism", "deploy"],
+    ["airflow", "test_wheel.py", "store"],
+    ["crash"],
+    ["database", "exports", "conformance"],
+]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give each worker its `FIRST`: at first each has an equal piece of the list; later they steal from the ends of each other's.
+
+    Where such a folder is dealt to several workers, each starts what its tests share; and a long test at the end is waited for by all.
+    """
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    place = {ROOT / "tests" / name: n % workers for n, names in enumerate(FIRST) for name in names}
+    pieces: list[list[pytest.Item]] = [[] for _ in range(workers)]
+    others = []
+    for item in items:
+        n = place.get(item.path, place.get(item.path.parent))
+        (others if n is None else pieces[n]).append(item)
+    left = len(items)
+    for n, piece in enumerate(pieces):  # sizes are those of xdist's `WorkStealingScheduling`
+        size = left // (workers - n)
+        left -= size
+        more = max(0, size - len(piece))
+        piece += others[:more]
+        del others[:more]
+    items[:] = [item for piece in pieces for item in piece] + others
 
 
 def pytest_collection() -> None:
