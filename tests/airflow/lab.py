@@ -136,7 +136,7 @@ class Airflow:
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
         return json.loads(done.stdout.splitlines()[-1])
 
-    def project(self, name, text=CONFIG, data=True, render=True):
+    def project(self, name, text=CONFIG, data=True, render=True, executable=GRISTMILL):
         """Make a folder with a config and data, and render its DAG."""
         folder = self.home / name
         folder.mkdir()
@@ -144,7 +144,7 @@ class Airflow:
         if data:
             shutil.copytree(DATA, folder / "data")
         if render:
-            self.render(name)
+            self.render(name, executable)
         return folder
 
     def render(self, name, executable=GRISTMILL):

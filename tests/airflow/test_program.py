@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.airflow import lab
+from tests.examples import some
 
 pytestmark = pytest.mark.skipif(not lab.INSTALLED, reason="no Airflow here: `make .venv-airflow/.installed` makes it")
 
@@ -118,7 +119,8 @@ def test_a_gristmill_beside_airflow_is_taken_for_the_program_only_where_there_is
     assert told["only"] == str(beside / "gristmill")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.slice
+@pytest.mark.parametrize("number", some([signal.SIGTERM, signal.SIGKILL], 1))
 def test_the_program_ends_when_its_task_is_killed(env, program, tmp_path, number):
     met = tmp_path / "pid"
     task = python(env, SLEEP, program, met)

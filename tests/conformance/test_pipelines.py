@@ -5,7 +5,7 @@ from tests.conformance.worlds_dlt import IncrementalDlt, WholeDlt
 from tests.conformance.worlds_http import RestSince, RestWhole, WebSite
 from tests.conformance.worlds_sql import PostgresByHorizon, PostgresWhole, SqliteByCursor, SqliteWhole
 from tests.conformance.worlds_warc import WarcFiles
-from tests.examples import SOAK
+from tests.examples import SOAK, some
 
 from gristmill.core.errors import GristmillError
 from gristmill.core.find import find
@@ -47,7 +47,8 @@ def rehearse(world, kill, folder):
     assert killed == len([name for name in kills if landed or not name.startswith("landing")])
 
 
-@pytest.mark.parametrize(("make", "kill"), CASES, ids=[make.__name__ for make, _ in CASES])
+@pytest.mark.slice
+@pytest.mark.parametrize(("make", "kill"), some([pytest.param(*each, id=each[0].__name__) for each in CASES], 3))
 def test_a_pipeline_holds_what_the_world_holds_day_by_day(make, kill, tmp_path):
     rehearse(make(), kill, tmp_path)
 

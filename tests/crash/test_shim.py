@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import write_deltalake
 from tests.crash import shim
+from tests.examples import some
 
 from gristmill.testing import crash
 
@@ -144,7 +145,8 @@ def readable(tmp_path_factory):
     return tree
 
 
-@pytest.mark.parametrize("which", ["python", "arrow", "delta", "sqlite"])
+@pytest.mark.slice
+@pytest.mark.parametrize("which", some(["python", "arrow", "delta", "sqlite"], 2))
 def test_a_read_fails_whoever_reads_and_reads_are_counted_apart(which, readable, library, monkeypatch):
     monkeypatch.setenv("WHICH", which)
     assert run(readable, library, "eio-read", 1 << 62, READS) == (0, "")

@@ -2,14 +2,13 @@
 
 import os
 import shutil
-import stat
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
+from tests.deploy.warm import begun, ended, stand_in
 from tests.engine.test_seams import opened, project
 
 from gristmill import Dataset
@@ -90,13 +89,9 @@ def test_what_cannot_get_better_is_not_tried_again():
 def warm():
     """Give the socket of a process that does `gristmill` without the start of one."""
     folder = Path(tempfile.mkdtemp(prefix="gm-warm-"))
-    command = [sys.executable, "-m", "tests.deploy.warm", str(folder / "socket")]
-    server = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert server.stdout.readline() == b"listening\n"
+    server = begun(folder)
     yield folder / "socket"
-    server.stdin.close()
-    server.wait()
-    server.stdout.close()
+    ended(server)
     shutil.rmtree(folder)
 
 
@@ -106,9 +101,7 @@ def tools(folder, warm, **scripts):
     commands = {"gristmill": ["-S", "-E", ROOT / "tests/deploy/warm.py", warm], "python3": []}
     commands |= {name: [path] for name, path in scripts.items()}
     for name, words in commands.items():
-        file = folder / name
-        file.write_text(f'#!/bin/sh\nexec "{sys.executable}" {" ".join(map(str, words))} "$@"\n')
-        file.chmod(file.stat().st_mode | stat.S_IXUSR)
+        stand_in(folder / name, words)
     return os.environ | {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
 
 

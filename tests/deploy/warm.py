@@ -23,6 +23,30 @@ def call(path, argv):
         return int(line.recv(8) or b"70")
 
 
+def begun(folder):
+    """Begin such a process with its socket in a folder, which has a short name; give it once it listens."""
+    import subprocess
+
+    command = [sys.executable, "-m", "tests.deploy.warm", str(folder / "socket")]
+    server = subprocess.Popen(command, cwd=Path(__file__).parents[2], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert server.stdout.readline() == b"listening\n"
+    return server
+
+
+def ended(server):
+    """End it."""
+    server.stdin.close()
+    server.wait()
+    server.stdout.close()
+
+
+def stand_in(path, words):
+    """Write a program that starts this Python with these words and its own."""
+    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" {" ".join(map(str, words))} "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
 def serve(path):
     import gristmill.engine.executors.inline
     import gristmill.exports.jsonl

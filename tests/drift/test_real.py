@@ -2,6 +2,7 @@
 
 import pytest
 from tests.drift.real import ACCIDENTS, changed, corpus, halves
+from tests.examples import some
 from tests.properties.lab import Lab, folder, jsonl
 
 from gristmill.core.errors import GateRefused
@@ -26,7 +27,8 @@ def over(report):
     return {f"{entry['measure']} {entry['distribution']}" for entry in report.drift if entry["level"] != "ok"}
 
 
-@pytest.mark.parametrize("language", ["de", "id", "ru", "ja"])
+@pytest.mark.slice
+@pytest.mark.parametrize("language", some(["de", "id", "ru", "ja"], 2))
 def test_a_source_that_turns_to_another_language_is_told_of_though_no_step_knows_languages(lab, texts, language):
     lab.put("in/1.jsonl", jsonl(texts[ENGLISH]))
     lab.run()

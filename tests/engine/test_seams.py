@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.examples import some
 
 from gristmill import Dataset, GateRefused, Pipeline
 from gristmill.core.errors import ConfigError, LockedError
@@ -223,7 +224,8 @@ def test_gate_and_commit_hold_the_lock_and_work_does_not(tmp_path):
                 asked(seq, workers=1)
 
 
-@pytest.mark.parametrize("failpoint", ["manifest.written", "commit.after_delta", "report.written"])
+@pytest.mark.slice
+@pytest.mark.parametrize("failpoint", some(["manifest.written", "commit.after_delta", "report.written"], 1))
 def test_a_commit_killed_and_done_again_publishes_once(tmp_path, failpoint):
     folder = project(tmp_path / "p")
     pipeline = opened(folder)

@@ -56,7 +56,7 @@ HOSTILE_HTML = list(shared_html())
 
 
 @pytest.mark.slice
-@pytest.mark.parametrize("name", some(HOSTILE_HTML, len(HOSTILE_HTML) // 3))
+@pytest.mark.parametrize("name", some(HOSTILE_HTML, len(HOSTILE_HTML) // 6))
 def test_hostile_html_is_contained(name):
     make, codes = shared_html()[name]
     options = ExtractOptions(cpu_s=1.5, max_memory_mb=512)

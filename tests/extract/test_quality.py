@@ -4,6 +4,7 @@ import json
 
 import pytest
 from bench import extract as bench
+from tests.examples import some
 
 from gristmill.extract.main_text import main_text
 
@@ -11,7 +12,8 @@ from gristmill.extract.main_text import main_text
 FLOORS = {"default": (0.944, 0.898), "resiliparse": (0.925, 0.855)}
 
 
-@pytest.mark.parametrize("extractor", FLOORS)
+@pytest.mark.slice
+@pytest.mark.parametrize("extractor", some(list(FLOORS), 1))
 def test_main_text_keeps_its_floor(shared, extractor):
     articles, pages = bench.articles(shared), bench.pages(shared)
     assert (len(articles), len(pages)) == (80, 230)

@@ -4,6 +4,7 @@ import importlib
 from pathlib import Path
 
 import pytest
+from tests.examples import some
 from tests.fuzz import blind
 from tests.fuzz.__main__ import TARGETS
 from tests.fuzz.reading import clean
@@ -18,7 +19,8 @@ def _cleaned():
     clean()
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.slice
+@pytest.mark.parametrize("name", some(list(TARGETS), 6))
 def test_a_target_holds_for_changed_seeds(name):
     target = importlib.import_module(f"tests.fuzz.{name}")
     for data in blind.cases(target, SLOW.get(name, 60), 1):

@@ -36,9 +36,9 @@ def checked(request, tmp_path_factory):
     return {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(cache)}
 
 
-def drawn_for(environment):
+def drawn():
     """Give kernels' tests: all in the soak, else those of a tenth of the kernels, other ones once a kernel changes (compiling takes most of it)."""
-    found = pytest_run(environment, "--collect-only", "-k", CHOSEN, str(HERE)).stdout
+    found = pytest_run(os.environ, "--collect-only", "-k", CHOSEN, str(HERE)).stdout
     of_kernels = {}
     for name in re.findall(r"^tests/kernels/.+::.+$", found, re.MULTILINE):
         file, _, test = name.partition("::")
@@ -56,7 +56,7 @@ def pytest_run(environment, *words):
 @pytest.mark.slice
 def test_kernels_stay_in_bounds(checked):
     """The kernels' own tests pass with index checks on."""
-    done = pytest_run(checked, *drawn_for(checked))
+    done = pytest_run(checked, *drawn())
     assert done.returncode == 0, done.stdout[-3000:]
 
 

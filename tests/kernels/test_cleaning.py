@@ -12,7 +12,7 @@ import pytest
 from backports import zstd
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.examples import examples
+from tests.examples import examples, some
 from tests.kernels import plain
 
 from gristmill.core.batch import utf8_buffers, utf8_column
@@ -156,7 +156,8 @@ def test_idempotent(name):
     check()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slice
+@pytest.mark.parametrize("name", some(NAMES, 4))
 def test_every_code_point(name):
     """Kernel and definition agree on each code point alone, between letters, and after a space."""
     kernel, definition, _ = OPS[name]
@@ -186,7 +187,8 @@ def test_null_rows_have_no_bytes(name):
     assert got == [definition(t or "") for t in rows]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slice
+@pytest.mark.parametrize("name", some(NAMES, 4))
 def test_real_text(name, shared):
     """Kernel and definition agree on every text of a real corpus in many languages."""
     kernel, definition, _ = OPS[name]

@@ -241,7 +241,7 @@ STORIES = {
 TOLD = [(story, sources) for sources in sorted(SOURCES) for story in STORIES]
 
 
-@pytest.mark.parametrize(("story", "sources"), some(TOLD, len(TOLD) // 3))
+@pytest.mark.parametrize(("story", "sources"), some(TOLD, len(TOLD) // 6))
 def test_stories_that_once_were_hard_end_as_they_should(story, sources):
     usual = "two filters" if sources == "own steps" else "clean, filter, dedup"
     for steps in ["clean, filter, dedup", "dedup twice", "two filters"] if SOAK else [usual]:

@@ -16,7 +16,7 @@ import pytest
 from backports import zstd
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.examples import examples
+from tests.examples import examples, some
 from tests.sources.warcs import INFO, PACKED, PROSE, damage_trial, framed, html, http, page, read, record, sha1, wet
 
 from gristmill.core.errors import UnitFailed
@@ -209,7 +209,8 @@ def test_k_damaged_members_cost_k_records(tmp_path, seed):
     damage_trial(tmp_path, seed)
 
 
-@pytest.mark.parametrize("name", ["plain.warc", "members.warc.gz", "frames.warc.zst"])
+@pytest.mark.slice
+@pytest.mark.parametrize("name", some(["plain.warc", "members.warc.gz", "frames.warc.zst"], 1))
 def test_a_file_that_is_cut_anywhere_is_noticed(tmp_path, name):
     records = [wet(i, f"text {i}") for i in range(3)]
     whole = PACKED[name](records)
@@ -341,7 +342,8 @@ def test_bodies_that_are_not_what_their_headers_say_are_read_with_a_warning(tmp_
     assert (len(out.rows), out.warnings) == (2, {"warc.not_chunked": 1, "warc.not_encoded": 1})
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, framed])
+@pytest.mark.slice
+@pytest.mark.parametrize("pack", some([gzip.compress, bz2.compress, framed], 1))
 def test_bombs_are_refused(tmp_path, pack):
     inside = record("response", http(gzip.compress(bytes(100 << 20)), Content_Encoding="gzip"), 1)
     out = read(put(tmp_path, inside + wet(2)))

@@ -8,6 +8,7 @@ import time
 
 import obstore
 import pytest
+from tests.examples import some
 from tests.faults.server import FaultServer, Reply
 from tests.net.stores import SECRET, seaweed
 from tests.store.proxy import StoreProxy
@@ -315,7 +316,8 @@ def test_every_reading_verb_reads_a_dataset_on_a_store(trials, moto, tmp_path, m
     assert not [path for path in kept if SECRET.encode() in path.read_bytes()]
 
 
-@pytest.mark.parametrize("verb", ["run", "status", "plan"])
+@pytest.mark.slice
+@pytest.mark.parametrize("verb", some(["run", "status", "plan"], 1))
 def test_damage_on_a_store_is_told_with_the_object_and_its_copy_here(verb, trials, tmp_path, monkeypatch, capsys):
     """Either may be what is damaged."""
     where = place(trials.bucket, tmp_path / "hurt", trials.local[1].start, f"{trials.prefix}/hurt-{verb}")
