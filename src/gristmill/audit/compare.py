@@ -163,7 +163,7 @@ def _reasons(layout: Layout, between: list[Manifest]) -> Json:
 def _verdicts(layout: Layout, path: Path, told: dict[str, dict[str, int]]) -> None:
     names = {"withdraw": "withdrawn", "restore": "restored"}
     with named(layout, path), pq.ParquetFile(path) as file:
-        for rows in file.iter_batches(1 << 16, columns=["action", "reason"]):
+        for rows in file.iter_batches(1 << 16, columns=["action", "reason"], use_threads=False):
             for action, name in names.items():
                 reasons = rows.filter(pc.equal(rows.column("action"), action)).column("reason")
                 words, counts = reasons.value_counts().flatten()

@@ -125,7 +125,7 @@ def _shards(layout: Layout, manifest: Manifest) -> Iterator[str]:
                 if file.schema_arrow.names != TABLE_SCHEMA.names:
                     yield f"{shard.path} has other columns than the table"
                 rows = 0
-                for batch in file.iter_batches(columns=["id", "ord", "seq"]):
+                for batch in file.iter_batches(columns=["id", "ord", "seq"], use_threads=False):
                     rows += batch.num_rows
                     hashes.append(hash_columns([batch.column("id")]))
                     ords = batch.column("ord").to_numpy()

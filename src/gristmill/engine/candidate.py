@@ -323,7 +323,9 @@ def _errors(work: Work, planned: Plan, results: list[TaskResult]) -> list[dict[s
         if len(entries) >= ERRORS_SHOWN:
             break
         with naming(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
-            first = next(file.iter_batches(ERRORS_SHOWN - len(entries)), None)  # there may be millions
+            first = next(
+                file.iter_batches(ERRORS_SHOWN - len(entries), use_threads=False), None
+            )  # there may be millions
         for row in first.to_pylist() if first is not None else []:
             context = {"origin": row["origin"], "id": row["id"], "bytes": row["bytes"]}
             entries.append(error_entry(row["step"], row["source"], row["code"], row["detail"] or "", "", context))

@@ -56,7 +56,7 @@ def settle_first(work: Work, job: Job, decided: Decisions, counts: Counts) -> li
             continue
         writer: SideWriter = getattr(sides, kind)
         with naming(path), pq.ParquetFile(path) as file:
-            for rows in file.iter_batches():
+            for rows in file.iter_batches(use_threads=False):
                 kinds, _ = decided.of(pc.fill_null(rows.column("ord"), -1).to_numpy())
                 known = (kinds == merge.UNCHANGED) | (kinds == merge.SUPERSEDED)
                 lasting = rows if kind == "signals" else rows.filter(pa.array(~known))

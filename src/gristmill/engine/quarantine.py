@@ -129,7 +129,7 @@ class Quarantine:
             replays = self._replays(link)
             for path in self.layout.files.fetched(self.layout.run(link.seq) / "quarantine", "*.parquet"):
                 with named(self.layout, path), pq.ParquetFile(path) as file:
-                    for rows in file.iter_batches():
+                    for rows in file.iter_batches(use_threads=False):
                         how = link.seq, anew, path.stem.rpartition("-")[2] in replays
                         for entry in self._of(rows, how, asked, newer, bad, retried):
                             over = refreshed or entry.run > standing

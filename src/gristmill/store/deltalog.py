@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from gristmill.core.errors import StaleError, StoreError, naming
 from gristmill.store import disk
 
 LOG = "_delta_log"
+_ENTRY = re.compile(r"\d{20}\.(json$|checkpoint\.)")
 
 
 @contextlib.contextmanager
@@ -37,6 +39,18 @@ def about(log: Path) -> Iterator[None]:
         raise StoreError(
             f"the Delta log {log} cannot be read ({type(error).__name__}); run again; if it stays, restore it from a copy"
         ) from error
+
+
+def has_entries(table: Path) -> bool:
+    """Tell if a table has a log with an entry or a checkpoint in it; asked several times in a run, so not of delta-rs, which takes a millisecond.
+
+    Raises:
+        OSError: the log cannot be listed.
+    """
+    log = table / LOG
+    with naming(log), contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(log) as found:
+        return any(_ENTRY.match(each.name) for each in found)
+    return False
 
 
 @contextlib.contextmanager

@@ -165,12 +165,9 @@ def _id_of(layout: Layout, made: tuple[int, int, int]) -> str:
 
 def has_table(layout: Layout) -> bool:
     """Tell if the dataset's table was made."""
-    from deltalake import DeltaTable
-
     if layout.remote is not None:
         return layout.remote.head(FIRST_ENTRY) is not None
-    with deltalog.about(layout.table / deltalog.LOG):
-        return (layout.table / deltalog.LOG).is_dir() and DeltaTable.is_deltatable(str(layout.table))
+    return deltalog.has_entries(layout.table)
 
 
 def open_table(layout: Layout) -> DeltaTable:

@@ -155,7 +155,7 @@ def _read_head(dataset: Path, manifest: Json, problems: list[str]) -> Head:
                 continue
             if file.metadata.num_rows != shard["rows"]:
                 problems.append(f"{path}: {file.metadata.num_rows} rows, the manifest says {shard['rows']}")
-            for batch in file.iter_batches(4096, columns=["id", "text", "ord", "seq"]):
+            for batch in file.iter_batches(4096, columns=["id", "text", "ord", "seq"], use_threads=False):
                 for id_, text, ord_, seq in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                     if id_ in head:
                         problems.append(f"{path}: id {id_!r} stands twice in the snapshot")
@@ -233,7 +233,7 @@ def _second_law(chain: list[Json]) -> Iterator[str]:
 def _rows(folder: Path) -> Iterator[Json]:
     for path in sorted(folder.glob("*.parquet")):
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(8192):
+            for batch in file.iter_batches(8192, use_threads=False):
                 yield from batch.to_pylist()
 
 
@@ -379,7 +379,7 @@ def _documents(path: Path) -> Iterator[tuple[str, str]]:
     """Give id and text of each document of a chunk, streaming."""
     if path.name.endswith(".parquet"):
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(4096, columns=["id", "text"]):
+            for batch in file.iter_batches(4096, columns=["id", "text"], use_threads=False):
                 yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
         return
     openers: dict[str, Callable[[Path], Iterable[bytes]]] = {".zst": _zstd_lines}
