@@ -30,7 +30,7 @@ def test_every_failpoint_is_passed(counts):
 
 
 @pytest.mark.slice
-@pytest.mark.parametrize("name", some(NAMES, len(NAMES) // 7))
+@pytest.mark.parametrize("name", some(NAMES, len(NAMES) // 12))
 def test_killed_at(name, small, counts, server, tmp_path):
     n = random.Random(f"{SEED} {name}").randint(1, counts[name])
     run = scenes.runner(server, 1)

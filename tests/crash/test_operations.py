@@ -77,7 +77,7 @@ def test_t6_a_report_that_cannot_be_written_leaves_the_snapshot_and_is_written_b
 
 
 @pytest.mark.slice
-@pytest.mark.parametrize(("verb", "mode"), some(SLICE, 2))
+@pytest.mark.parametrize(("verb", "mode"), some(SLICE, 1))
 def test_so_is_every_other_verb_that_writes(verb, mode, five, tmp_path):
     five.on(2)
     (ends,) = verbs.scenes_of(five.folder, five.server, [verb])

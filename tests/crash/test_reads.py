@@ -19,7 +19,7 @@ CASES = [  # whose read, and how the run ends
 
 
 @pytest.mark.slice
-@pytest.mark.parametrize(("path", "code"), some(CASES, 2))
+@pytest.mark.parametrize(("path", "code"), some(CASES, 1))
 def test_a_read_that_fails_is_told_with_its_file_and_is_never_the_end_of_it(path, code, five_read, five, tmp_path):
     ends, found = five_read
     numbers = [each.number for each in found if each.path.endswith(path)]

@@ -47,7 +47,7 @@ def scene_of(tmp_path_factory, small, caller):
 
 
 @pytest.mark.slice
-@pytest.mark.parametrize(("verb", "name"), some([(verb, name) for verb, names in POINTS.items() for name in names], 3))
+@pytest.mark.parametrize(("verb", "name"), some([(verb, name) for verb, names in POINTS.items() for name in names], 2))
 def test_killed_at(verb, name, scene_of, caller, tmp_path):
     scene, counts = scene_of(verb)
     n = random.Random(f"{SEED} {verb} {name}").randint(1, counts[name])

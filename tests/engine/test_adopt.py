@@ -8,6 +8,7 @@ import os
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.examples import some
 from tests.properties.lab import Lab, flat, jsonl
 
 from gristmill.core.errors import ConfigError, GateRefused, GristmillError
@@ -283,12 +284,16 @@ def test_json_lines_are_adopted_too_and_worker_processes_make_the_same_bytes(lab
 # --- killed ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slice
 @pytest.mark.parametrize(
     ("again", "points"),
-    [
-        ("adopt", ["plan.written=kill", "commit.after_delta=kill"]),
-        ("run", ["task.journalled=kill@2", "manifest.written=kill"]),
-    ],
+    some(
+        [
+            ("adopt", ["plan.written=kill", "commit.after_delta=kill"]),
+            ("run", ["task.journalled=kill@2", "manifest.written=kill"]),
+        ],
+        1,
+    ),
 )
 def test_killed_anywhere_and_gone_on_with_it_is_the_same_adoption(command_lines, tmp_path, again, points):
     """Whether `adopt` is asked for again or the daily run comes first: the bytes are those of an adoption never killed."""

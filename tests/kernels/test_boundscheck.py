@@ -72,7 +72,7 @@ def test_kernels_stay_in_bounds(checked):
             ("remove", "emails"),
             ("lowercase", "lower"),
         ],
-        2,
+        1,
     ),
 )
 def test_checks_are_on(checked, module, function):
