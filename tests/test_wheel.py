@@ -1,12 +1,14 @@
 """The wheel: what a user gets from pip holds everything a first run needs, and nothing of the workshop."""
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+from tests.examples import SOAK
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,11 +35,22 @@ def test_the_wheel_is_pure_small_and_holds_the_package_only(wheel):
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
+def take_compiled(kernels):
+    """Let the wheel's kernels be those that are compiled here: the same sources, with their times, by which Numba tells. The soak compiles them."""
+    for path in (ROOT / "src" / "gristmill" / "kernels").glob("*.py"):
+        os.utime(kernels / path.name, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
+        for made in path.parent.glob(f"__pycache__/{path.stem}.*.nb[ic]"):
+            shutil.copyfile(made, kernels / "__pycache__" / made.name)
+
+
+@pytest.mark.slice
 def test_plain_pip_installs_the_wheel_and_init_check_run_verify_work_from_it(wheel, tmp_path):
     target = tmp_path / "site"
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(wheel)]
     subprocess.run(pip, check=True, capture_output=True, env=os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"})
-    env = os.environ | {"PYTHONPATH": str(target), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    env = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"} | {"PYTHONPATH": str(target)}
+    if not SOAK:
+        take_compiled(target / "gristmill" / "kernels")
     where = "import gristmill; print(gristmill.__file__)"
     found = subprocess.run(
         [sys.executable, "-c", where], env=env, cwd=tmp_path, capture_output=True, text=True, check=True

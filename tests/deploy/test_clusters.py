@@ -10,12 +10,14 @@ import pytest
 from ruamel.yaml import YAML
 from tests.deploy.warm import begun, ended, stand_in
 from tests.engine.test_seams import opened, project
+from tests.examples import some
 
 from gristmill import Dataset
 from gristmill.testing import crash
 
 ROOT = Path(__file__).resolve().parents[2]
 KUBERNETES, SLURM = ROOT / "examples" / "kubernetes", ROOT / "examples" / "slurm"
+TRIED = some(["kubernetes", "slurm"], 1)
 FILLED = {"NAME": "1-read", "PARTS": "4", "COMMAND": "exec gristmill stage plan"}
 
 
@@ -110,6 +112,8 @@ def in_one(folder):
     return crash.lasting(folder, "corpus", ["out"])
 
 
+@pytest.mark.slice
+@pytest.mark.skipif("slurm" not in TRIED, reason="the other scheduler's turn; both in the soak")
 def test_slurm_makes_what_a_run_makes_though_a_task_dies(tmp_path, warm):
     """The first time a task of an array dies: nothing behind it runs. The second time all is gone on with."""
     folder, state = project(tmp_path / "parts"), tmp_path / "slurm"
@@ -131,6 +135,8 @@ def test_slurm_makes_what_a_run_makes_though_a_task_dies(tmp_path, warm):
     assert Dataset(folder / "corpus").seqs() == [1]
 
 
+@pytest.mark.slice
+@pytest.mark.skipif("kubernetes" not in TRIED, reason="the other scheduler's turn; both in the soak")
 def test_kubernetes_makes_what_a_run_makes(tmp_path, warm):
     folder, state = project(tmp_path / "parts"), tmp_path / "cluster"
     state.mkdir()

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.examples import some
+from tests.examples import SOAK, some
 
 from gristmill import kernels
 from gristmill.core.build import code_fingerprint
@@ -37,14 +37,18 @@ def checked(request, tmp_path_factory):
 
 
 def drawn():
-    """Give kernels' tests: all in the soak, else those of a tenth of the kernels, other ones once a kernel changes (compiling takes most of it)."""
+    """Give kernels' tests: all in the soak, else those of a tenth of the kernels, other ones once a kernel changes.
+
+    Compiling takes most of it, and of the kernel that parses as long as of all others: that one is checked in the soak.
+    """
     found = pytest_run(os.environ, "--collect-only", "-k", CHOSEN, str(HERE)).stdout
     of_kernels = {}
     for name in re.findall(r"^tests/kernels/.+::.+$", found, re.MULTILINE):
         file, _, test = name.partition("::")
         of_kernels.setdefault((file, test.partition("[")[2] if file.endswith("cleaning.py") else ""), []).append(name)
     assert len(of_kernels) > 12
-    kernels_drawn = some(sorted(of_kernels), len(of_kernels) // 10, code_fingerprint(Path(kernels.__file__).parent))
+    light = [kernel for kernel in sorted(of_kernels) if SOAK or not kernel[0].endswith("parse.py")]
+    kernels_drawn = some(light, len(of_kernels) // 10, code_fingerprint(Path(kernels.__file__).parent))
     return [name for kernel in kernels_drawn for name in of_kernels[kernel]]
 
 
