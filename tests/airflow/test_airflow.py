@@ -5,7 +5,6 @@ import itertools
 import json
 import re
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -35,14 +34,10 @@ def program():
 
 def run_once(home):
     """Run `airflow dags test` on real data, then the same again, then a config whose gate refuses."""
-    with lab.airflow(home) as (airflow, people), program() as executable:
+    with lab.airflow(home, migrated=False) as (airflow, people), program() as executable:
         airflow.project("good", executable=executable)
         strict = lab.CONFIG.replace("min_quality_score: 0.5", "min_docs: 5000").replace("groups: 2", "groups: 1")
         airflow.project("strict", strict, executable=executable)
-        began = time.monotonic()
-        done = airflow.airflow("dags", "test", "gristmill_good")
-        seconds = time.monotonic() - began
-        assert done.returncode == 0, done.stdout[-5000:]
         found = airflow.probe("test", "gristmill_good", "gristmill_strict")
         first, again = found["runs"]["gristmill_good"]
         (refused,) = found["runs"]["gristmill_strict"]
@@ -53,7 +48,7 @@ def run_once(home):
             for to, mail in people.mails
         ]
         return {
-            "home": str(home), "program": str(executable), "seconds": seconds, "found": found, "first": first, "again": again, "refused": refused,
+            "home": str(home), "program": str(executable), "found": found, "first": first, "again": again, "refused": refused,
             "mails": mails, "posts": people.posts, "leaks": leaks, "size": len(everything),
         }  # fmt: skip
 
@@ -98,7 +93,7 @@ def the_tasks_stand_in_a_line_and_the_work_is_mapped(told):
 
 
 def a_run_succeeds_within_three_minutes(told):
-    assert told["seconds"] < 180
+    assert told["found"]["seconds"] < 180
     first = told["first"]
     assert first["state"] == "success"
     assert set(first["tasks"].values()) == {"success"}

@@ -111,12 +111,8 @@ def seaweed(folder: Path, bucket: str = "bucket") -> Iterator[Store]:
         try:
             yield _ready(process, ports["s3.port"], bucket, folder / "weed.log")
         finally:
-            process.terminate()
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.kill()  # nobody needs what it holds, and to end in good order it takes more than 5 s
+            process.wait()
 
 
 def _ready(process: subprocess.Popen[bytes], port: int, bucket: str, log: Path) -> Store:

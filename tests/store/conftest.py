@@ -7,14 +7,18 @@ import sys
 import time
 
 import pytest
-from tests.net.stores import free_ports, s3
+from tests.examples import SOAK
+from tests.net.stores import free_ports, s3, seaweed
 from tests.soak import scenes
 from tests.store.remotes import history
 
 
 @pytest.fixture(scope="session")
 def moto(tmp_path_factory):
-    """Give a moto in a process of its own: delta-rs holds the interpreter while it waits for an answer."""
+    """Give a moto in a process of its own: delta-rs holds the interpreter while it waits for an answer.
+
+    It knows which buckets there are and asks for no signatures, unlike SeaweedFS, and takes four times as long for an answer.
+    """
     (port,) = free_ports(1)
     log = (tmp_path_factory.mktemp("moto") / "log").open("wb")
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
@@ -25,6 +29,16 @@ def moto(tmp_path_factory):
         process.kill()
         process.wait()
         log.close()
+
+
+@pytest.fixture(scope="session", params=["seaweedfs", "moto"] if SOAK else ["seaweedfs"])
+def bucket(request, tmp_path_factory):
+    """Give a bucket of a SeaweedFS, and in the soak one of moto, too."""
+    if request.param == "moto":
+        yield request.getfixturevalue("moto")
+        return
+    with seaweed(tmp_path_factory.mktemp("weed")) as store:
+        yield store
 
 
 def _ready(process, port):

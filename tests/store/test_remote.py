@@ -1,7 +1,6 @@
 """Datasets and exports on an object store: equal to those on a disk, held by one run at a time, whatever the store answers."""
 
 import json
-import os
 import random
 import re
 import time
@@ -10,7 +9,7 @@ import obstore
 import pytest
 from tests.examples import some
 from tests.faults.server import FaultServer, Reply
-from tests.net.stores import SECRET, seaweed
+from tests.net.stores import SECRET
 from tests.store.proxy import StoreProxy
 from tests.store.remotes import Bucket, Trials, place
 
@@ -27,18 +26,23 @@ from gristmill.store.mirror import Mirror
 from gristmill.store.outlet import Outlet
 from gristmill.store.remote import ABSENT, Remote, _is_under_way
 
+pytestmark = pytest.mark.slice  # on SeaweedFS; the soak tries all on moto, too
 NAMES = iter(range(1000))
 
 
+def case(store):
+    return Remote(f"s3://{store.bucket}/case-{next(NAMES)}", store.storage, 2.0)
+
+
 @pytest.fixture(name="remote")
-def _remote(moto):
-    return Remote(f"s3://{moto.bucket}/case-{next(NAMES)}", moto.storage, 2.0)
+def _remote(bucket):
+    return case(bucket)
 
 
 @pytest.fixture(scope="module")
-def trials(moto, local, server, tmp_path_factory):
-    """Give the two days on moto, which went as on a disk."""
-    done = Trials(Bucket(moto), local, server, tmp_path_factory.mktemp("trials"), "trials")
+def trials(bucket, local, server, tmp_path_factory):
+    """Give the two days on a store, which went as on a disk."""
+    done = Trials(Bucket(bucket), local, server, tmp_path_factory.mktemp("trials"), "trials")
     assert done.problems == []
     return done
 
@@ -92,7 +96,8 @@ def test_what_delta_rs_says_of_a_store_that_refuses_is_told_apart_from_what_may_
     assert SECRET not in str(caught.value)
 
 
-def test_a_store_that_heeds_no_conditions_is_refused(remote):
+def test_a_store_that_heeds_no_conditions_is_refused(moto):
+    remote = case(moto)
     with StoreProxy(int(remote.options["endpoint"].rpartition(":")[2]), blind=True) as proxy:
         (told,) = through(proxy, remote).problems()
     assert "does not heed the conditions of a write" in told
@@ -243,7 +248,8 @@ def test_a_folder_of_a_store_has_one_name(inside, tmp_path):
         locate(f"s3://bucket/{inside}", {"region": "us-east-1"}, tmp_path)
 
 
-def test_a_bucket_that_is_not_there_is_told_as_such_by_whatever_writes_to_it(remote, tmp_path):
+def test_a_bucket_that_is_not_there_is_told_as_such_by_whatever_writes_to_it(moto, tmp_path):
+    remote = case(moto)
     gone = Remote("s3://no-such-bucket/set", remote.options)
     told = r"^s3://no-such-bucket/set/[^ ]+: the store refuses \(.*404 NoSuchBucket\); check the bucket's name"
     (tmp_path / "x").write_bytes(b"1")
@@ -259,7 +265,8 @@ def test_a_bucket_that_is_not_there_is_told_as_such_by_whatever_writes_to_it(rem
     assert remote.listing("") == []
 
 
-def test_check_tells_which_export_a_store_does_not_take(remote, tmp_path, monkeypatch):
+def test_check_tells_which_export_a_store_does_not_take(moto, tmp_path, monkeypatch):
+    remote = case(moto)
     (tmp_path / "a.jsonl").write_text('{"text": "ground"}\n')
     monkeypatch.setenv("KEY_OF_THE_STORE", remote.options["secret_access_key"])
     storage = {**remote.options, "secret_access_key": "${env:KEY_OF_THE_STORE}"}
@@ -296,11 +303,11 @@ def test_two_days_on_a_store_are_those_on_a_disk_byte_for_byte(trials):
     assert trials.problems == []
 
 
-def test_every_reading_verb_reads_a_dataset_on_a_store(trials, moto, tmp_path, monkeypatch):
+def test_every_reading_verb_reads_a_dataset_on_a_store(trials, bucket, tmp_path, monkeypatch):
     for name, value in (trials.first.env() | {"XDG_CACHE_HOME": str(tmp_path / "cache")}).items():
         monkeypatch.setenv(name, value)
     pipeline = Pipeline.from_file(trials.folder / "peace" / "gristmill.yml")
-    dataset = Dataset(pipeline.config.dataset, storage=moto.storage)
+    dataset = Dataset(pipeline.config.dataset, storage=bucket.storage)
     assert dataset.seqs() == [1, 2]
     assert dataset.verify(config=pipeline.config) == []
     assert dataset.read().num_rows == dataset.manifest().rows
@@ -311,12 +318,11 @@ def test_every_reading_verb_reads_a_dataset_on_a_store(trials, moto, tmp_path, m
     draft, _ = pipeline.plan()
     assert draft.empty
     with pytest.raises(ConfigError, match="there is no dataset"):
-        Dataset(f"{pipeline.config.dataset}-none", storage=moto.storage)
+        Dataset(f"{pipeline.config.dataset}-none", storage=bucket.storage)
     kept = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert not [path for path in kept if SECRET.encode() in path.read_bytes()]
 
 
-@pytest.mark.slice
 @pytest.mark.parametrize("verb", some(["run", "status", "plan"], 1))
 def test_damage_on_a_store_is_told_with_the_object_and_its_copy_here(verb, trials, tmp_path, monkeypatch, capsys):
     """Either may be what is damaged."""
@@ -332,7 +338,7 @@ def test_damage_on_a_store_is_told_with_the_object_and_its_copy_here(verb, trial
 
 
 def test_gc_removes_from_a_store_what_it_removes_from_a_disk_and_every_machine_is_told(
-    trials, moto, tmp_path, monkeypatch
+    trials, bucket, tmp_path, monkeypatch
 ):
     where = place(trials.bucket, tmp_path / "gc", trials.local[1].start, f"{trials.prefix}/gc")
     trials.bucket.copy(f"{trials.prefix}/peace/", f"{where.prefix}/")
@@ -345,9 +351,9 @@ def test_gc_removes_from_a_store_what_it_removes_from_a_disk_and_every_machine_i
         return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
     lies(tmp_path / "disk")
-    here = Dataset(url, storage=moto.storage)
+    here = Dataset(url, storage=bucket.storage)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "elsewhere"))
-    there = Dataset(url, storage=moto.storage)
+    there = Dataset(url, storage=bucket.storage)
     assert there.read(seq=1).num_rows == there.manifest(1).rows
     before = lies(tmp_path / "before")
     told = here.gc(keep_last=1, dry_run=True)
@@ -362,7 +368,7 @@ def test_gc_removes_from_a_store_what_it_removes_from_a_disk_and_every_machine_i
     } - {"corpus/lock"}
     assert here.verify() == []
     assert here.gc(keep_last=1)["total_bytes"] == 0
-    for dataset in (here, there, Dataset(url, storage=moto.storage)):
+    for dataset in (here, there, Dataset(url, storage=bucket.storage)):
         with pytest.raises(ConfigError, match="snapshot 1 was collected by gc"):
             dataset.read(seq=1)
         assert dataset.read().num_rows == dataset.manifest(2).rows
@@ -381,23 +387,11 @@ def test_a_run_that_wakes_after_it_was_taken_over_is_refused(
     assert codes == [0, 1]
 
 
-def test_a_store_that_loses_answers_says_slow_down_and_cuts_changes_no_byte(moto, local, server, tmp_path):
-    with StoreProxy(moto.port, seed=5, slow=0.02, lost=0.03, cut=0.02) as proxy:
-        bucket = Bucket(moto, via=proxy.port)
-        done = Trials(bucket, local, server, tmp_path, "shaky", days=1)
+def test_a_store_that_loses_answers_says_slow_down_and_cuts_changes_no_byte(bucket, local, server, tmp_path):
+    with StoreProxy(bucket.port, seed=5, slow=0.02, lost=0.03, cut=0.02) as proxy:
+        done = Trials(Bucket(bucket, via=proxy.port), local, server, tmp_path, "shaky", days=1)
         assert done.problems == []
         assert min(proxy.hits[kind] for kind in ("slow", "lost", "cut")) >= 1
-
-
-@pytest.mark.skipif(
-    not os.environ.get("GRISTMILL_SOAK"),
-    reason="`python -m tests.store.kills` is run on SeaweedFS; here under GRISTMILL_SOAK=1",
-)
-def test_on_seaweedfs_too(local, server, tmp_path):
-    (tmp_path / "weed").mkdir()
-    with seaweed(tmp_path / "weed") as store:
-        done = Trials(Bucket(store), local, server, tmp_path / "trials", "trials", days=1)
-        assert done.problems == []
 
 
 def test_a_store_that_heeds_no_conditions_stops_a_run_before_it_begins(moto, local, server, tmp_path):
