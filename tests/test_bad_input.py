@@ -446,6 +446,34 @@ def test_an_endless_line_is_passed_over_in_little_memory(tmp_path, mib):
     assert int(done.stdout) < 700
 
 
+EMPTY = """
+import io, sys, tarfile
+from pathlib import Path
+from tests.properties.lab import Lab
+def peak():
+    return next(int(line.split()[1]) >> 10 for line in open("/proc/self/status") if line.startswith("VmHWM"))
+lab = Lab(Path({folder!r}), {{"sources": [{{"name": "s", "files": {{"path": "in/*"}}}}], "steps": ["dedup.exact"], "run": {{"workers": 1}}}})
+for n in (50, {members}):
+    before = peak()
+    with tarfile.open(fileobj=(made := io.BytesIO()), mode="w:gz", compresslevel=1) as archive:
+        for i in range(n):
+            archive.addfile(tarfile.TarInfo(f"{{i}}.jsonl"))
+    lab.put(f"in/{{n}}.tar.gz", made.getvalue())
+    report = lab.run()
+    assert report.warnings == {{"file.empty": n}}, report.warnings
+print(peak() - before)
+"""
+
+
+@pytest.mark.parametrize("members", [6_000, *([100_000] if SOAK else [])])
+def test_an_archive_of_members_without_a_record_takes_little_memory(tmp_path, members):
+    """Each held 6 KB until the archive was at its end, and an archive may have a million."""
+    script = textwrap.dedent(EMPTY).format(folder=str(tmp_path), members=members)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout) < 20
+
+
 @pytest.fixture(name="opened")
 def _opened(monkeypatch):
     """Give how often each file is opened to be read."""

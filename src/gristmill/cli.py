@@ -147,7 +147,7 @@ def check(setting: Setting = None) -> None:
     if not ASKED.json:
         config = pipeline.config
         parts = [(len(config.sources), "source"), (len(config.steps), "step"), (len(config.exports), "export")]
-        out(f"ok: {config.file}: " + ", ".join(terminal.plural(n, word) for n, word in parts))
+        out(f"ok: {terminal.visible(str(config.file))}: " + ", ".join(terminal.plural(n, word) for n, word in parts))
 
 
 @app.command(name="try")

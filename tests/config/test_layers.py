@@ -283,3 +283,36 @@ overlays:
     assert "did you mean 'filter.length'" in problems[1]
     fine = text.replace("wrkers", "workers").replace("lenght", "length").replace("[t]", "[]")
     assert Pipeline.from_file(write(tmp_path, text=fine)).problems() == []
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("gate: {sources: {nosuch: {min_docs: 1}}}", "nosuch"),
+        ("steps: [{filter.lenght: {min_chars: 3}}]", "did you mean 'filter.length'"),
+        ("exports: [{name: x, jsonl: {path: ./corpus/out}}]", "may not lie in"),
+        ("exports: [{name: x, jsonl: {path: ./out}}, {name: y, jsonl: {path: ./out}}]", "the same path"),
+        ("tests: [{name: a, given: x, source: nosuch, expect: {text: x}}]", "nosuch"),
+        ("sources: [{name: t, files: {path: e}}, {name: t, files: {path: f}}]", "a second source"),
+    ],
+)
+def test_whatever_is_wrong_in_an_overlay_is_told_by_check_and_is_no_missing_extra(tmp_path, monkeypatch, written, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a.jsonl").write_text('{"text": "one"}\n')
+    text = f"""version: 1
+dataset: ./corpus
+sources:
+  - name: s
+    files: {{path: "d/*"}}
+overlays:
+  prod: {{{written}}}
+"""
+    path = write(tmp_path, text=text)
+    problems = Pipeline.from_file(path).problems()
+    assert problems
+    assert all(problem.endswith("(with the overlay 'prod')") for problem in problems)
+    assert said in " ".join(problems)
+    with pytest.raises(ConfigError) as error:
+        Pipeline.from_file(path, overrides=["overlay=prod"])
+    assert type(error.value) is ConfigError

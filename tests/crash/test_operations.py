@@ -132,8 +132,9 @@ def test_a_zombie_that_wakes_after_a_takeover_changes_nothing(five, tmp_path):
     # 6: stopped in a quarantine file that the others commit; it once took theirs away
     kinds = [(zombies.stage_worker, 6), (zombies.lost_lock, 11, 3000)]
     for make, *numbers in some(kinds, 1):
-        trial = make(five.server, ends, tmp_path / "trials", *numbers)
+        trial, how = make(five.server, ends, tmp_path / "trials", *numbers)
         assert trial.problems == [], trial.attack
+        assert how.endswith((", refused", ", nothing left to do"))
 
 
 @pytest.mark.slice

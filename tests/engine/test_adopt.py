@@ -179,12 +179,21 @@ def test_what_was_adopted_under_the_name_of_a_source_stands_when_all_is_decided_
         ({"path": "empty"}, "no Parquet and no JSON lines by name; it holds no file"),
         ({"path": "others"}, "no JSON lines by name; it holds 'README', 'a.csv', 'b.csv' and 1 more"),
         ({"path": "clean/*.jsonl"}, "there is nothing at 'clean/.*jsonl' to adopt"),
+        (
+            {"path": "junk"},
+            r"there is no record in .*: file.corrupt \(1 times\), json.syntax \(3 times\); nothing is adopted",
+        ),
+        ({"path": "junk/b.parquet"}, r"there is no record in .*: file.corrupt \(1 times\)"),
+        ({"path": "hollow"}, "there is no record in .*: it is empty"),
     ],
 )
 def test_what_cannot_be_adopted_is_refused_and_nothing_is_written(lab, how, says):
     lab.put("out/chunk_1.jsonl", b"{}\n")
     lab.put("lines/a.jsonl", jsonl([{"body": "one"}, {"body": "two"}]))
     (lab.folder / "empty").mkdir()
+    lab.put("junk/a.jsonl", b"one\ntwo\nthree\n")
+    lab.put("junk/b.parquet", b"PAR1 and no more of it PAR1")
+    lab.put("hollow/a.jsonl", b"")
     for name in ("README", "a.csv", "b.csv", "c.csv"):
         lab.put(f"others/{name}", b"text\n")
     with pytest.raises(ConfigError, match=says):
@@ -192,6 +201,19 @@ def test_what_cannot_be_adopted_is_refused_and_nothing_is_written(lab, how, says
     assert laws.head_seq(lab.dataset) is None
     assert not (lab.dataset / "runs").exists()
     assert adopt(lab).status == "published", "the name is free still"
+
+
+def test_a_record_behind_much_that_cannot_be_read_is_adopted(lab):
+    for n in range(12):
+        lab.put(f"late/{n:02}.jsonl", b"no record\n" * 8_000)
+    lab.put("late/99.jsonl", b"{}\n" * 8_000 + jsonl([{"body": "the one", "doc": "1"}]))
+    report = adopt(lab, "late")
+    assert flat(report.counts) == {
+        "read": 104_001,
+        "published": 1,
+        "quarantined/json.syntax": 96_000,
+        "quarantined/field.missing": 8_000,
+    }
 
 
 def test_of_a_folder_all_is_taken_that_can_be_read_whatever_it_is_packed_in_and_the_rest_is_named(lab):

@@ -148,6 +148,23 @@ def test_a_link_in_the_place_of_a_folder_of_the_dataset_is_refused_and_one_to_al
     assert list(elsewhere.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["runs/2", "runs/3", "runs/3/quarantine", "state/web", "table/_delta_log"])
+def test_nor_is_one_further_inside_written_through(tmp_path, name):
+    elsewhere, layout = tmp_path / "elsewhere", Layout(tmp_path / "set")
+    elsewhere.mkdir()
+    for folder in ("runs/1", "runs/10", "runs/notes"):
+        (layout.root / folder).mkdir(parents=True)
+    if name.startswith("runs/3/"):
+        (layout.root / "runs" / "10").rename(layout.root / "runs" / "3")
+    (layout.root / name).parent.mkdir(parents=True, exist_ok=True)
+    with DatasetLock(layout):
+        pass
+    (layout.root / name).symlink_to(elsewhere)
+    with pytest.raises(StoreError, match=f"{name} is a symbolic link"), DatasetLock(layout):
+        pass
+    assert list(elsewhere.iterdir()) == []
+
+
 @pytest.mark.parametrize("umask", [0, 0o022])
 def test_a_database_file_that_is_made_is_not_for_everybody(tmp_path, umask):
     before = os.umask(umask)

@@ -1,16 +1,18 @@
 """SEC10: what data holds cannot act on a terminal: no escape sequence, no markup, no bidi, on any verb that shows data."""
 
 import json
+import unicodedata
 
 import pytest
 
 from gristmill import cli
-from gristmill.core.visible import is_unsafe
 
 EVIL = "\x1b]0;pwned\x07\x1b[2J\x9b31m[red]not red[/red]\u202egnp.exe\u2066\u200e\ufeff\r\x08\x7f"
 NAME = "e\x1b[31mvil \u202e[bold].jsonl"
+CONFIG = "c\x1b[31m \u202e[bold].yml"
 # What a verb is called with here; any other, also one that is yet to come, is called with nothing.
 CALLED = {
+    **{verb: [[verb], [verb, "-c", CONFIG]] for verb in ("check", "docs", "test", "upgrade", "verify")},
     "try": [["try", f"in/{NAME}"]],
     "show": [["show", "1"], ["show", "1", "--json"]],
     "explain": [["explain", f"a/{EVIL}"], ["explain", f"a/{EVIL}", "--json"], ["explain", f"http://h/{EVIL}"]],
@@ -18,7 +20,7 @@ CALLED = {
     + [["inspect", "--kept", "--json"], ["inspect", "--dropped", "--reason", EVIL]],
     "log": [["log"], ["log", "--json"]],
     "status": [["status"], ["status", "--json"]],
-    "plan": [["plan"], ["plan", "--json"]],
+    "plan": [["plan"], ["plan", "--json"], ["plan", "-c", CONFIG], ["plan", "-c", f"no{CONFIG}"]],
     "run": [["run"], ["run", "--json"], ["run", "--source", EVIL], ["run", "--set", f"{EVIL}=1"]],
     "report": [["report", "1"]],
     "diff": [["diff", "1", "2"], ["diff", "1", "2", "--json"]],
@@ -53,13 +55,16 @@ def folder(tmp_path_factory):
         "gate": {"min_quality_score": 0},
         "exports": [{"name": "x", "jsonl": {"path": "./out"}}],
     }
-    (folder / "gristmill.yml").write_text(json.dumps(config))
+    for name in ("gristmill.yml", CONFIG):
+        (folder / name).write_text(json.dumps(config))
     return folder
 
 
 def acting(said):
-    """Give the characters of an output that could act on a terminal, but for the ends of lines."""
-    return sorted({char for char in said.decode("utf-8") if is_unsafe(char) and char != "\n"})
+    """Give the characters of an output that could act on a terminal, but for the ends of lines: what Unicode calls control or format."""
+    return sorted(
+        {char for char in said.decode("utf-8") if unicodedata.category(char) in {"Cc", "Cf"} and char != "\n"}
+    )
 
 
 def test_no_verb_lets_data_act_on_a_terminal(gristmill, folder):

@@ -148,15 +148,11 @@ class Blows:
             top = len(ends.operations)
             for i in range(ZOMBIES // 2):
                 tasks.append(
-                    lambda server, scratch, i=i, ends=ends: (
-                        zombies.stage_worker(server, ends, scratch, self.seed + i),
-                        "stage work",
-                    )
+                    lambda server, scratch, i=i, ends=ends: zombies.stage_worker(server, ends, scratch, self.seed + i)
                 )
                 tasks.append(
-                    lambda server, scratch, i=i, ends=ends, top=top: (
-                        zombies.lost_lock(server, ends, scratch, self.seed + i, top),
-                        "lock lost",
+                    lambda server, scratch, i=i, ends=ends, top=top: zombies.lost_lock(
+                        server, ends, scratch, self.seed + i, top
                     )
                 )
         self._work(room, tasks)

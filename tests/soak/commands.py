@@ -81,13 +81,17 @@ class Commands:
         if "SEED" not in command.module:  # one that was stopped begins anew
             room.forget()
         missing = command.count - room.trials
+        if missing <= 0:
+            return
         part = min(1.0, self.left_s() / (command.seconds * missing / command.count))
         count = int(missing * part) if "COUNT" in command.module else missing * (part == 1.0)
-        if count < missing:
+        if count:
+            self._do(room, command, count)
+        if count < missing and room.trials < command.count:
             told = f"all of it takes about {command.seconds / 60:.0f} minutes."
-            room.note = f"{STOPPED} {room.trials + count:,} of {command.count:,}: {told}"
-        if not count:
-            return
+            room.note = " ".join(filter(None, [room.note, f"{STOPPED} {room.trials:,} of {command.count:,}: {told}"]))
+
+    def _do(self, room: Room, command: Command, count: int) -> None:
         jobs = self.jobs if "SEED" in command.module else 1
         lines = [
             command.module.replace("COUNT", str(-(-count // jobs))).replace("SEED", str(1 + room.trials + i * APART))

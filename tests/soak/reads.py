@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.crash import shim
 from tests.crash.shim import AtOperation, Operation
 from tests.soak import command, five, operations
-from tests.soak.attacks import dataset_view
+from tests.soak.attacks import Polls, dataset_view
 from tests.soak.five import Ends
 from tests.soak.results import Trial
 
@@ -64,14 +64,18 @@ def trial(server: crash.Warm, ends: Ends, scratch: Path, at: int) -> tuple[Trial
     tree = scratch / f"read-{ends.scene.name}-{at}"
     shutil.rmtree(tree, ignore_errors=True)
     shutil.copytree(ends.scene.start, tree)
-    code = attack(tree, 0)
+    polls = Polls()
+    with polls.watching(ends.scene, tree):
+        code = attack(tree, 0)
     made = Trial(ends.scene.name, f"{MODE} at read {at}", [code], told)
     of_source = blow.hit is not None and _of_source(blow.hit, tree) and code == crash.FINISHED
     # A user's own code that cannot read is found out when the source is asked: the run has its number by then.
     other_number = of_source or (blow.hit is not None and Path(blow.hit.path).relative_to(tree).parts[0] in RESOURCE)
     if not of_source:
         made.problems += [f"after it: {problem}" for problem in _seen(ends, tree)]
-    made.codes.append(five.runner(server, ends.argv)(tree, {}))
+    with polls.watching(ends.scene, tree):
+        made.codes.append(five.runner(server, ends.argv)(tree, {}))
+    made = polls.told(made)
     if made.codes[-1] != crash.FINISHED:
         made.problems.append(f"the run in peace ended with {made.codes[-1]}")
     if other_number:

@@ -16,7 +16,7 @@ from pathlib import Path
 import orjson
 from tests.crash import shim
 from tests.soak import attacks, command, five
-from tests.soak.five import Ends, Town
+from tests.soak.five import Ends
 from tests.soak.results import Trial
 
 from gristmill.testing import crash
@@ -34,8 +34,8 @@ def planned(server: crash.Warm, tree: Path) -> tuple[int, list[str]]:
     return found["seq"], found["stages"]
 
 
-def stage_worker(server: crash.Warm, ends: Ends, scratch: Path, seed: int) -> Trial:
-    """Stop a stage worker at an operation; the run is finished by another process; then it wakes."""
+def stage_worker(server: crash.Warm, ends: Ends, scratch: Path, seed: int) -> tuple[Trial, str]:
+    """Stop a stage worker at an operation; the run is finished by another process; then it wakes. Gives the trial, and how that ended."""
     chance = random.Random(seed)
     hit: list[shim.Operation] = []
     codes: list[int] = []
@@ -60,11 +60,11 @@ def stage_worker(server: crash.Warm, ends: Ends, scratch: Path, seed: int) -> Tr
     trial = attacks.attacked(
         ends.scene, scratch, f"stage worker stopped, seed {seed}", [blow], five.runner(server, five.RUN), also=None
     )
-    return finished(trial, scratch, hit, codes)
+    return finished(trial, scratch, hit, codes), ended("stage work", codes)
 
 
-def lost_lock(server: crash.Warm, ends: Ends, scratch: Path, seed: int, top: int) -> Trial:
-    """Stop a run at an operation and remove the lock's file; another run takes over and ends; then the first one wakes."""
+def lost_lock(server: crash.Warm, ends: Ends, scratch: Path, seed: int, top: int) -> tuple[Trial, str]:
+    """Stop a run at an operation and remove the lock's file; another run takes over and ends; then the first one wakes. Gives the trial, and how that ended."""
     chance = random.Random(seed)
     hit: list[shim.Operation] = []
     codes: list[int] = []
@@ -83,7 +83,7 @@ def lost_lock(server: crash.Warm, ends: Ends, scratch: Path, seed: int, top: int
     trial = attacks.attacked(
         ends.scene, scratch, f"lock lost, seed {seed}", [blow], five.runner(server, five.RUN), also=None
     )
-    return finished(trial, scratch, hit, codes)
+    return finished(trial, scratch, hit, codes), ended("lock lost", codes)
 
 
 def until_stopped(server: crash.Warm, pid: int) -> bool:
@@ -102,6 +102,12 @@ def until_stopped(server: crash.Warm, pid: int) -> bool:
     raise TimeoutError(f"process {pid} neither stopped nor ended")
 
 
+def ended(kind: str, codes: list[int]) -> str:
+    """Say how a zombie ended, for the count: it was refused, or there was nothing that it still had to write."""
+    told = [f"{kind}, {'refused' if code in REFUSED else 'nothing left to do'}" for code in codes]
+    return told[0] if told else f"{kind}, not stopped in time"
+
+
 def finished(trial: Trial, scratch: Path, hit: list[shim.Operation], codes: list[int]) -> Trial:
     """Judge how the zombies ended, and clear up."""
     where = "; ".join(f"{each.kind} {Path(each.path).name}" for each in hit)
@@ -115,10 +121,3 @@ def finished(trial: Trial, scratch: Path, hit: list[shim.Operation], codes: list
             shim.forget(tree)
             command.said(tree).unlink(missing_ok=True)
     return trial
-
-
-def zombies(server: crash.Warm, town: Town, histories: list[Ends], scratch: Path, seed: int, n: int) -> list[Trial]:
-    """Make n trials of each kind on the day that it is; for the suite."""
-    ends = histories[town.day - 1]
-    trials = [stage_worker(server, ends, scratch, seed + i) for i in range(n)]
-    return trials + [lost_lock(server, ends, scratch, seed + i, 3000) for i in range(n)]

@@ -151,14 +151,26 @@ DECLARED = ["utf-16", "utf-32", *WIDE, "latin-1", "cp1252", "gb18030", "shift_ji
 def test_a_mark_that_says_another_encoding_than_is_declared_costs_the_file(read, tmp_path, declared, mark):
     texts = {"a.txt": "words", "b.jsonl": '{"text": "words"}\n', "c.csv": "text\nwords\n"}
     files = {name: MARKS[mark] + text.encode(mark) for name, text in texts.items()}
-    files["d.txt"] = "none".encode(declared)[2 if declared == "utf-16" else 4 if declared == "utf-32" else 0 :]
+    needs = declared in {"utf-16", "utf-32"}
+    if not needs:
+        files["d.txt"] = "none".encode(declared)
     out = read(files, encoding=declared)
     agrees = declared in {mark, mark[:6]} and mark != "utf-8"
-    assert [row["text"] for row in out.rows] == [*["words"] * (3 * agrees), "none"]
+    assert [row["text"] for row in out.rows] == [*["words"] * (3 * agrees), *["none"] * (not needs)]
     assert out.failed == ({} if agrees else dict.fromkeys(texts, ("text.encoding", True)))
     assert out.rejects == []
     said = [] if agrees else [said_of(tmp_path, declared)]
     assert all(declared in detail and mark in detail and "encoding: auto" in detail for detail in said)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_without_a_mark_no_order_of_bytes_is_guessed(read, tmp_path, encoding):
+    declared = encoding[:6]
+    out = read({"a.txt": "hello world".encode(encoding), "b.txt": b""}, encoding=declared)
+    assert out.rows == []
+    assert out.failed == {"a.txt": ("text.encoding", True)}
+    assert f"encoding: {declared}-le or {declared}-be" in said_of(tmp_path, declared)
+    assert read({"a.txt": "hello world".encode(encoding)}, encoding=encoding).rows[0]["text"] == "hello world"
 
 
 def said_of(folder, declared):

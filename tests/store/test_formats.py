@@ -84,9 +84,14 @@ def newer(path, key="format"):
     path.write_text(json.dumps(content))
 
 
+def contents(dataset):
+    """Give what stands in all manifests and the pins."""
+    return {path: path.read_bytes() for found in ("runs/*/manifest.json", "pins.json") for path in dataset.glob(found)}
+
+
 # Which file is of a newer format, and the verb that comes upon it.
 NEWER = {
-    "corpus/runs/2/manifest.json": ["status", "verify", "run", "upgrade", "rollback 1"],
+    "corpus/runs/2/manifest.json": ["status", "verify", "run", "upgrade", "rollback 1", "gc --pin 1", "gc --unpin 1"],
     "corpus/runs/1/manifest.json": ["diff 1", "gc"],
     "corpus/runs/3/claim.json": ["log", "gc"],
     "corpus/runs/3/candidate.json": ["inspect --kept --run 3", "gc --set retention.grace=5200w"],
@@ -103,16 +108,18 @@ def test_what_is_newer_is_refused_with_its_place(own, name):
     project = Project(own)
     if name.endswith("pins.json"):
         assert project("gc", "--pin", "1").code == 0
+    if name.endswith("2/manifest.json"):
+        assert project("gc", "--pin", "1").code == 0
     if name.endswith("collected.json"):
         assert project("gc", "--keep-last", "1").code == 0
     newer(own / name, "version" if name.startswith("out/") else "format")
-    before = {path: path.read_bytes() for path in (own / "corpus").glob("runs/*/manifest.json")}
+    before = contents(own / "corpus")
     for verb in NEWER[name]:
         answer = project(*verb.split())
         assert answer.code == 1, (verb, answer.out, answer.err)
         assert "upgrade gristmill" in answer.err, (verb, answer.err)
         assert name.rpartition("/")[2] in answer.err
-    after = {path: path.read_bytes() for path in (own / "corpus").glob("runs/*/manifest.json")}
+    after = contents(own / "corpus")
     assert {path: after[path] for path in before} == before
     assert len(after) == len(before) or name.startswith("out/"), "a snapshot does not wait for its exports"
 

@@ -1,6 +1,7 @@
 """Datasets and exports on an object store: equal to those on a disk, held by one run at a time, whatever the store answers."""
 
 import json
+import os
 import random
 import re
 import time
@@ -392,6 +393,20 @@ def test_a_store_that_loses_answers_says_slow_down_and_cuts_changes_no_byte(buck
         done = Trials(Bucket(bucket, via=proxy.port), local, server, tmp_path, "shaky", days=1)
         assert done.problems == []
         assert min(proxy.hits[kind] for kind in ("slow", "lost", "cut")) >= 1
+
+
+def test_what_lies_here_of_a_dataset_on_a_store_is_for_its_owner_alone_whatever_the_umask(trials, bucket, tmp_path):
+    where = place(trials.bucket, tmp_path / "modes", trials.local[1].start, f"{trials.prefix}/modes")
+    trials.bucket.copy(f"{trials.prefix}/peace/", f"{where.prefix}/")
+    layout = locate(f"s3://{trials.bucket.name}/{where.prefix}/corpus", bucket.storage, tmp_path / "work")
+    before = os.umask(0)
+    try:
+        layout.files.refresh()
+    finally:
+        os.umask(before)
+    assert (layout.root / "of").exists()
+    open_to_others = [path for path in layout.root.rglob("*") if path.stat().st_mode & 0o007]
+    assert open_to_others == []
 
 
 def test_a_store_that_heeds_no_conditions_stops_a_run_before_it_begins(moto, local, server, tmp_path):

@@ -182,7 +182,7 @@ class _Reader:
     def __init__(self, document: Document, told: list[str]) -> None:
         self.document = document
         self.problems = told
-        self.missing_only = not told
+        self.extras: set[str] = set()  # problems that tell of an extra that is not installed here
 
     def config(self, file: Path) -> PipelineConfig:
         """Give the pipeline, or raise with everything that was found."""
@@ -207,7 +207,7 @@ class _Reader:
             self._check_export_paths(exports, absolute(top.dataset, file.parent) if top is not None else "")
         if self.problems or top is None:
             told = sorted(dict.fromkeys(self.problems), key=self._place_of)
-            raise MissingExtra(*told) if self.missing_only else ConfigError(*told)
+            raise MissingExtra(*told) if self.extras.issuperset(told) else ConfigError(*told)
         return PipelineConfig(
             dataset=absolute(top.dataset, file.parent),
             description=top.description,
@@ -238,8 +238,10 @@ class _Reader:
         )
 
     def _tell(self, error: ConfigError, place: str = "") -> None:
-        self.missing_only &= isinstance(error, MissingExtra)
-        self.problems += [f"{place}{problem}" for problem in error.problems]
+        problems = [f"{place}{problem}" for problem in error.problems]
+        self.problems += problems
+        if isinstance(error, MissingExtra):
+            self.extras.update(problems)
 
     def _build(self, cls: type[T], mapping: Any, where: Where) -> T | None:
         try:

@@ -37,7 +37,7 @@ UTF16 = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")  # the marks of UTF-16, with
 WIDE = "begins with the mark of UTF-16 or UTF-32; give encoding: auto, or convert it to UTF-8"
 _UTF8_BOM = b"\xef\xbb\xbf"
 _NO_CHARSETS = {"utf-7", "idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem"}
-_WIDE = {"utf-16": "utf-16-le", "utf-32": "utf-32-le"}  # without a mark, as browsers take it
+_WIDE = {"utf-16": "utf-16-le", "utf-32": "utf-32-le"}  # names that leave the order of bytes to the mark
 
 
 def bom_of(head: bytes) -> str:
@@ -68,9 +68,16 @@ def encoding_of(declared: str, head: bytes) -> str:
 
 
 def contradiction(declared: str, head: bytes) -> str:
-    """Give the sentence for a file whose byte order mark tells another encoding than is declared, or nothing."""
+    """Give the sentence for a file whose byte order mark tells another encoding than is declared, or that has none and needs one, or nothing."""
     told = "utf-8" if head.startswith(_UTF8_BOM) else bom_of(head)
     name = "" if declared == "auto" else codecs.lookup(declared).name
+    if (
+        head and not told and name in _WIDE
+    ):  # Unicode takes it for big-endian, browsers and most writers for little-endian
+        return (
+            f"declared as {declared}, and has no byte order mark to tell its order; give encoding: {name}-le or {name}-be, such files "
+            "a source of their own"
+        )
     if not told or not name or name in {told, f"{told}-sig"} or (name in _WIDE and told.startswith(name)):
         return ""
     return (

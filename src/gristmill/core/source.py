@@ -50,6 +50,7 @@ UNIT_FIELDS = [
 UNMAPPED = ("field.missing", "id.missing")  # codes of what has not the fields that `text` and `id` name
 NOTE = "note: "  # what a sentence of `Source.check` begins with that is advice and stops nothing
 REJECT_BYTES = 400  # what a `Reject` holds in memory, about
+PAGE_BYTES = 6 << 10  # and a `Page` beside its rows and rejects: an archive may have a million members without a record
 NO_UNITS = pa.Table.from_batches([], pa.schema([pa.field("unit", pa.string())]))  # empty_table() would load pandas
 
 

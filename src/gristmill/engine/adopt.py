@@ -136,7 +136,9 @@ def into(config: PipelineConfig, wanted: Adoption | None) -> PipelineConfig:
 
 
 def check_data(config: PipelineConfig, wanted: Adoption, found: SourcePlan) -> None:
-    """Refuse what holds nothing, or of which the first records have not the fields they are mapped by: the name would be taken for nothing.
+    """Refuse what holds no record, or of which the first have not the fields they are mapped by: the name would be taken for nothing.
+
+    Where the first pages of the first splits hold a record, no more is read than those.
 
     Raises:
         ConfigError: it is so.
@@ -160,8 +162,22 @@ def check_data(config: PipelineConfig, wanted: Adoption, found: SourcePlan) -> N
             return
         codes.update(reject.code for reject in (page.rejects if page is not None else []))
     if codes and all(code in UNMAPPED for code in codes):
-        what = ", ".join(f"{code} ({n:,} times)" for code, n in sorted(codes.items()))
         raise ConfigError(
-            f"no record that was looked at has the fields that it is mapped by: {what}{f', {detail}' if detail else ''}; "
+            f"no record that was looked at has the fields that it is mapped by: {_told(codes)}{f', {detail}' if detail else ''}; "
             "nothing is adopted. Name the fields that are there: --map COLUMN=FIELD, such as text=body"
         )
+    codes = Counter(code for _, code, _ in found.failed)
+    everything = msgspec.structs.replace(context, go_on=True)
+    for page in (page for split in found.splits for page in source.read(split, everything)):
+        if page.rows.num_rows:
+            return
+        codes.update(reject.code for reject in page.rejects)
+        codes.update([page.failed.code] if page.failed is not None else [])
+    raise ConfigError(
+        f"there is no record in {', '.join(map(repr, wanted.path))}: {_told(codes) if codes else 'it is empty'}; nothing is adopted. "
+        "Name Parquet or JSON lines that can be read"
+    )
+
+
+def _told(codes: Counter[str]) -> str:
+    return ", ".join(f"{code} ({n:,} times)" for code, n in sorted(codes.items()))

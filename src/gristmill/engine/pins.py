@@ -10,7 +10,7 @@ import re
 
 from gristmill.config.settings import PipelineConfig
 from gristmill.core.errors import ConfigError
-from gristmill.store import claim, collected, snapshot
+from gristmill.store import claim, collected, formats, snapshot
 from gristmill.store.layout import Layout
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # as of sources and exports
@@ -21,6 +21,7 @@ def pin(layout: Layout, seq: int, name: str | None = None, wait_s: float = 0.0) 
 
     Raises:
         ConfigError: it is not there or not whole, or the name is another's or cannot be one.
+        FormatError: the dataset is of another format.
     """
     called = str(seq) if name is None else name
     _check_name(called)
@@ -36,6 +37,7 @@ def pin(layout: Layout, seq: int, name: str | None = None, wait_s: float = 0.0) 
             )
         if not 0 < seq <= snapshot.head_seq(layout) or not layout.manifest(seq).exists():
             raise ConfigError(f"there is no snapshot {seq} in {layout.root}; `gristmill log` lists what there is")
+        _check_format(layout)
         collected.check(layout, seq)
         collected.write_pins(layout, pins | {called: seq})
         return pins | {called: seq}
@@ -47,6 +49,7 @@ def unpin(layout: Layout, wanted: str, config: PipelineConfig | None = None, wai
     A pin that is gone is no error: a call that is made again after its end was not heard of does no harm.
 
     Raises:
+        FormatError: the dataset is of another format.
         ConfigError: it may mean several, no pin can be called so, or the config pins that snapshot.
     """
     with claim.DatasetLock(layout, wait_s):
@@ -65,9 +68,21 @@ def unpin(layout: Layout, wanted: str, config: PipelineConfig | None = None, wai
                 f"{wanted!r} may mean any of the pins {', '.join(meant)}; take one away by its name: {others}"
             )
         if meant:
+            _check_format(layout)
             del pins[meant[0]]
             collected.write_pins(layout, pins)
         return pins
+
+
+def _check_format(layout: Layout) -> None:
+    """See that the dataset is one that this gristmill may change.
+
+    Raises:
+        FormatError: its newest snapshot is of a later format, or of an earlier one.
+    """
+    head = snapshot.head_seq(layout)
+    if head:
+        formats.check(layout.manifest(head), formats.on_disk(layout.manifest(head)))
 
 
 def _check_name(name: str) -> None:

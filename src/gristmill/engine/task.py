@@ -25,7 +25,7 @@ from gristmill.core.batch import RECORD_SCHEMA, Batch
 from gristmill.core.counts import add_into
 from gristmill.core.errors import SourceError, UnitFailed
 from gristmill.core.failpoints import failpoint
-from gristmill.core.source import REJECT_BYTES, Page, ReadContext, Reject, UnitRead
+from gristmill.core.source import PAGE_BYTES, REJECT_BYTES, Page, ReadContext, Reject, UnitRead
 from gristmill.engine import cost, distributions, exports, identity, merge, observed, withdraw
 from gristmill.engine.flow import Crash, Flow, mark
 from gristmill.engine.landing import Landing, landed
@@ -147,7 +147,7 @@ class _Reading:
             self._take(page)
             if page.rows.num_rows:
                 held.append(page)
-                size += page.rows.nbytes
+                size += page.rows.nbytes + PAGE_BYTES
             if size >= aim or (held and (page.deleted or page.present)):
                 yield held  # the ords of a group's rows are consecutive
                 held, size = [], 0
@@ -182,7 +182,7 @@ class _Reading:
             if page.failed is not None or spoiled is not None:
                 continue
             held.append(page)
-            size += page.rows.nbytes + REJECT_BYTES * len(page.rejects)
+            size += page.rows.nbytes + REJECT_BYTES * len(page.rejects) + PAGE_BYTES
             if size >= aim:
                 yield from held
                 held, size, begun = [], 0, page.unit

@@ -56,15 +56,19 @@ class Layout(msgspec.Struct, frozen=True):
         return self.root / "table"
 
     def must_be_own(self) -> None:
-        """See that none of the folders here is a link, through which a run would write elsewhere (the dataset's own folder may be one).
+        """See that no folder a run writes to is a link, through which it would write elsewhere (the dataset's own folder may be one).
 
         Raises:
             StoreError: one is.
         """
-        for name in _FOLDERS:
-            if (self.root / name).is_symlink():
+        places = [self.root / name for name in _FOLDERS]
+        runs = _inside(self.runs)
+        newest = max((run for run in runs if run.name.isdecimal()), key=lambda run: int(run.name), default=None)
+        places += [*runs, *(_inside(newest) if newest is not None else []), *_inside(self.root / "state")]
+        for place in [*places, self.table / "_delta_log"]:
+            if place.is_symlink():
                 raise StoreError(
-                    f"{self.root / name} is a symbolic link, which gristmill never makes; put the folder itself there, or link the "
+                    f"{place} is a symbolic link, which gristmill never makes; put what it stands for there, or link the "
                     "whole dataset"
                 )
 
@@ -235,3 +239,8 @@ def locate(dataset: str, storage: Options, work_dir: Path | None = None, term_s:
         where = hashlib.sha256(f"{url} {storage.get('endpoint', '')}".encode()).hexdigest()[:16]
         work_dir = cache / "gristmill" / "datasets" / f"{re.sub('[^A-Za-z0-9.-]', '-', inside)[-40:]}-{where}"
     return Layout(work_dir.absolute(), Remote(url, storage, term_s))
+
+
+def _inside(folder: Path) -> list[Path]:
+    """Give what stands in a folder; of one that is not there, nothing."""
+    return [*folder.iterdir()] if folder.is_dir() else []

@@ -224,7 +224,8 @@ class Mirror:
         if now and before != now:
             disk.make_folder(self.root)
             scratch = file.with_name(f".{OF}.{disk.mark()}")
-            scratch.write_text(now)
+            with access.create(scratch, access.PRIVATE) as out:
+                out.write(now.encode())
             scratch.replace(file)
 
     def check_held(self) -> None:
