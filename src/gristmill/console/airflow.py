@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gristmill.console.options import Setting
-from gristmill.console.session import answer, open_pipeline, out_json, tell
+from gristmill.console.session import answer, open_pipeline, out_json, tell, write
 
 if TYPE_CHECKING:
     from gristmill.pipeline import Pipeline
@@ -41,7 +41,7 @@ def render(
     what = described(open_pipeline(setting))
     text = rendered(what, executable or program())
     if file is not None:
-        file.write_text(text, "utf-8")
+        write(file, text)
     found = {"dag_id": what["dag_id"], "path": str(file) if file is not None else None, "text": text}
     answer(found, lambda: [text.rstrip("\n")] if file is None else [])
     if file is not None:

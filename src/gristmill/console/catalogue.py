@@ -15,7 +15,7 @@ import typer
 
 from gristmill.console import terminal
 from gristmill.console.options import Setting
-from gristmill.console.session import ASKED, open_pipeline, out, out_json, tell
+from gristmill.console.session import ASKED, open_pipeline, out, out_json, tell, write
 from gristmill.core.errors import ConfigError
 
 _SIGNIFICANT = re.compile(r"([\\`*_{}\[\]<>()#+!|~-])")
@@ -38,7 +38,7 @@ def docs(
     if output is None:
         out(text)
     else:
-        output.write_text(text + "\n", "utf-8")
+        write(output, text + "\n")
         if ASKED.json:
             out_json({"path": str(output), "bytes": output.stat().st_size})
         tell(f"{output} is written")

@@ -23,9 +23,11 @@ def export(
     pipeline, dataset = open_dataset()
     newest = dataset.manifest().seq
     if snapshot is not None and snapshot != newest:
-        raise typer.BadParameter(
-            f"only the newest snapshot, {newest}, can be exported; read snapshot {snapshot} with Dataset.read({snapshot})"
+        known = snapshot in dataset.seqs()
+        instead = (
+            f"read snapshot {snapshot} with Dataset.read({snapshot})" if known else f"there is no snapshot {snapshot}"
         )
+        raise typer.BadParameter(f"only the newest snapshot, {newest}, can be exported; {instead}")
     with session.listening() as events:
         made = pipeline.export(name, events, wait)
     if ASKED.json:

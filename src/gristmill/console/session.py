@@ -113,6 +113,22 @@ def answer(value: object, lines: Callable[[], Iterable[str]]) -> None:
         out(*lines())
 
 
+def write(file: Path, text: str) -> None:
+    """Write what a verb made into a file that was asked for.
+
+    Raises:
+        ConfigError: the name is a folder's, or lies in none that may be written.
+    """
+    from gristmill.core.errors import ConfigError
+
+    try:
+        file.write_text(text, "utf-8")
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        raise ConfigError(
+            f"{str(file)!r} cannot be written ({error.strerror}); name a file in a folder that is there"
+        ) from None
+
+
 def tell(*lines: str) -> None:
     """Say something to the person; a standard error that nobody reads is no failure."""
     _tell("info", lines)

@@ -83,6 +83,8 @@ def check_accepted(config: PipelineConfig, accept_gate: Sequence[str], why: str)
     """
     if accept_gate and not why:
         raise ConfigError("accept_gate needs a reason: say --why TEXT; it is kept in the lineage")
+    if why and not accept_gate:
+        raise ConfigError("--why says why a rule of the gate need not hold: name the rule, --accept-gate RULE")
     rules = [name for name in Gate.__struct_fields__ if name != "sources"]
     per_source = list(SourceGate.__struct_fields__)
     known = [*rules, *(f"{source.name}.{rule}" for source in config.sources for rule in per_source)]
