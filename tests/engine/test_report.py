@@ -43,6 +43,9 @@ def test_the_keys_are_those_of_the_design(lab):
     assert set(report["steps"][0]) == {"name", "in", "out", "valid", "invalid", "seconds", "bytes"}
     assert set(report["gate"][0]) >= {"rule", "value", "limit", "ok"}
     assert set(report["errors"][0]) == {"stage", "source", "code", "message", "time", "context"}
+    assert {error["time"] for error in report["errors"]} == {report["started"]}, (
+        "of what was quarantined, that of its run"
+    )
 
 
 def test_sources_add_up_to_the_whole(lab):

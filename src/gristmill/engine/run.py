@@ -341,7 +341,8 @@ class _Run:
         return Report(
             run=self.seq, snapshot=self.seq, parent=self.head.seq or None, status="partial" if candidate.partial else "published", dataset=self.layout.name, counts=counts,
             balanced=counts.balanced, quality=candidate.quality_json(), dataset_rows=manifest.rows, dataset_quality_score=candidate.dataset_score,
-            success_rate=1 - failed / counts.read if counts.read else 1.0, records_failed=failed, errors=candidate.errors,
+            success_rate=1 - failed / counts.read if counts.read else 1.0, records_failed=failed,
+            errors=[{**entry, "time": entry["time"] or self.started} for entry in candidate.errors],
             sources={name: msgspec.to_builtins(part) for name, part in manifest.sources.items()}, steps=candidate.steps,
             warnings=candidate.warnings, bytes_read=candidate.bytes_read, bytes_published=candidate.bytes_published,
             compression_ratio=candidate.text_bytes / candidate.bytes_published if candidate.bytes_published else 0.0,
