@@ -6,10 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.examples import examples
-from tests.properties.lab import folder
+from tests.properties.lab import Lab, folder, jsonl
 
+from gristmill.config.load import fingerprint
 from gristmill.engine import sides
 from gristmill.engine.sides import SIGNAL_SCHEMA, SideWriter, StagedWriter, read_staged, rows_of
+from gristmill.engine.task import run_task
+from gristmill.engine.work import Job, Setup, Work
+from gristmill.store.layout import Layout
 
 
 def signals(ords):
@@ -88,3 +92,22 @@ def test_columns_may_be_arrays_lists_single_values_or_left_out():
         {"ord": 1, "step": "s", "signal": None, "value": 0.5},
         {"ord": 2, "step": "s", "signal": None, "value": None},
     ]
+
+
+def test_a_task_that_wakes_when_its_run_is_over_takes_no_side_file_away(tmp_path):
+    """It finds nothing of what was staged, so nothing to say of its records; what the others said of them is published."""
+    steps = [{"filter.length": {"min_chars": 8}}, "clean.text"]
+    lab = Lab(tmp_path, {"sources": [{"name": "s", "files": {"path": "in/*", "id": "id"}}], "steps": steps})
+    lab.put("in/a.jsonl", jsonl([{"id": "a", "text": "short"}, {"id": "b", "text": "a text that is long enough"}]))
+    lab.run()
+    run = lab.dataset / "runs" / "1"
+    names = [path for kind in sides.SIDES for path in (run / kind).glob("*")]
+    assert names
+    layout = Layout(lab.dataset)
+    config = lab.pipeline().config
+    work = Work(Setup(layout.root, 1, 0, fingerprint(config), config.file, [], config))
+    task = next(path.stem for path in sorted((run / "tasks").glob("s1-*")))
+    job = Job(task, "stage", number=int(task.rpartition("-")[2]), stage=1, source="s")
+    with pytest.raises(FileNotFoundError):
+        run_task(work, job)
+    assert [path for path in names if not path.exists()] == []

@@ -26,7 +26,7 @@ from gristmill.engine.gate import Quality
 from gristmill.engine.phases import Results, left_out, units_of
 from gristmill.engine.plan import Plan
 from gristmill.engine.report import error_entry
-from gristmill.engine.sides import QUARANTINE_SCHEMA, SideWriter
+from gristmill.engine.sides import QUARANTINE_SCHEMA, SIDES, SideWriter
 from gristmill.engine.work import TaskResult, Work
 from gristmill.store import index, snapshot
 from gristmill.store.index import IDS, IndexRun
@@ -95,6 +95,7 @@ def build(work: Work, planned: Plan, done: Results, tombstones: list[str]) -> Ca
         for bound in work.config.sources
     }
     _write_failed(work, planned, absent)
+    _drop_leftovers(work, done)
     steps, warnings = _tally(results, planned, sources, absent)
     total = _total(rewritten, sources)
     new = [shard for result in results for shard in result.shards]
@@ -305,6 +306,19 @@ def _left_out(absent: dict[str, str]) -> list[dict[str, Any]]:
     """Give an entry for each source that failed and was left out."""
     failed = sorted((name, why) for name, why in absent.items() if why != plan.NOT_ASKED)
     return [error_entry("read", name, SOURCE_FAILED, why, "", {}) for name, why in failed]
+
+
+def _drop_leftovers(work: Work, done: Results) -> None:
+    """Remove the side files that no result names: of tries that died, and saw other units fail.
+
+    All who gather the same run see the same results, as the first one noted down counts: nobody takes away what another names.
+    """
+    layout = work.layout
+    named = {side.path for phase in done.values() for result in phase for side in result.sides}
+    for kind in SIDES:
+        of_plan = layout.side(work.seq, kind, "plan")
+        lying = [each.relative for each in layout.files.lying(of_plan.parent)]
+        layout.files.remove_files([path for path in lying if path not in named and path != layout.relative(of_plan)])
 
 
 def _errors(work: Work, planned: Plan, results: list[TaskResult]) -> list[dict[str, Any]]:

@@ -134,9 +134,9 @@ def close_sides(work: Work, job: Job, sides: Sides) -> list[Side]:
         writer: SideWriter = getattr(sides, kind)
         writer.close()
         path = work.layout.side(work.seq, kind, job.id)
-        if not writer.rows:
-            work.layout.files.remove(path)  # of an earlier try, which saw other units fail
-        else:  # replaced, never removed first: one that wakes when the run is over has no file to put in its place
+        # Replaced, and never removed (`candidate` does, of an earlier try): one that wakes when the run is over, and finds nothing
+        # of what it was to work on, would take away what the others have published.
+        if writer.rows:
             digest = disk.sha256_of(writer.path)
             work.layout.files.adopt_file(
                 writer.path, path, mode=access.PRIVATE if kind == "quarantine" else access.SHARED

@@ -77,7 +77,10 @@ def added_to(table: Path, scratch: Path) -> Iterator[Path]:
         for path in sorted(written, key=lambda path: (path.suffix != ".json", path.name)):
             if path.suffix != ".json":
                 disk.adopt_file(path, log / path.name)
-            elif not disk.create_file(log / path.name, path.read_bytes()):
+                continue
+            with naming(path):
+                content = path.read_bytes()
+            if not disk.create_file(log / path.name, content):
                 raise StaleError(f"{log / path.name} was committed since this run was planned; run again")
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

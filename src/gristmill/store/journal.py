@@ -32,7 +32,8 @@ def record(layout: Layout, seq: int, task: str, result: T, kind: type[T]) -> T:
     if disk.create_file(path, msgspec.json.encode(result) + b"\n", durable=False):
         layout.files.share(path)
         return result
-    return msgspec.json.decode(path.read_bytes(), type=kind)
+    with naming(path):
+        return msgspec.json.decode(path.read_bytes(), type=kind)
 
 
 def find(layout: Layout, seq: int, task: str, kind: type[T]) -> T | None:
