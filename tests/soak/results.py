@@ -51,6 +51,8 @@ MEANING = {
     "limits": "bombs in six codecs and in Parquet, a line of 1 GB in UTF-8 and in UTF-16, and a million lines that are bad or empty, read under 400 MB of memory: each is stopped by its code",
     "determinism": "two days of a pipeline under other hash seeds, zones, locales, workers, executors and Pythons: one digest of all that lasts",
     "machine": "steps of a state machine over the engine (files come and go, runs are made, killed, refused, rolled back, exports get lost), each held against an oracle",
+    "days": "many runs in one process, files that come and go, garbage collected each 25th day, the snapshot read after each run: memory, open files and threads do not pile up (a megabyte an hour at a run a minute), all records are there",
+    "mutants": "the modules by which a snapshot is committed, wrong in one place at a time (`tests/mutants`): how many a test notices, nine in ten at least",
     "adoption": "a gigabyte of Parquet is adopted, and the next run finds its duplicates in it; trials are the four sentences that must hold",
     "stores": "dataset and exports on an object store (SeaweedFS), runs killed and gone on with here or on another machine",
     "store-zombies": "a run on an object store is stopped past its lease at each failpoint, taken over, and woken: it is refused, and changes nothing",
