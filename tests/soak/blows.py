@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from tests.crash import shim
@@ -76,6 +76,13 @@ class Blows:
                 ]
         return self._histories
 
+    @cached_property
+    def verb_scenes(self) -> list[Ends]:
+        """The other verbs that write, each at the end of the second day."""
+        _ = self.histories
+        with self.start(self.folder / "verbs") as server:
+            return verbs.scenes_of(self.folder / "second", server, [*verbs.VERBS])
+
     def _at(self, ends: Ends, blows: list[tuple[str, int]], place: str) -> Task:
         def task(server: crash.Warm, scratch: Path) -> tuple[Trial, str]:
             trial, hit = operations.trial(server, ends, scratch, blows)
@@ -110,11 +117,8 @@ class Blows:
         if self.library is None:
             room.note = shim.NO_COMPILER
             return
-        _ = self.histories
-        with self.start(self.folder / "verbs") as server:
-            made = verbs.scenes_of(self.folder / "second", server, [*verbs.VERBS])
         tasks: list[Task] = []
-        for ends in made:
+        for ends in self.verb_scenes:
             found = ends.operations
             for mode in shim.MODES:
                 tasks += [
@@ -208,9 +212,9 @@ class Blows:
         tasks: list[Task] = []
         states: dict[str, set[bytes]] = {}
         chance = random.Random(self.seed)
-        _ = self.histories
+        scenes = [*self.histories, *self.verb_scenes]
         with self.start(self.folder / "power") as server:
-            for ends in [*self.histories, *verbs.scenes_of(self.folder / "second", server, [*verbs.VERBS])]:
+            for ends in scenes:
                 made = power.recorded(server, ends, self.folder / "power")
                 moments = power.points(made.record, MOMENTS, chance)
                 parts = [moments[at : at + 40] for at in range(0, len(moments), 40)]
