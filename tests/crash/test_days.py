@@ -19,5 +19,5 @@ def test_what_piles_up_is_told() -> None:
     assert days.grown([day._replace(rss=day.rss + n * (40 << 10)) for n, day in enumerate(flat)])[1] == [
         "memory grows by 40 kB a run"
     ]
-    piled = [day._replace(files=20 + n // 10, threads=2 + n // 30) for n, day in enumerate(flat)]
-    assert days.grown(piled)[1] == ["open files pile up: at most 22, then 24", "threads pile up: at most 2, then 3"]
+    piled = [day._replace(files=20 + n // 20, threads=2 + n // 40) for n, day in enumerate(flat)]
+    assert days.grown(piled)[1] == ["open files pile up: at most 21, then 22", "threads pile up: at most 2, then 3"]

@@ -38,7 +38,7 @@ COMMANDS = {
     "limits": Command("tests.malformed.limits 1024", 19, 300),
     "determinism": Command("tests.determinism", 72, 400),
     "machine": Command("tests.properties.machine COUNT SEED", 100_000, 9_000),
-    "days": Command("tests.soak.days COUNT", 1000, 900),
+    "days": Command("tests.soak.days COUNT", 2000, 1500),
     "mutants": Command("tests.mutants", 1, 4500),
     "adoption": Command("tests.engine.adoption 1 2", 4, 150),
     "stores": Command("tests.store.kills COUNT 7", 215, 1500),

@@ -52,7 +52,7 @@ def make_folder(folder: Path) -> None:
     sync_folder(folder.parent)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1024)  # not all: a process may make runs for years
 def _sync_name(folder: Path) -> None:
     """Make the name of a folder durable that was there, once a process: who made it may have died before he came to that."""
     if folder.is_mount() or folder.parent == folder or not os.access(folder.parent, os.W_OK):
