@@ -152,7 +152,20 @@ def collect(rooms: list[Room]) -> dict[str, object]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "versions": {name: version(name) for name in packages},
+        "suite": suite(),
         "rooms": {room.name: room.as_json() for room in rooms},
+    }
+
+
+def suite() -> dict[str, int]:
+    """Give the lines of code and of tests that are not empty, and the functions that test, each of one case or of many."""
+    code, tests = (
+        [path.read_text("utf-8") for path in sorted((ROOT / folder).rglob("*.py"))] for folder in ("src", "tests")
+    )
+    return {
+        "code_lines": sum(bool(line.strip()) for text in code for line in text.splitlines()),
+        "test_lines": sum(bool(line.strip()) for text in tests for line in text.splitlines()),
+        "test_functions": sum(len(re.findall(r"^ *def test_", text, re.MULTILINE)) for text in tests),
     }
 
 
@@ -235,6 +248,7 @@ def page(figures: dict[str, object]) -> str:
     lines += fuzzed()
     found = [problem for room in figures["rooms"].values() for problem in room["violations"]]
     lines += ["", "## Violations", "", *([f"- {problem}" for problem in found] or ["None."])]
+    counted = figures["suite"]
     versions = ", ".join(f"{name} {number}" for name, number in figures["versions"].items())
     lines += [
         "",
@@ -251,6 +265,9 @@ def page(figures: dict[str, object]) -> str:
         "content lasts from the file's own sync on, a name from its folder's, a rename is one change; of the names that do not last all, the newest",
         "three, or any three of the newest six are dropped. SQLite's files and the Delta log are among them. No machine was switched off: the",
         "file system's own journal and the disk's cache are taken at their word.",
+        "",
+        f"The suite: {counted['test_functions']:,} test functions, of one case or of many each; {counted['test_lines']:,} lines of tests beside {counted['code_lines']:,}",
+        f"of code, {counted['test_lines'] / counted['code_lines']:.2f} : 1, empty ones not counted. What is not promised: [known limits](guarantees.md#known-limits).",
         "",
         "Not covered: machines that share more than an object store, what a store says that breaks its own promises.",
         "A record that kills its whole process kills a small run once: the run that goes on with its work does so in worker",
