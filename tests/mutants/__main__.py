@@ -25,40 +25,14 @@ from tests.soak import commands
 from tests.soak.results import say
 
 ROOT = Path(__file__).resolve().parents[2]
-# What a snapshot is committed by, and the tests of that, quick ones first.
+# What a snapshot is committed by, and the tests of that below `tests/`, quick ones first.
 TESTS = {
-    "store/deltalog.py": (
-        "store/test_deltalog.py",
-        "engine/test_table.py",
-        "crash/test_commits.py",
-        "crash/test_operations.py",
-    ),
-    "store/disk.py": (
-        "store/test_disk.py",
-        "store/test_journal.py",
-        "store/test_claim.py",
-        "crash/test_power.py",
-        "crash/test_operations.py",
-    ),
-    "store/claim.py": ("store/test_claim.py", "engine/test_rollback.py", "crash/test_cli.py", "crash/test_attacks.py"),
-    "store/lease.py": ("store/test_claim.py", "store/test_remote.py"),
-    "store/snapshot.py": (
-        *(
-            "store/test_deltalog.py",
-            "store/test_chain.py",
-            "engine/test_table.py",
-            "store/test_formats.py",
-            "store/test_claim.py",
-        ),
-        *(
-            "engine/test_rollback.py",
-            "crash/test_commits.py",
-            "crash/test_cli.py",
-            "crash/test_power.py",
-            "crash/test_operations.py",
-        ),
-        *("crash/test_attacks.py", "store/test_remote.py"),
-    ),
+    "store/deltalog.py": "store/test_deltalog engine/test_table crash/test_commits crash/test_operations",
+    "store/disk.py": "store/test_disk store/test_journal store/test_claim crash/test_failpoints crash/test_power crash/test_operations",
+    "store/claim.py": "store/test_claim engine/test_rollback crash/test_cli crash/test_failpoints crash/test_attacks",
+    "store/lease.py": "store/test_claim store/test_remote",
+    "store/snapshot.py": "store/test_deltalog store/test_chain engine/test_table store/test_formats store/test_claim engine/test_rollback "
+    "crash/test_commits crash/test_cli crash/test_failpoints crash/test_power crash/test_operations crash/test_attacks store/test_remote",
 }
 LEAST = 0.9  # of the mutants must be noticed (reference/reliability-and-ux.md A.4)
 MARK = "GRISTMILL_MUTANT"  # stands in the environment of all that the tests of a copy start
@@ -86,8 +60,9 @@ class Copy:
         if (ROOT.parent / "shared").exists():
             (folder / "shared").symlink_to(ROOT.parent / "shared")
 
-    def passes(self, tests: tuple[str, ...], limit_s: float) -> bool:
-        """Give whether tests pass in the copy, in so long."""
+    def passes(self, module: str, limit_s: float) -> bool:
+        """Give whether the tests of a module pass in the copy, in so long."""
+        files = [f"tests/{name}.py" for name in TESTS[module].split()]
         shutil.rmtree(self.root / "tmp", ignore_errors=True)
         (self.root / "tmp").mkdir()
         # No bytecode: mutants of one second and one size would be taken for each other.
@@ -107,7 +82,7 @@ class Copy:
                         "-q",
                         "-p",
                         "no:cacheprovider",
-                        *(f"tests/{test}" for test in tests),
+                        *files,
                     ],
                     cwd=self.root,
                     env={**os.environ, **environment, MARK: str(self.root)},
@@ -138,7 +113,7 @@ class Copy:
         kept = place.read_text("utf-8")
         try:
             place.write_text(mutant.source, "utf-8")
-            return Verdict(module, mutant, not self.passes(TESTS[module], limit_s))
+            return Verdict(module, mutant, not self.passes(module, limit_s))
         finally:
             place.write_text(kept, "utf-8")
 
@@ -157,7 +132,7 @@ def trial(module: str, jobs: int, only: int) -> list[Verdict]:
         for n in range(jobs):
             free.put(copy := Copy(Path(folder) / str(n)))
             began = time.monotonic()
-            if not copy.passes(TESTS[module], 3600):
+            if not copy.passes(module, 3600):
                 said = (copy.root / "said").read_text("utf-8", "replace")[-3000:]
                 raise RuntimeError(f"the tests of {module} fail without any mutant:\n{said}")
             usual_s = max(usual_s, time.monotonic() - began)

@@ -45,5 +45,7 @@ def test_a_mutant_is_another_program_that_can_be_compiled() -> None:
 
 
 def test_the_tests_that_judge_a_module_are_there() -> None:
-    judged = {module: [(ROOT / "tests" / test).exists() for test in tests] for module, tests in TESTS.items()}
+    judged = {
+        module: [(ROOT / f"tests/{test}.py").exists() for test in tests.split()] for module, tests in TESTS.items()
+    }
     assert all(all(there) for there in judged.values()), judged
