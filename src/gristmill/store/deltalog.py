@@ -71,7 +71,7 @@ def added_to(table: Path, scratch: Path) -> Iterator[Path]:
             linked = [name for name in names if name[:20] >= since]
             for name in linked:
                 os.link(log / name, copy / name)
-        with about(copy):
+        with about(log):  # damaged is what was copied; the copy is gone when it is told
             yield scratch
         written = [path for path in copy.iterdir() if path.name not in linked or path.stat().st_nlink == 1]
         for path in sorted(written, key=lambda path: (path.suffix != ".json", path.name)):
