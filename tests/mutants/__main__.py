@@ -2,8 +2,8 @@
 
     python -m tests.mutants [MODULE ...] [--jobs N] [--only N]
 
-Each mutant lies in a copy of the project, and its module's tests are run there until one fails, those that are quick first; a test that hangs has
-noticed. The last line is for the soak (`tests.soak.commands`). Not here: the mutants (`write`). Invariant: the tests pass on the unchanged module in
+Each mutant lies in a copy of the project, and its module's tests are run there until one fails, those that are quick first; a file of tests that takes
+over twice its time has noticed. The last line is for the soak (`tests.soak.commands`). Not here: the mutants (`write`). Invariant: the tests pass on the unchanged module in
 the very copy before any mutant is judged, so that what fails has failed by the mutant.
 """
 
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -60,9 +61,28 @@ class Copy:
         if (ROOT.parent / "shared").exists():
             (folder / "shared").symlink_to(ROOT.parent / "shared")
 
-    def passes(self, module: str, limit_s: float) -> bool:
-        """Give whether the tests of a module pass in the copy, in so long."""
-        files = [f"tests/{name}.py" for name in TESTS[module].split()]
+    def fails(self, module: str, limits_s: Sequence[float]) -> bool:
+        """Give whether a test of a module fails in the copy; `limits_s`: how long those of each file may take."""
+        return any(
+            not self._passes(name, limit_s) for name, limit_s in zip(TESTS[module].split(), limits_s, strict=True)
+        )
+
+    def times_s(self, module: str) -> list[float]:
+        """Give how long the tests of each file take that belongs to a module.
+
+        Raises:
+            RuntimeError: they do not pass.
+        """
+        times = []
+        for name in TESTS[module].split():
+            began = time.monotonic()
+            if not self._passes(name, 3600):
+                said = (self.root / "said").read_text("utf-8", "replace")[-3000:]
+                raise RuntimeError(f"the tests of {module} fail without any mutant:\n{said}")
+            times.append(time.monotonic() - began)
+        return times
+
+    def _passes(self, name: str, limit_s: float) -> bool:
         shutil.rmtree(self.root / "tmp", ignore_errors=True)
         (self.root / "tmp").mkdir()
         # No bytecode: mutants of one second and one size would be taken for each other.
@@ -74,16 +94,7 @@ class Copy:
         with (self.root / "said").open("wb") as out:
             try:
                 return not subprocess.run(
-                    [
-                        sys.executable,
-                        "-m",
-                        "pytest",
-                        "-x",
-                        "-q",
-                        "-p",
-                        "no:cacheprovider",
-                        *files,
-                    ],
+                    [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", f"tests/{name}.py"],
                     cwd=self.root,
                     env={**os.environ, **environment, MARK: str(self.root)},
                     stdin=subprocess.DEVNULL,
@@ -107,13 +118,13 @@ class Copy:
             except OSError:
                 continue
 
-    def judge(self, module: str, mutant: Mutant, limit_s: float) -> Verdict:
+    def judge(self, module: str, mutant: Mutant, limits_s: Sequence[float]) -> Verdict:
         """Try a mutant."""
         place = self.root / "src/gristmill" / module
         kept = place.read_text("utf-8")
         try:
             place.write_text(mutant.source, "utf-8")
-            return Verdict(module, mutant, not self.passes(module, limit_s))
+            return Verdict(module, mutant, self.fails(module, limits_s))
         finally:
             place.write_text(kept, "utf-8")
 
@@ -128,19 +139,16 @@ def trial(module: str, jobs: int, only: int) -> list[Verdict]:
     chosen = found[:: max(1, len(found) // only)] if only else found
     with tempfile.TemporaryDirectory(prefix="gristmill-mutants-") as folder:
         free: queue.SimpleQueue[Copy] = queue.SimpleQueue()
-        usual_s = 0.0
+        usual_s: list[list[float]] = []
         for n in range(jobs):
             free.put(copy := Copy(Path(folder) / str(n)))
-            began = time.monotonic()
-            if not copy.passes(module, 3600):
-                said = (copy.root / "said").read_text("utf-8", "replace")[-3000:]
-                raise RuntimeError(f"the tests of {module} fail without any mutant:\n{said}")
-            usual_s = max(usual_s, time.monotonic() - began)
+            usual_s.append(copy.times_s(module))
+        limits_s = [2 * max(times) + 20 for times in zip(*usual_s, strict=True)]
 
         def judged(mutant: Mutant) -> Verdict:
             copy = free.get()
             try:
-                verdict = copy.judge(module, mutant, 2 * usual_s + 20)
+                verdict = copy.judge(module, mutant, limits_s)
             finally:
                 free.put(copy)
             if not verdict.noticed:
