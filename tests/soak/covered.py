@@ -27,9 +27,10 @@ parallel = true
 patch =
     subprocess
     _exit
+    fork
 concurrency = multiprocessing, thread
 data_file = FOLDER/data/c
-source =
+source_pkgs =
     SOURCES
 disable_warnings = no-data-collected, module-not-measured, module-not-imported
 
@@ -38,6 +39,11 @@ exclude_also =
     if TYPE_CHECKING:
     @overload
     \\.\\.\\.$
+
+[paths]
+gristmill =
+    ROOT
+    */gristmill
 """
 
 
@@ -48,10 +54,12 @@ def main() -> int:
         folder = Path(name)
         (folder / "data").mkdir()
         (folder / "tmp").mkdir()
-        sources = "\n    ".join(str(ROOT / "src/gristmill" / part) for part in PARTS)
-        (folder / "rc").write_text(CONFIG.replace("FOLDER", name).replace("SOURCES", sources), "utf-8")
+        sources = "\n    ".join(f"gristmill.{part}" for part in PARTS)
+        root = str(ROOT / "src/gristmill")  # some tests run frozen copies of it
+        rc_text = CONFIG.replace("FOLDER", name).replace("SOURCES", sources).replace("ROOT", root)
+        (folder / "rc").write_text(rc_text, "utf-8")
         rc = f"--rcfile={folder / 'rc'}"
-        tests = ["-q", "-n", jobs, "--dist", "worksteal", "-p", "no:cacheprovider"]
+        tests = ["-q", "-p", "tests.soak.covering", "-n", jobs, "--dist", "worksteal", "-p", "no:cacheprovider"]
         left_out = [f"--ignore=tests/{each}" for each in ("airflow", "test_house.py", "test_docs.py")]
         said = _coverage(folder, "run", rc, "-m", "pytest", *tests, *left_out)
         say(said)
