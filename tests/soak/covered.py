@@ -66,8 +66,11 @@ def main() -> int:
         _coverage(folder, "combine", "-q", rc)
         _coverage(folder, "json", "-q", rc, "-o", str(folder / "found.json"))
         files = json.loads((folder / "found.json").read_bytes())["files"]
-    counts = {key: int(n) for n, key in re.findall(r"(\d+) (passed|failed|errors?)\b", said.splitlines()[-1])}
+    summary = [line for line in said.splitlines() if re.search(r"\d+ passed.* in ", line)]
+    counts = {key: int(n) for n, key in re.findall(r"(\d+) (passed|failed|errors?)\b", (summary or [""])[-1])}
     problems = [f"{n} tests {key}" for key, n in counts.items() if key != "passed"]
+    if not counts:
+        problems.append("the suite did not end")
     places, notes, total = {}, [], [0, 0]
     for part in PARTS:
         own = [each["summary"] for path, each in files.items() if f"/gristmill/{part}/" in f"/{path}"]
