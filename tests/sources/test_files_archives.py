@@ -8,6 +8,7 @@ import random
 import struct
 import tarfile
 import zipfile
+import zlib
 from collections import Counter
 
 import obstore
@@ -204,6 +205,42 @@ def test_a_wide_record_is_read_though_all_numbers_fit_the_narrow_one(read, monke
     assert out.warnings == {}
 
 
+@pytest.mark.parametrize("beside", [b"", b"UT\5\0" + bytes(5)], ids=["alone", "behind another field"])
+def test_numbers_of_a_member_that_stand_in_the_wide_field_are_read_there(read, monkeypatch, beside):
+    """As Python writes them of members from 2 GiB on: size, packed size and place."""
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 1)
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as pack:
+        for name in ("a.jsonl", "b.jsonl"):
+            info = zipfile.ZipInfo(name)
+            info.extra, info.compress_type = beside, zipfile.ZIP_DEFLATED
+            pack.writestr(info, LINE * 3)
+    packed = out.getvalue()
+    for name, told in ((b"a.jsonl", (1, 1, 0)), (b"b.jsonl", (1, 1, 1))):  # the first lies at byte 0, which fits
+        entry = packed.rindex(name) - 46
+        assert [n == 0xFFFFFFFF for n in struct.unpack_from("<LL14xL", packed, entry + 20)] == [*map(bool, told)]
+    found = read({"a.zip": packed})
+    assert [row["origin"] for row in found.rows] == [f"a.zip!/{name}.jsonl#{at}" for name in "ab" for at in (0, 14, 28)]
+    assert (found.rejects, found.failed, found.warnings) == ([], {}, {})
+
+
+def test_a_wide_field_that_is_cut_leaves_the_member_outside_of_its_archive(read, monkeypatch):
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 1)
+    packed = zipped([("a.jsonl", LINE * 3)])
+    field = packed.rindex(b"a.jsonl") + len("a.jsonl")
+    assert struct.unpack_from("<2H", packed, field) == (1, 16)
+    out = read({"a.zip": patched(packed, field + 2, b"\7\0")})
+    assert (out.rows, out.failed) == ([], {"a.zip": ("file.corrupt", True)})
+
+
+@pytest.mark.parametrize(("name", "pack"), [("a.zip", zipped), ("a.tar", tarred)])
+def test_an_archive_of_too_many_members_is_not_read(read, monkeypatch, name, pack):
+    monkeypatch.setattr("gristmill.sources.formats.archive.MAX_MEMBERS", 3)
+    files = {f"{n}.jsonl": LINE for n in range(4)}
+    assert read({name: pack(files)}).failed == {name: ("size.cap", True)}
+    assert len(read({name: pack([*files.items()][:3])}).rows) == 3
+
+
 def patched(data, at, new):
     return data[:at] + new + data[at + len(new) :]
 
@@ -222,12 +259,30 @@ def both(offset_in_entry, offset_in_local, value):
     return patched(patched(TWO, AT + offset_in_entry, value), LOCAL + offset_in_local, value)
 
 
+def headless():
+    """Make an archive whose second member, `a.jsonl`, has lost its header; the first begins with an archive's mark."""
+    data = zipped([(".first", b""), ("a.jsonl", LINE), ("good.jsonl", LINE)])
+    return patched(data, entry_of(data, b"a.jsonl")[1], b"??")
+
+
+def followed():
+    """Make an archive with other bytes behind the stream of `a.jsonl`, within what is told to be its own."""
+    data = zipped([("a.jsonl", zlib.compress(LINE, wbits=-15) + b"more"), ("good.jsonl", LINE)], zipfile.ZIP_STORED)
+    entry, local = entry_of(data, b"a.jsonl")
+    data = patched(patched(data, entry + 10, b"\x08"), local + 8, b"\x08")
+    return patched(
+        patched(data, entry + 16, struct.pack("<L", zlib.crc32(LINE))), entry + 24, struct.pack("<L", len(LINE))
+    )
+
+
 NOISE = random.Random(1).randbytes(100_000)  # beside it a small bomb does not make a bomb of the archive
 BAD_MEMBERS = {
     "encrypted": (both(8, 6, b"\1\0"), "archive.encrypted"),
     "unknown method": (both(10, 8, b"\x0e\0"), "file.unsupported"),
     "other name in its own header": (patched(TWO, LOCAL + 30, b"b"), "file.corrupt"),
     "other method in its own header": (patched(TWO, LOCAL + 8, b"\0\0"), "file.corrupt"),
+    "no header of its own": (headless(), "file.corrupt"),
+    "other bytes behind its stream": (followed(), "file.trailing"),
     "wrong checksum": (patched(TWO, AT + 16, b"\0\0\0\0"), "file.corrupt"),
     "shorter than told": (patched(TWO, AT + 24, struct.pack("<L", 10_000)), "file.corrupt"),
     "longer than told": (patched(TWO, AT + 24, struct.pack("<L", 5)), "file.corrupt"),
@@ -320,6 +375,10 @@ BAD_ARCHIVES = {
     "zip with other bytes before it": ("a.zip", b"PK\3\4" + TWO, "file.corrupt"),
     "zip in several files": ("a.zip", patched(TWO, len(TWO) - 18, b"\1\0"), "file.unsupported"),
     "zip whose members overlap": ("a.zip", patched(TWO, entry_of(TWO, b"good.jsonl")[0] + 42, struct.pack("<L", LOCAL)), "file.corrupt"),
+    "zip with a member outside of it": ("a.zip", patched(TWO, AT + 42, struct.pack("<L", len(TWO))), "file.corrupt"),
+    "zip whose directory has too few entries": ("a.zip", patched(TWO, len(TWO) - 14, b"\1\0\1\0"), "file.corrupt"),
+    "zip whose directory has too many entries": ("a.zip", patched(TWO, len(TWO) - 14, b"\3\0\3\0"), "file.corrupt"),
+    "zip whose directory ends within an entry": ("a.zip", patched(TWO, entry_of(TWO, b"good.jsonl")[0] + 30, b"\xff\0"), "file.corrupt"),
     "zip inside gzip": ("a.zip.gz", gzip.compress(TWO), "archive.nested"),
     "a word processor's document": ("a.docx", zipped({"[Content_Types].xml": b"<x/>", "word/document.xml": b"<x/>"}), "file.unsupported"),
     "a bomb of many members": ("a.zip", zipped({f"{n}.jsonl": bytes(4 << 20) for n in range(4)}), "size.cap"),
