@@ -295,3 +295,20 @@ if __name__ == "__main__":  # python -m tests.engine.test_refresh: every failpoi
         names = [name for name in failpoints.NAMES if not name.startswith(("load.", "landing."))]
         killed_everywhere(whole, Path(made), names)
         sys.stdout.write(f"{len(names)} failpoints: the same bytes at each\n")
+
+
+def test_files_that_keep_changing_while_it_is_planned_stop_it(lab, monkeypatch):
+    ask, asked = plan.ask, []
+
+    def meanwhile(bound, *more):
+        found = ask(bound, *more)
+        asked.append(bound.name)
+        lab.put(f"{bound.name}/new-{len(asked)}.jsonl", jsonl([rec(f"n{len(asked)}", f"one more {len(asked)}")]))
+        return found
+
+    monkeypatch.setattr(plan, "ask", meanwhile)
+    with pytest.raises(SourceError, match="files keep changing while a full refresh is planned; run it again when"):
+        lab.run(mode="full-refresh")
+    monkeypatch.undo()
+    assert lab.run(mode="full-refresh").status == "published"
+    assert len(ids(lab)) == 4 + len(asked)

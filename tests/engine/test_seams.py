@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -209,8 +210,48 @@ def test_only_the_open_run_is_gone_on_with(tmp_path):
             asked(seq, workers=1)
     with pytest.raises(ConfigError, match=f"run {seq} is not open"):
         pipeline.stage_work(seq, "read")
+    with pytest.raises(ConfigError, match=f"run {seq} was planned with another config; put it back, or plan again"):
+        other.stage_work(seq, "read")
     other.stage_commit(newer, workers=1)
     assert seqs(folder) == [newer]
+
+
+@pytest.mark.parametrize(
+    ("stage", "part", "told"),
+    [
+        ("read", (0, 2), "part 0/2 is none; parts go from 1/2 to 2/2"),
+        ("read", (3, 2), "part 3/2 is none; parts go from 1/2 to 2/2"),
+        (
+            "merge-9",
+            (1, 1),
+            "there is no stage 'merge-9'; run 1 has read, reread, identity, merge-0, stage-1, withdraw",
+        ),
+        ("identity", (1, 1), "stage read of run 1 is not done yet; identity comes after it"),
+    ],
+)
+def test_work_that_cannot_be_done_is_refused_with_what_can(tmp_path, stage, part, told):
+    pipeline = opened(project(tmp_path))
+    assert pipeline.stage_plan()["seq"] == 1
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        pipeline.stage_work(1, stage, part)
+    with pytest.raises(ConfigError, match=r"run 2 has no plan in .*; run `gristmill stage plan` first"):
+        pipeline.stage_work(2, stage, part)
+
+
+def test_a_run_that_failed_for_good_is_told_with_why(tmp_path):
+    folder = project(tmp_path)
+    pipeline = opened(folder)
+    seq = pipeline.stage_plan()["seq"]
+    pipeline.stage_gate(seq, workers=1)
+    pipeline.stage_commit(seq, workers=1)
+    layout = Layout(folder / "corpus")
+    told = Dataset(folder / "corpus").report(seq)
+    failed = told | {"status": "failed", "errors": [{"stage": "run", "source": "", "message": "the disk burnt"}]}
+    layout.report(seq + 1).parent.mkdir()
+    layout.plan(seq + 1).write_bytes(layout.plan(seq).read_bytes())
+    layout.report(seq + 1).write_text(json.dumps(failed | {"run": seq + 1}))
+    with pytest.raises(ConfigError, match=r"run 2 failed for good \(the disk burnt\); run `gristmill stage plan`"):
+        pipeline.stage_work(seq + 1, "read")
 
 
 def test_gate_and_commit_hold_the_lock_and_work_does_not(tmp_path):
