@@ -1,10 +1,12 @@
 """Records of web archives that are odd inside: a row, a code or a warning comes of each, and none hides another."""
 
 import gzip
+import random
 import zlib
 
 import pytest
-from tests.sources.warcs import PROSE, html, http, page, read, record, wet
+from backports import zstd
+from tests.sources.warcs import PROSE, framed, html, http, page, read, record, wet
 
 TEXTS = {"records": ["conversion"]}
 
@@ -190,4 +192,54 @@ def test_odd_files_lose_what_is_damaged_and_say_so(tmp_path, data, there, codes)
     out = read(put(tmp_path, data), **TEXTS)
     assert [row["url"][-1] for row in out.rows] == there
     assert [code for code, _ in out.rejects] == codes
+    assert not out.failed
+
+
+LARGE = record("conversion", random.Random(1).randbytes(100_000).hex().encode(), 1, WARC_Block_Digest=None)
+SMALL = {"max_record_bytes": 50_000, **TEXTS}
+
+
+@pytest.mark.parametrize("pack", [bytes, packed], ids=["plain", "gzip"])
+def test_a_record_over_the_limit_costs_itself_also_where_its_length_is_wrong(tmp_path, pack):
+    out = read(put(tmp_path, pack(LARGE + wet(2))), **SMALL)
+    assert ([row["url"][-1] for row in out.rows], out.codes) == (["2"], {"size.cap": 1})
+    short = LARGE.replace(b"Content-Length: 200000", b"Content-Length: 150000")
+    out = read(put(tmp_path, pack(short + wet(2))), **SMALL)
+    assert ([row["url"][-1] for row in out.rows], out.codes) == (["2"], {"warc.length": 1})
+    assert out.bytes_in == len(short + wet(2))
+
+
+def test_a_record_over_the_limit_that_is_cut_leaves_its_file_cut(tmp_path):
+    put(tmp_path, wet(2) + LARGE[:100_000])
+    assert read(tmp_path, **SMALL).failed == {"a.warc": "file.truncated"}
+    out = read(tmp_path, **SMALL, incomplete="keep")
+    assert ([row["url"][-1] for row in out.rows], out.codes) == (["2"], {"file.truncated": 1})
+
+
+def test_members_behind_two_megabytes_of_other_bytes_are_found(tmp_path):
+    out = read(put(tmp_path, ONE + b"no member " * 210_000 + TWO, "a.warc.gz"), **TEXTS)
+    assert ([row["url"][-1] for row in out.rows], out.codes) == (["1", "2"], {"file.trailing": 1})
+
+
+def behind(content):
+    """Give the skippable frame that a zstd WARC has its dictionary in."""
+    return b"\x5d\x2a\x4d\x18" + len(content).to_bytes(4, "little") + content
+
+
+DICTIONARY = zstd.train_dict([page(n) for n in range(200)], 4096)
+
+
+def test_a_dictionary_may_be_compressed_itself(tmp_path):
+    records = [wet(n) for n in range(3)]
+    frames = b"".join(framed(each, DICTIONARY) for each in records)
+    for content in (DICTIONARY.dict_content, zstd.compress(DICTIONARY.dict_content)):
+        out = read(put(tmp_path, behind(content) + frames, "a.warc.zst"), **TEXTS)
+        assert ([row["url"][-1] for row in out.rows], out.codes) == (["0", "1", "2"], {})
+
+
+@pytest.mark.parametrize("content", [zstd.compress(DICTIONARY.dict_content)[:-9], b"(\xb5/\xfd no frame", b""])
+def test_members_whose_dictionary_is_damaged_cannot_be_read_and_the_others_are(tmp_path, content):
+    frames = framed(wet(1), DICTIONARY) + framed(wet(2))
+    out = read(put(tmp_path, behind(content) + frames, "a.warc.zst"), **TEXTS)
+    assert ([row["url"][-1] for row in out.rows], out.codes) == (["2"], {"file.unsupported": 1})
     assert not out.failed
