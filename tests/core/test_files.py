@@ -174,3 +174,13 @@ def test_only_local_paths_are_taken():
     for address in ("s3://bucket/key", "https://host/x", "file://host/x"):
         with pytest.raises(ConfigError):
             local_path(address)
+
+
+def test_what_became_a_pipe_or_a_folder_since_it_was_listed_is_not_read_and_nothing_waits_for_it(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    before = len(os.listdir("/proc/self/fd"))
+    for name in ("pipe", "folder"):
+        with pytest.raises(OSError, match="not a regular file"):
+            Local(tmp_path).open(name)
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -408,6 +408,17 @@ def test_text_lines_are_records_with_their_offsets(read):
     assert out.bytes_in["a.txt"] == 127
 
 
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz"])
+def test_a_line_longer_than_what_is_read_at_once_costs_itself(read, name):
+    long = 5 << 20
+    data = b"one\n" + b"y" * long + b"\nlast"
+    packed = gzip.compress(data, 1) if name.endswith(".gz") else data
+    out = read({name: packed}, lines=True, max_record_bytes=50, max_ratio=10_000)
+    assert [(row["text"], row["origin"]) for row in out.rows] == [("one", f"{name}#0"), ("last", f"{name}#{long + 5}")]
+    assert out.rejects == [("size.cap", f"{name}#4")]
+    assert out.bytes_in[name] == len(data)
+
+
 NO_TEXT = {
     "a program": b"\x7fELF\2\1\1\0\0\0\nline\nline\n",
     "UTF-16 without a mark": "one\ntwo\n".encode("utf-16-le"),
