@@ -7,6 +7,7 @@ import lzma
 import os
 import time
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -179,8 +180,8 @@ def test_only_local_paths_are_taken():
 def test_what_became_a_pipe_or_a_folder_since_it_was_listed_is_not_read_and_nothing_waits_for_it(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
-    before = len(os.listdir("/proc/self/fd"))
+    before = len([*Path("/proc/self/fd").iterdir()])
     for name in ("pipe", "folder"):
         with pytest.raises(OSError, match="not a regular file"):
             Local(tmp_path).open(name)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len([*Path("/proc/self/fd").iterdir()]) == before
