@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+import types
 
 import pytest
 
@@ -77,6 +78,17 @@ def test_by_dotted_name(tmp_path, monkeypatch):
         find("steps", "mycorp_gm.steps.leagl", tmp_path)
     with pytest.raises(MissingExtra, match=r"No module named 'mycorp_gm.nowhere_else'"):
         find("steps", "mycorp_gm.steps.typo", tmp_path)
+
+
+def test_a_package_that_cannot_be_imported_or_is_none_is_told(tmp_path, monkeypatch):
+    (tmp_path / "broken_gm").mkdir()
+    (tmp_path / "broken_gm" / "legal.py").write_text("def f(:\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=r"step 'broken_gm.legal'.* cannot be imported: SyntaxError at .*legal.py:1"):
+        find("steps", "broken_gm.legal", tmp_path)
+    monkeypatch.setitem(sys.modules, "specless_gm", types.ModuleType("specless_gm"))
+    with pytest.raises(ConfigError, match=r"unknown step 'specless_gm\.legal'"):
+        find("steps", "specless_gm.legal", tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import hashlib
 from types import SimpleNamespace
 
 import pytest
+from tests.properties.lab import Lab, jsonl
 from tests.steps.test_exact import batch_of
 
 from gristmill.core.batch import TABLE_SCHEMA, Batch
@@ -91,3 +92,19 @@ def test_no_rows_make_no_shard_but_their_hashes_are_there(tmp_path):
     assert writer.close() == []
     assert writer.save_hashes("1/a.npy") == ["1/a.npy"]
     assert (tmp_path / "staging" / "1" / "a.npy").exists()
+
+
+@pytest.mark.parametrize(
+    ("folder", "word"), [("table", "is missing or cut short"), ("index", r"is missing: the dataset is damaged")]
+)
+def test_nothing_is_built_on_a_snapshot_that_has_lost_a_file(tmp_path, folder, word):
+    lab = Lab(tmp_path, {"sources": [{"name": "s", "files": {"path": "in/*"}}], "steps": ["dedup.exact"]})
+    lab.put("in/a.jsonl", jsonl([{"text": "a"}, {"text": "b"}]))
+    lab.run()
+    lost = max((lab.dataset / folder).rglob("*.parquet"))
+    lost.rename(tmp_path / "lost")
+    lab.put("in/b.jsonl", jsonl([{"text": "c"}]))
+    with pytest.raises(StoreError, match=rf"{lost.name} {word}.*run `gristmill verify`, restore it, then run again"):
+        lab.run()
+    (tmp_path / "lost").rename(lost)
+    assert lab.run().status == "published"

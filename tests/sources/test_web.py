@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -500,6 +501,33 @@ def test_check_says_what_a_user_can_act_on(site, tmp_path):
     for part in ("urls:4", "robots.disallowed", "robots.unreachable", "net.blocked"):
         assert part in text
     assert crawl_of(site, tmp_path, "/public").source().check(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, 'urls: there is no file "urls.txt" in .*; a URL itself goes into a list'),
+        (b"http://a.example/\xff", 'urls: "urls.txt" cannot be read as UTF-8 text \\(UnicodeDecodeError\\)'),
+        (b"# nothing yet\n\n", "urls: no URL in it; add some, or set allow_empty: true if that is expected"),
+    ],
+)
+def test_a_file_of_urls_that_cannot_be_read_or_has_none_is_told(tmp_path, content, told):
+    if content is not None:
+        (tmp_path / "urls.txt").write_bytes(content)
+    (problem,) = Crawl(tmp_path, urls="urls.txt").source().check(tmp_path)
+    assert re.fullmatch(told, problem)
+    assert (
+        content is None
+        or b"\xff" in content
+        or not Crawl(tmp_path, urls="urls.txt", allow_empty=True).source().check(tmp_path)
+    )
+
+
+def test_robots_are_ignored_for_an_address_that_lies_in_an_allow_listed_network(site, tmp_path):
+    site.pages |= {"/robots.txt": Reply(200, b"User-agent: *\nDisallow: /"), "/a": plain("a")}
+    run = Crawl(tmp_path, urls=[site.url("/a")], robots="ignore", allow_hosts=["127.0.0.0/8"]).run()
+    assert list(run.texts) == [site.url("/a")]
+    assert not [request for request in site.log if request.path == "/robots.txt"]
 
 
 def test_the_source_is_found_by_its_name_and_needs_no_library_to_be_configured():
