@@ -19,10 +19,9 @@ settings.load_profile("soak" if SOAK else "same")
 # What each worker begins with: long tests, and folders whose tests share what is dear to start, a cluster, servers, scenes.
 FIRST = [
     ["ray", "determinism", "deploy"],
-    ["airflow", "test_wheel.py"],
+    ["airflow", "test_wheel.py", "store"],
     ["crash"],
     ["database", "exports", "conformance"],
-    ["store"],
 ]
 
 
@@ -62,8 +61,8 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Three workers more than there are cores: a quarter of the suite's time is spent waiting for servers, locks and deaths."""
-    return len(os.sched_getaffinity(0)) + 3 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 3
+    """Two workers more than there are cores: a quarter of the suite's time is spent waiting for servers, locks and deaths."""
+    return len(os.sched_getaffinity(0)) + 2 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 2
 
 
 @pytest.fixture(scope="session")
