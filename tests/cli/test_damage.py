@@ -85,3 +85,45 @@ def test_a_damaged_shard_or_side_file_is_named_by_whoever_reads_it(own):
         assert f"error: runs/1/verdicts/{verdicts.name} cannot be read" in own(*argv).err
     for argv in (["quarantine", "ls"], ["inspect", "--quarantined", "--run", "1"]):
         assert f"error: runs/1/quarantine/{held.name} cannot be read" in own(*argv).err
+
+
+def more(project, n=1):
+    (project.path / "data" / f"more{n}.jsonl").write_text(
+        json.dumps({"id": f"m{n}", "text": f"A record in a new file, number {n}."}) + "\n"
+    )
+    assert project("run").code == 0
+
+
+def test_a_damaged_list_of_pins_stops_gc_and_is_named(own):
+    assert own("gc", "--pin", "1").code == 0
+    (own.path / "corpus" / "pins.json").write_bytes(b"[")
+    for argv in (["gc", "--dry-run"], ["gc", "--unpin", "1"]):
+        answer = own(*argv)
+        assert answer.code == 1
+        assert "corpus/pins.json is damaged" in answer.err
+    assert own("run").code == 0, "a run pins nothing"
+
+
+def test_a_damaged_mark_of_what_was_collected_is_named_and_how_to_make_it_anew(own):
+    more(own)
+    assert own("gc", "--keep-last", "1").code == 0
+    (mark,) = (own.path / "corpus").rglob("collected*.json")
+    mark.write_bytes(b"?")
+    answer = own("diff", "1", "2")
+    assert answer.code == 1
+    assert f"{mark.name} is damaged" in answer.err
+    assert "run gc again" in answer.err
+
+
+def test_a_damaged_list_of_what_is_known_of_a_source_stops_the_run_that_would_build_on_it(own):
+    manifest = json.loads((own.path / "corpus" / "runs" / "1" / "manifest.json").read_bytes())
+    listed = own.path / "corpus" / manifest["states"]["web"]["path"]
+    before = listed.read_bytes()
+    listed.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    assert "is not what the manifest says" in own("run").err
+    listed.unlink()
+    answer = own("run")
+    assert answer.code == 1
+    assert "cannot be read (FileNotFoundError)" in answer.err
+    listed.write_bytes(before)
+    assert own("run").code == 0

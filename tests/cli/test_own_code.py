@@ -68,3 +68,24 @@ def test_a_module_that_leaves_the_process_while_it_is_imported_is_a_failure_and_
     answer = project.process("run")
     assert answer.code == 2
     assert "raised SystemExit" in answer.err
+
+
+RAISING = '''"""A step that works on columns, and fails."""
+from gristmill.core.step import Transform
+
+class Failing(Transform, frozen=True, kw_only=True):
+    """Fails."""
+
+    def apply(self, batch):
+        raise RuntimeError(f"of {batch.rows.column('text')[0]}")
+'''
+
+
+def test_trying_a_step_of_columns_that_raises_tells_of_the_record_it_fails_at(project):
+    (project.path / "failing.py").write_text(RAISING)
+    project.config(CONFIG.replace('custom: {call: "./mine.py:leave"}', "./failing.py: {}"))
+    answer = project.process("try", "data/a.jsonl", "--json")
+    assert answer.code == 0, answer.err
+    assert [each["steps"][0]["outcome"] for each in answer.json] == ["quarantined"] * 3
+    assert "RuntimeError" in answer.out
+    assert "secret" not in answer.err

@@ -871,3 +871,9 @@ def test_why_a_value_through_a_reference_is_refused_is_told_without_the_value(fo
     said = str(caught.value)
     assert "4:4: sql: horizon: xmin needs a table of PostgreSQL" in said
     assert "canary" not in said
+
+
+def test_a_snapshot_horizon_and_an_overlap_are_two_answers_to_one_question(folder):
+    part = "{dsn: 'postgresql://127.0.0.1/x', table: docs, cursor: at, horizon: xmin, overlap: 2h}"
+    with pytest.raises(ConfigError, match="overlap: horizon: xmin takes its place; remove one of them"):
+        loaded(folder, f"version: 1\ndataset: corpus\nsources:\n - sql: {part}\n")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gristmill.core.objects import values
+from gristmill.core.objects import objects, row_bytes, values
 
 US, UTC_US = pa.timestamp("us"), pa.timestamp("us", "UTC")
 INFINITY = 2**63 - 1  # of PostgreSQL and DuckDB
@@ -67,3 +67,20 @@ def test_what_a_value_is_does_not_depend_on_what_it_is_read_with(numbers):
         assert values(column) == [values(column.slice(at, 1))[0] for at in range(len(column))]
         nested = pa.ListArray.from_arrays(pa.array([0, len(column)], pa.int32()), column)
         assert values(nested) == [values(column)]
+
+
+def test_rows_without_columns_are_as_many_as_they_are():
+    assert [*objects(pa.table({"a": [1, 2]}).select([]).to_batches()[0])] == [{}, {}]
+
+
+@pytest.mark.parametrize("kind", [pa.string_view(), pa.binary_view()])
+def test_views_of_bytes_count_what_they_show(kind):
+    column = pa.array(["a", None, "a text that is longer than a view holds", ""], kind)
+    assert row_bytes(column).tolist() == [2, 1, 40, 1]
+
+
+def test_text_that_is_none_is_told_and_shown_as_bytes_but_within_objects():
+    bad = pa.array([b"a", b"\xff"]).view(pa.string())
+    assert values(bad) == ["a", b"\xff"]
+    with pytest.raises(UnicodeDecodeError):
+        values(pa.StructArray.from_arrays([bad], ["a"]))

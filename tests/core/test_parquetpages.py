@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.examples import examples
 
-from gristmill.core.parquetfooter import Chunk, chunks
+from gristmill.core.parquetfooter import Chunk, Compact, chunks
 from gristmill.core.parquetpages import Column, PageWatch, page_bytes
 
 CODECS = ["none", "snappy", "gzip", "brotli", "zstd", "lz4"]
@@ -143,6 +143,28 @@ def test_what_cannot_be_read_is_an_error_of_the_value_and_takes_no_memory(data):
     if data:
         with pytest.raises(ValueError, match=r"number|page|blocks|widths"):
             list(found)
+
+
+@pytest.mark.parametrize("levels", [-1, 10])
+def test_levels_that_are_longer_than_their_page_are_an_error_of_the_value(levels):
+    """A data page of the second kind says how long its levels are (fields 5 and 6), which stand before the values."""
+    fields = b"".join(b"\x15" + number(2 * field) for field in (3, 9, 9))
+    about = b"\x15" + number(2 * 3) + b"\x15\0" + b"\x15\0" + b"\x15" + number(2 * 7)
+    lengths = b"\x15" + number(2 * levels if levels >= 0 else -2 * levels - 1) + b"\x15\0"
+    data = fields + b"\x5c" + about + lengths + b"\0\0" + bytes(9)
+    found = page_bytes(memoryview(data), Chunk(values=3, start=0, stored_bytes=999, codec=0), Column(0, 1))
+    with pytest.raises(ValueError, match="levels"):
+        list(found)
+
+
+def test_a_map_in_a_footer_is_passed_over():
+    """No field of Parquet is one yet; a reader must pass over what it does not know (Thrift's compact protocol, maps)."""
+    two = b"\x1b\2\x85" + number(1) + b"a" + number(2 * 5) + number(0) + number(2 * 6)
+    empty = b"\x1b\0"
+    read = Compact(two + empty + b"\x15" + number(2 * 7) + b"\0")
+    assert read.fields() == {1: [(1, 5), (0, 6)], 2: [], 3: 7}
+    with pytest.raises(ValueError, match="list"):
+        Compact(two, is_flat=True).fields()
 
 
 def test_pages_without_values_come_to_an_end():

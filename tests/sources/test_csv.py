@@ -156,6 +156,12 @@ def test_a_delimiter_that_cannot_be_one_is_refused(read, delimiter):
         read({"a.csv": HEAD}, delimiter=delimiter)
 
 
+@pytest.mark.parametrize("members", ["", ["a", ""]])
+def test_members_without_a_glob_are_refused(read, members):
+    with pytest.raises(ValueError, match="members: empty; give a glob"):
+        read({"a.csv": HEAD}, members=members)
+
+
 def test_real_files_are_read_as_their_authors_say(read, shared):
     folder = shared / "malformed" / "csv_spectrum"
     for path in sorted(folder.glob("*.csv")):

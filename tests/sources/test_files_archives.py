@@ -119,6 +119,24 @@ def test_parquet_and_pages_in_archives_are_read(read):
     assert not found.failed
 
 
+def test_parquet_inside_of_a_file_that_is_more_than_memory_is_to_hold_is_not_read(read, monkeypatch):
+    """A footer lies at the end, and what is compressed as a whole cannot be read from there."""
+    monkeypatch.setattr("gristmill.sources.files._MOST_IN_MEMORY", 600)
+    few, many = io.BytesIO(), io.BytesIO()
+    pq.write_table(pa.table({"text": ["t"]}), few, compression="none", store_schema=False, write_statistics=False)
+    pq.write_table(pa.table({"text": [f"text {n}" for n in range(500)]}), many)
+    assert len(few.getvalue()) < 600
+    out = read(
+        {
+            "a.zip": zipped({"few.parquet": few.getvalue(), "many.parquet": many.getvalue()}),
+            "b.parquet.gz": gzip.compress(many.getvalue()),
+        }
+    )
+    assert [row["origin"] for row in out.rows] == ["a.zip!/few.parquet#0"]
+    assert out.rejects == [("file.unsupported", "a.zip!/many.parquet")]
+    assert out.failed == {"b.parquet.gz": ("file.unsupported", True)}
+
+
 def test_what_is_asked_for_is_read_and_the_rest_is_counted(read):
     files = {"a.jsonl": LINE, "d/b.jsonl": LINE, "README": b"no data", ".hidden": b"x", "__MACOSX/._a.jsonl": b"x"}
     assert read({"a.zip": zipped(files)}).warnings == {"archive.skipped": 2}
@@ -355,6 +373,38 @@ def test_an_archive_cut_within_the_map_of_a_sparse_member_is_cut(read):
     assert read({"a.tar": sparse(60)[:700]}).failed == {"a.tar": ("file.truncated", True)}
 
 
+OF_LINE = b"%011o\0" % len(LINE)
+
+
+def headed(kind=b"0", size=OF_LINE, name="a.jsonl"):
+    """Give the header of a member with that type and that field of the size, its sum in order."""
+    head = bytearray(tarfile.TarInfo(name).tobuf(tarfile.USTAR_FORMAT))
+    head[124:136], head[156:157] = size, kind
+    head[148:156] = b"%06o\0 " % (sum(head) - sum(head[148:156]) + 8 * 32)
+    return bytes(head)
+
+
+def wide(at, value, form="<Q"):
+    """Give a zip with a wide record whose locator has another value at that byte: 8 is the record's place, 16 how many files there are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(zipfile, "ZIP64_LIMIT", 60)
+        packed = zipped([("a.jsonl", LINE), ("b.jsonl", LINE)])
+    return patched(packed, packed.rindex(b"PK\6\7") + at, struct.pack(form, value))
+
+
+def test_a_member_whose_name_ends_as_that_of_a_folder_is_one_and_a_sparse_one_of_pax_costs_itself(read):
+    """Old tars have no type for folders (star(5)); pax writes the map of a sparse member in front of its content."""
+    gaps = tarfile.TarInfo("x")
+    gaps.size, gaps.pax_headers = len(LINE), {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}
+    data = headed(size=b"0".ljust(12), name="d/") + tarred([("gaps.jsonl", gaps), ("b.jsonl", LINE)])
+    begin = data.index(b"gaps.jsonl", 512)
+    data = data[: begin + 512] + LINE.ljust(512, b"\0") + data[begin + 512 :]
+    out = read({"a.tar": data})
+    assert [row["origin"] for row in out.rows] == ["a.tar!/b.jsonl#0"]
+    assert (out.rejects, out.failed) == ([("file.unsupported", "a.tar!/gaps.jsonl")], {})
+    assert out.warnings == {}
+
+
 TAR = tarred({"a.jsonl": LINE * 100, "b.jsonl": LINE * 100}, tarfile.USTAR_FORMAT)
 END = 2 * (512 + 1536)
 SECOND = 2048
@@ -367,12 +417,18 @@ BAD_ARCHIVES = {
     "tar with a damaged first header": ("a.tar", patched(TAR, 5, b"?"), "file.corrupt"),
     "tar with other bytes behind its end": ("a.tar", TAR + b"more", "file.trailing"),
     "two tars in one": ("a.tar", TAR + TAR, "file.trailing"),
+    "tar with a member of no size": ("a.tar", headed(size=b"-1".ljust(12)) + LINE, "file.corrupt"),
+    "tar with a member of a negative size": ("a.tar", headed(size=b"\xff" * 12) + LINE, "file.corrupt"),
+    "tar with a name of megabytes": ("a.tar", headed(kind=b"L", size=b"%011o\0" % (2 << 20)) + LINE, "file.corrupt"),
     "tar.gz cut": ("a.tar.gz", gzip.compress(TAR)[:-9], "file.truncated"),
     "zip cut": ("a.zip", TWO[:-10], "file.truncated"),
     "zip without its directory": ("a.zip", TWO[:LOCAL + 60], "file.truncated"),
     "zip with other bytes behind its end": ("a.zip", TWO + b"more", "file.trailing"),
     "zip with a damaged directory": ("a.zip", patched(TWO, AT, b"??"), "file.corrupt"),
     "zip with other bytes before it": ("a.zip", b"PK\3\4" + TWO, "file.corrupt"),
+    "zip whose wide record is elsewhere": ("a.zip", wide(8, 1 << 40), "file.corrupt"),
+    "zip whose wide record is none": ("a.zip", wide(8, 5), "file.corrupt"),
+    "zip whose wide record tells of several files": ("a.zip", wide(16, 2, "<L"), "file.corrupt"),
     "zip in several files": ("a.zip", patched(TWO, len(TWO) - 18, b"\1\0"), "file.unsupported"),
     "zip whose members overlap": ("a.zip", patched(TWO, entry_of(TWO, b"good.jsonl")[0] + 42, struct.pack("<L", LOCAL)), "file.corrupt"),
     "zip with a member outside of it": ("a.zip", patched(TWO, AT + 42, struct.pack("<L", len(TWO))), "file.corrupt"),

@@ -104,6 +104,15 @@ def test_text_and_pdf_are_read_too_and_charsets_are_heeded(site, tmp_path):
     assert run.warnings == {}
 
 
+def test_what_calls_itself_text_and_is_not_is_bad(site, tmp_path):
+    plainly = {"Content-Type": "text/plain"}
+    site.pages["/c"] = Reply(200, b"a text \x01\x02\x03\x04\x05\x06\x0e\x0f with controls", plainly)
+    site.pages["/n"] = Reply(200, b"a text with " * 20 + b"a \0 in it", plainly)
+    run = crawl_of(site, tmp_path, "/c", "/n").run()
+    assert run.codes == dict.fromkeys((site.url("/c"), site.url("/n")), "type.mismatch")
+    assert run.texts == {}
+
+
 def test_the_raw_page_is_kept_on_request_and_gives_the_same_bytes_back(site, tmp_path):
     site.pages |= {"/a": page("café"), "/p": Reply(200, PDF, {"Content-Type": "application/pdf"})}
     run = crawl_of(site, tmp_path, "/a", "/p", keep_raw=True).run()
@@ -399,6 +408,15 @@ def test_robots_are_ignored_for_allow_listed_hosts_only(site, tmp_path):
         assert list(run.texts) == [site.url("/a")]
         assert run.codes == {other.url("/a"): "net.blocked"}
         assert not [request for request in site.log if request.path == "/robots.txt"]
+
+
+def test_robots_of_a_host_that_is_allowed_by_its_name_are_ignored_too(site, tmp_path):
+    site.pages |= {"/robots.txt": Reply(200, b"User-agent: *\nDisallow: /"), "/a": plain("a")}
+    url = site.url("/a").replace("127.0.0.1", "localhost")
+    assert url != site.url("/a")
+    run = Crawl(tmp_path, urls=[url], robots="ignore", allow_hosts=["localhost"]).run()
+    assert list(run.texts) == [url]
+    assert not [request for request in site.log if request.path == "/robots.txt"]
 
 
 # --- splits and determinism --------------------------------------------------------------------------------------

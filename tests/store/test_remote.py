@@ -249,6 +249,23 @@ def test_a_folder_of_a_store_has_one_name(inside, tmp_path):
         locate(f"s3://bucket/{inside}", {"region": "us-east-1"}, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("dataset", "phrase"),
+    [
+        ("ftp://host/corpus", "ftp:// is no store a dataset can lie on; use s3://"),
+        ("s3://bucket", "write s3://BUCKET/FOLDER"),
+        ("s3:///corpus", "write s3://BUCKET/FOLDER"),
+        ("s3://key:word@bucket/corpus", "without credentials"),
+        ("gs://key@bucket/corpus", "without credentials"),
+    ],
+)
+def test_a_url_that_is_no_place_for_a_dataset_is_told_with_what_to_write(dataset, phrase, tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        locate(dataset, {}, tmp_path)
+    assert phrase in str(caught.value)
+    assert "word" not in str(caught.value)
+
+
 def test_a_bucket_that_is_not_there_is_told_as_such_by_whatever_writes_to_it(moto, tmp_path):
     remote = case(moto)
     gone = Remote("s3://no-such-bucket/set", remote.options)
