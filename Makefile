@@ -33,7 +33,7 @@ $(STAMP): requirements.lock pyproject.toml
 setup: $(STAMP)
 
 # Programs that some tests run and no Python package brings; without them those tests are skipped, and say so.
-DEBIAN := mariadb-server-core chromium prometheus shellcheck
+DEBIAN := mariadb-server-core mariadb-client-core chromium prometheus shellcheck
 debian:
 	@command -v apt-get >/dev/null || { echo "make debian: there is no apt-get here; install these by other means: $(DEBIAN)" >&2; exit 1; }
 	@as=; test "$$(id -u)" = 0 || as=sudo; $$as apt-get update -qq && \

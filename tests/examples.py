@@ -12,8 +12,8 @@ SOAK = int(os.environ.get("GRISTMILL_SOAK", "0") or 0)
 
 
 def examples(n: int) -> int:
-    """Give how many examples to try of n: half of them in `make test`, which has to end in time, and n times `GRISTMILL_SOAK` there."""
-    return n * SOAK if SOAK else max(2, n // 2)
+    """Give how many examples to try of n: a third of them in `make test`, which has to end in time, and n times `GRISTMILL_SOAK` there."""
+    return n * SOAK if SOAK else max(2, n // 3)
 
 
 def some(cases: Sequence[T], n: int, drawn_by: str = "") -> list[T]:

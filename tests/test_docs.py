@@ -256,7 +256,7 @@ def test_a_test_that_lacks_a_program_says_how_to_get_it():
         for reason in re.findall(r"(?:skip\(|reason=)\s*f?[\"'](no [A-Z]\w+ on this machine[^\"']*)", text):
             assert reason.endswith("`make debian` installs it"), path
     shown = subprocess.run(["make", "-n", "debian"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for package in ("mariadb-server-core", "chromium", "prometheus", "shellcheck"):
+    for package in ("mariadb-server-core", "mariadb-client-core", "chromium", "prometheus", "shellcheck"):
         assert package in shown
 
 
