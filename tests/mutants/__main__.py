@@ -139,10 +139,11 @@ def trial(module: str, jobs: int, only: int) -> list[Verdict]:
     chosen = found[:: max(1, len(found) // only)] if only else found
     with tempfile.TemporaryDirectory(prefix="gristmill-mutants-") as folder:
         free: queue.SimpleQueue[Copy] = queue.SimpleQueue()
-        usual_s: list[list[float]] = []
-        for n in range(jobs):
-            free.put(copy := Copy(Path(folder) / str(n)))
-            usual_s.append(copy.times_s(module))
+        copies = [Copy(Path(folder) / str(n)) for n in range(jobs)]
+        with ThreadPoolExecutor(jobs) as pool:  # beside each other, as mutants will be tried
+            usual_s = [*pool.map(lambda copy: copy.times_s(module), copies)]
+        for copy in copies:
+            free.put(copy)
         limits_s = [2 * max(times) + 20 for times in zip(*usual_s, strict=True)]
 
         def judged(mutant: Mutant) -> Verdict:
