@@ -3,6 +3,8 @@
 import json
 import multiprocessing
 import os
+import re
+import stat
 import subprocess
 import sys
 import time
@@ -139,6 +141,50 @@ def test_a_lock_names_its_holder_and_is_free_when_the_holder_is_killed(layout):
         holder.stdout.close()
     with claim.DatasetLock(layout):
         assert f"pid {os.getpid()} " in layout.lock.read_text()
+
+
+def test_a_lock_says_who_holds_it_now_and_nothing_of_who_held_it_before(layout):
+    layout.root.mkdir(parents=True, exist_ok=True)
+    layout.lock.write_text("pid 1 on " + "a-machine-of-a-long-name" * 20)
+    with claim.DatasetLock(layout):
+        told = layout.lock.read_text()
+    assert re.fullmatch(rf"pid {os.getpid()} on \S+ since \d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\dZ\n", told)
+
+
+def test_a_lock_is_read_by_the_group_at_most_whatever_the_umask(layout):
+    before = os.umask(0)
+    try:
+        with claim.DatasetLock(layout):
+            assert stat.S_IMODE(layout.lock.stat().st_mode) == 0o640
+    finally:
+        os.umask(before)
+
+
+def test_a_lock_that_is_no_file_is_told_as_what_the_system_says(layout):
+    layout.lock.mkdir(parents=True)
+    with pytest.raises(IsADirectoryError), claim.DatasetLock(layout):
+        pass
+
+
+def test_who_waits_for_a_lock_lets_others_work(layout):
+    with claim.DatasetLock(layout):
+        begun = time.process_time()
+        with pytest.raises(LockedError, match="is held by another run"), claim.DatasetLock(layout, wait_s=1):
+            pass
+        assert time.process_time() - begun < 0.5
+
+
+def test_a_lock_is_held_to_the_end_of_its_block_and_free_behind_it_also_when_that_fails(layout):
+    def fail():
+        with claim.DatasetLock(layout):
+            with pytest.raises(LockedError), claim.DatasetLock(layout):
+                pass
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    with claim.DatasetLock(layout):
+        pass
 
 
 def test_a_run_finds_the_dataset_held_and_changes_nothing(tmp_path):
