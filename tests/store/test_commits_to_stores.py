@@ -1,11 +1,13 @@
 """The one commit of a snapshot to a store, and what it says when the store does not take it, has lost something, or lets a late one come."""
 
+import time
+
 import pytest
 from deltalake import DeltaTable
 from tests.store.test_claim import manifest, published
 
-from gristmill.core.errors import StaleError, StoreError, Transient
-from gristmill.store import snapshot
+from gristmill.core.errors import LockedError, StaleError, StoreError, Transient
+from gristmill.store import claim, lease, snapshot
 from gristmill.store.layout import Layout
 from gristmill.store.remote import Remote
 from gristmill.store.snapshot import EMPTY
@@ -91,6 +93,35 @@ def test_a_fence_takes_the_place_of_the_commit_that_was_prepared_and_is_set_once
     assert late.version() == 1
     snapshot.commit(layout, two, digest, one)
     assert snapshot.head_seq(layout) == 2
+
+
+def test_who_takes_a_dataset_over_sets_the_fence_and_who_gets_what_nobody_holds_does_not(layout, tmp_path, monkeypatch):
+    prepared(layout, 2, published(layout, 1, EMPTY))
+    monkeypatch.setattr(lease.Lease, "_renew", lambda self: None)
+
+    def version_as_held_by(name):
+        with claim.DatasetLock(Layout(tmp_path / name, layout.remote)) as lock:
+            return snapshot.open_table(lock.layout).version()
+
+    assert version_as_held_by("b") == 1
+    lease.take(layout.root, layout.remote, "boot", 0)  # and gives no sign of life from here on
+    assert version_as_held_by("c") == 2
+    assert version_as_held_by("d") == 2
+    assert snapshot.head_seq(layout) == 1
+
+
+def test_who_waits_for_a_lease_waits_as_long_as_he_may_and_lets_the_folder_go(layout, tmp_path):
+    held = lease.take(layout.root, layout.remote, "boot", 0)
+    other = Layout(tmp_path / "b", layout.remote)
+    for _ in range(2):
+        began = time.monotonic()
+        with pytest.raises(LockedError, match="is held by another run"), claim.DatasetLock(other, wait_s=0.5):
+            pass
+        assert 0.5 <= time.monotonic() - began < 30
+    held.release()
+    with claim.DatasetLock(other):
+        assert lease.read(layout.remote)[0].held
+    assert not lease.read(layout.remote)[0].held
 
 
 def test_a_log_that_has_lost_a_part_or_is_damaged_is_told_with_the_dataset(layout):
