@@ -1,7 +1,10 @@
 """The lease of a dataset on an object store: who holds it, how it is renewed, taken over, lost and given up."""
 
+import json
 import re
 import stat
+import subprocess
+import sys
 import threading
 import time
 
@@ -190,3 +193,36 @@ def test_who_comes_second_with_his_write_looks_again_from_the_beginning(remote, 
     assert time.monotonic() - written[0] > TERM_S
     assert (held.foreign, lease.read(remote)[0].attempt) == (True, 2)
     held.release()
+
+
+@pytest.mark.usefixtures("still")
+def test_a_lease_is_given_up_with_one_write_though_its_token_here_is_gone(remote, tmp_path, monkeypatch):
+    held, put, written = take(tmp_path, "a", remote), Remote.put, []
+
+    def counted(self, key, content, condition=None):
+        written.append(key)
+        return put(self, key, content, condition)
+
+    monkeypatch.setattr(Remote, "put", counted)
+    (tmp_path / "a" / HELD).unlink()
+    held.release()
+    assert written == [LOCK]
+    assert not lease.read(remote)[0].held
+
+
+ENDS = """
+import json, sys
+from pathlib import Path
+from gristmill.store import lease
+from gristmill.store.remote import Remote
+url, storage, folder = json.loads(sys.argv[1])
+lease.take(Path(folder), Remote(url, storage, 60.0), "boot", 0)
+"""
+
+
+def test_a_process_that_forgets_its_lease_ends_all_the_same_and_the_lease_stays_as_it_was(remote, tmp_path):
+    words = json.dumps([remote.url, dict(remote.options), str(folder(tmp_path, "a"))])
+    done = subprocess.run([sys.executable, "-c", ENDS, words], timeout=60, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    holder, _ = lease.read(remote)
+    assert (holder.attempt, holder.held, holder.beat) == (1, True, 0)
