@@ -32,7 +32,7 @@ TESTS = {
     "store/disk.py": "store/test_disk store/test_journal store/test_claim crash/test_failpoints crash/test_power crash/test_operations",
     "store/claim.py": "store/test_claim store/test_commits_to_stores security/test_modes engine/test_rollback crash/test_cli store/test_remote crash/test_failpoints crash/test_attacks",
     "store/lease.py": "store/test_lease store/test_remote",
-    "store/snapshot.py": "store/test_commits_to_stores store/test_deltalog store/test_chain engine/test_table store/test_formats store/test_claim engine/test_rollback "
+    "store/snapshot.py": "store/test_snapshot store/test_commits_to_stores store/test_deltalog store/test_chain engine/test_table store/test_formats store/test_claim engine/test_rollback "
     "crash/test_commits crash/test_cli crash/test_failpoints crash/test_power crash/test_operations crash/test_attacks store/test_remote",
 }
 LEAST = 0.9  # of the mutants must be noticed (reference/reliability-and-ux.md A.4)
