@@ -210,6 +210,38 @@ def test_a_lease_is_given_up_with_one_write_though_its_token_here_is_gone(remote
     assert not lease.read(remote)[0].held
 
 
+def test_a_lease_is_given_up_behind_the_beat_that_is_under_way(remote, tmp_path, monkeypatch):
+    put, under_way, written = Remote.put, threading.Event(), []
+
+    def slow(self, key, content, condition=None):
+        if threading.current_thread().name == "gristmill-lease":
+            under_way.set()
+            time.sleep(0.5)
+        found = put(self, key, content, condition)
+        written.append(msgspec.json.decode(content)["held"])
+        return found
+
+    held = take(tmp_path, "a", remote)
+    monkeypatch.setattr(Remote, "put", slow)
+    assert under_way.wait(30)
+    held.release()
+    assert not [thread for thread in threading.enumerate() if thread.name == "gristmill-lease"]
+    assert written[-2:] == [True, False]
+    assert not lease.read(remote)[0].held
+
+
+def test_who_may_wait_waits_that_long(remote, tmp_path):
+    held = take(tmp_path, "a", remote)
+    began = time.monotonic()
+    with pytest.raises(LockedError):
+        take(tmp_path, "b", remote)
+    at_once = time.monotonic() - began
+    with pytest.raises(LockedError):
+        take(tmp_path, "b", remote, wait_s=at_once + 2)
+    assert time.monotonic() - began >= 2 * at_once + 2
+    held.release()
+
+
 ENDS = """
 import json, sys
 from pathlib import Path
