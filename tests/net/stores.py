@@ -113,6 +113,9 @@ def seaweed(folder: Path, bucket: str = "bucket") -> Iterator[Store]:
         finally:
             process.kill()  # nobody needs what it holds, and to end in good order it takes more than 5 s
             process.wait()
+            for port in ports.values():  # its sockets, which it has there wherever its data lie
+                for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                    left.unlink(missing_ok=True)
 
 
 def _ready(process: subprocess.Popen[bytes], port: int, bucket: str, log: Path) -> Store:
