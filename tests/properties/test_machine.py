@@ -13,7 +13,7 @@ def warm(tmp_path_factory):
 
 def test_whatever_happens_in_whatever_order_both_laws_and_the_promises_hold(warm):
     before = machine.Mill.taken.total()
-    machine.walk(examples(90), 20, warm, per_walk=20)
+    machine.walk(examples(150), 20, warm, per_walk=20)
     assert machine.Mill.taken.total() - before >= 20
 
 
